@@ -1,0 +1,125 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Host is one machine of the lab: a network namespace with an interface eth0
+// on the segment, and the processes that were started in it. All methods are
+// safe for concurrent use.
+type Host struct {
+	Name string
+	Addr netip.Addr       // of eth0, within Subnet
+	MAC  net.HardwareAddr // of eth0
+	Dir  string           // for this host's files
+
+	lab *Lab
+	ns  *namespace
+	nl  *netlink.Handle
+
+	mu        sync.Mutex
+	processes []*Process
+}
+
+// build gives the new namespace of h its interfaces and addresses.
+func (h *Host) build() error {
+	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+		return err
+	}
+	var err error
+	if h.nl, err = h.ns.netlink(); err != nil {
+		return err
+	}
+	if err := h.SetLink("lo", true); err != nil {
+		return err
+	}
+	if err := h.AddInterface("eth0", h.MAC); err != nil {
+		return err
+	}
+	return h.AddAddress("eth0", netip.PrefixFrom(h.Addr, Subnet.Bits()))
+}
+
+// AddInterface plugs another interface of the host into the segment and
+// brings it up, without an address.
+func (h *Host) AddInterface(name string, mac net.HardwareAddr) error {
+	return h.lab.plug(h, name, mac)
+}
+
+// RemoveInterface removes an interface that AddInterface added.
+func (h *Host) RemoveInterface(name string) error {
+	link, err := h.nl.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return h.nl.LinkDel(link)
+}
+
+// SetLink brings an interface up or down, as "ip link set" would.
+func (h *Host) SetLink(name string, up bool) error {
+	link, err := h.nl.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	if up {
+		return h.nl.LinkSetUp(link)
+	}
+	return h.nl.LinkSetDown(link)
+}
+
+// AddAddress binds an address as an administrator would by "ip addr add".
+func (h *Host) AddAddress(ifname string, prefix netip.Prefix) error {
+	return h.address(ifname, prefix, h.nl.AddrAdd)
+}
+
+// RemoveAddress removes an address as an administrator would by "ip addr del".
+func (h *Host) RemoveAddress(ifname string, prefix netip.Prefix) error {
+	return h.address(ifname, prefix, h.nl.AddrDel)
+}
+
+func (h *Host) address(ifname string, prefix netip.Prefix, change func(netlink.Link, *netlink.Addr) error) error {
+	link, err := h.nl.LinkByName(ifname)
+	if err != nil {
+		return err
+	}
+	mask := net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: mask}}
+	if err := change(link, addr); err != nil {
+		return fmt.Errorf("%s on %s of %s: %w", prefix, ifname, h.Name, err)
+	}
+	return nil
+}
+
+// Dial connects to an address as seen from the host, typically one of its
+// loopback interface. It has the signature of [http.Transport]'s DialContext.
+func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return h.ns.dial(ctx, network, address)
+}
+
+// Listen opens a listener on the host.
+func (h *Host) Listen(network, address string) (net.Listener, error) {
+	return h.ns.listen(network, address)
+}
+
+// close kills the host's processes and removes the host.
+func (h *Host) close() error {
+	h.mu.Lock()
+	processes := h.processes
+	h.processes = nil
+	h.mu.Unlock()
+	var errs []error
+	for _, p := range processes {
+		errs = append(errs, p.Kill())
+	}
+	if h.nl != nil {
+		h.nl.Close()
+	}
+	return errors.Join(append(errs, h.ns.close())...)
+}

@@ -1,0 +1,146 @@
+package lab
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// questions is how many addresses the observer asks from, in turn, so that an
+// answer's target tells which question it answers. Every one of them becomes
+// an entry of the neighbour cache of whoever answers, and all namespaces of a
+// machine share a limit of 1024 entries.
+const questions = 64
+
+// Observer asks everybody on the segment, again and again, who has each of some
+// addresses, and takes down who answers. It's the witness that no address
+// ever has two owners.
+type Observer struct {
+	host  *Host
+	addrs []netip.Addr
+	wire  *packetSocket
+
+	quit chan struct{}
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	watched map[netip.Addr]*watched
+}
+
+// watched is what the observer knows of one address.
+type watched struct {
+	asked   int // number of questions so far
+	owned   []Reign
+	doubles []Double
+	// answers names who answered the newest question of each sender address.
+	answers [questions][]string
+}
+
+// Double is a question that two hosts answered.
+type Double struct {
+	Addr  netip.Addr
+	At    time.Time // of the second answer
+	Hosts []string  // as Lab.NameOf, in the order of their answers
+}
+
+// NewObserver starts to ask for every one of addrs, at this interval each. It must
+// be stopped by Stop.
+func (h *Host) NewObserver(every time.Duration, addrs ...netip.Addr) (*Observer, error) {
+	o := &Observer{host: h, addrs: addrs, quit: make(chan struct{}), watched: make(map[netip.Addr]*watched)}
+	for _, addr := range addrs {
+		o.watched[addr] = new(watched)
+	}
+	var err error
+	if o.wire, err = h.openPacket("eth0", unix.ETH_P_ARP); err != nil {
+		return nil, err
+	}
+	o.done.Go(o.receive)
+	o.done.Go(func() { pace(every/time.Duration(len(addrs)), o.quit, o.asker()) })
+	return o, nil
+}
+
+// asker returns a function that asks for one address after the other.
+func (o *Observer) asker() func() {
+	next := 0
+	return func() {
+		addr := o.addrs[next%len(o.addrs)]
+		next++
+		o.mu.Lock()
+		w := o.watched[addr]
+		number := w.asked % questions
+		w.asked++
+		w.answers[number] = nil
+		o.mu.Unlock()
+		a := ARP{Operation: ARPRequest, SenderMAC: o.host.MAC, SenderIP: askFrom(number), TargetIP: addr}
+		// A question that could not be sent has no answer; the next one is due soon.
+		_ = o.wire.write(a.Frame())
+	}
+}
+
+// askFrom returns the sender address of the questions with this number.
+func askFrom(number int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 77, 254, byte(1 + number)})
+}
+
+// receive takes down the answers until the socket is closed.
+func (o *Observer) receive() {
+	buf := make([]byte, 2048)
+	for {
+		frame, at, err := o.wire.read(buf)
+		if err != nil {
+			return
+		}
+		a, ok := parseARP(frame)
+		if !ok || a.Operation != ARPReply || !bytes.Equal(a.To, o.host.MAC) {
+			continue
+		}
+		number := int(a.TargetIP.As4()[3]) - 1
+		if w := o.watched[a.SenderIP]; w != nil && number >= 0 && number < questions && a.TargetIP == askFrom(number) {
+			o.record(a.SenderIP, w, number, o.host.lab.NameOf(a.SenderMAC), at)
+		}
+	}
+}
+
+// record takes down an answer. Several answers by one host are one: a host with
+// two interfaces on the segment answers on both.
+func (o *Observer) record(addr netip.Addr, w *watched, number int, host string, at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if slices.Contains(w.answers[number], host) {
+		return
+	}
+	w.answers[number] = append(w.answers[number], host)
+	w.owned = extend(w.owned, host, at)
+	if len(w.answers[number]) > 1 {
+		w.doubles = append(w.doubles, Double{Addr: addr, At: at, Hosts: slices.Clone(w.answers[number])})
+	}
+}
+
+// Owned returns who answered for an address so far, in order.
+func (o *Observer) Owned(addr netip.Addr) []Reign {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.watched[addr].owned)
+}
+
+// Doubles returns every question so far that two hosts answered.
+func (o *Observer) Doubles() []Double {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var doubles []Double
+	for _, addr := range o.addrs {
+		doubles = append(doubles, o.watched[addr].doubles...)
+	}
+	return doubles
+}
+
+// Stop ends the observer. What it saw can still be asked for.
+func (o *Observer) Stop() {
+	close(o.quit)
+	o.wire.close()
+	o.done.Wait()
+}

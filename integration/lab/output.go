@@ -1,0 +1,62 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Output is what a process wrote so far. All methods are safe for concurrent use.
+type Output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+// String returns everything written so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// Entry is one line of a log in hclog's JSON format.
+type Entry map[string]any
+
+// Entries returns the log lines written so far. Lines that aren't JSON are left out.
+func (o *Output) Entries() []Entry {
+	var entries []Entry
+	for line := range strings.Lines(o.String()) {
+		var e Entry
+		if json.Unmarshal([]byte(line), &e) == nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// Get returns a field, or "" if the line has no such text.
+func (e Entry) Get(key string) string {
+	text, _ := e[key].(string)
+	return text
+}
+
+// Message returns the line's text.
+func (e Entry) Message() string { return e.Get("@message") }
+
+// Time returns the line's time stamp, or the zero time if it has none.
+func (e Entry) Time() time.Time {
+	at, err := time.Parse(time.RFC3339Nano, e.Get("@timestamp"))
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
