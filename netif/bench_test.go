@@ -1,0 +1,66 @@
+package netif
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// many is a busy host: some fifty links, a hundred addresses of ours.
+func many(b *testing.B) (*Host, int) {
+	b.Helper()
+	newNetns(b)
+	eth0 := newVeth(b, "eth0", "peer0")
+	for i := range 24 {
+		newVeth(b, fmt.Sprintf("veth%d", i), fmt.Sprintf("peer%d", i+1))
+	}
+	h := newHost(b)
+	for i := range 100 {
+		_, err := h.Bind(eth0, prefix(fmt.Sprintf("10.77.1.%d/32", i)), time.Hour)
+		require.NoError(b, err)
+	}
+	return h, eth0
+}
+
+func BenchmarkBind(b *testing.B) {
+	h, eth0 := many(b)
+	for b.Loop() {
+		a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
+		require.NoError(b, err)
+		b.StopTimer()
+		require.NoError(b, a.Unbind())
+		b.StartTimer()
+	}
+}
+
+func BenchmarkRefresh(b *testing.B) {
+	h, eth0 := many(b)
+	a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
+	require.NoError(b, err)
+	for b.Loop() {
+		_, err := a.Refresh(time.Minute)
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkUnbind(b *testing.B) {
+	h, eth0 := many(b)
+	for b.Loop() {
+		b.StopTimer()
+		a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
+		require.NoError(b, err)
+		b.StartTimer()
+		require.NoError(b, a.Unbind())
+	}
+}
+
+func BenchmarkOwn(b *testing.B) {
+	h, _ := many(b)
+	for b.Loop() {
+		is, err := h.Own(mac(b, "02:00:00:00:00:99"))
+		require.NoError(b, err)
+		require.False(b, is)
+	}
+}

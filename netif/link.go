@@ -1,0 +1,103 @@
+package netif
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// skipStats is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h: it leaves out the
+// counters, which are most of a link's message.
+const skipStats = 1 << 3
+
+// link is one network interface.
+type link struct {
+	index     int
+	name      string
+	flags     uint32 // IFF_*
+	mtu       int
+	mac       net.HardwareAddr
+	permanent net.HardwareAddr // the one burnt in; a bond's member has another than it shows
+	partial   bool             // the message tells one thing, not the link's state
+}
+
+// up reports whether the link can carry frames. The kernel sets IFF_RUNNING
+// when the operational state is up or unknown, the latter for links that do not
+// know (RFC 2863, section 3.1.14), and IFF_LOWER_UP when there is a carrier.
+func (l link) up() bool {
+	const all = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
+	return l.flags&all == all
+}
+
+// Own reports whether mac belongs to one of this host's links, as they are now:
+// it is their address, or the one burnt into them (of two cards in a bond, at
+// least one shows the other's). The zero address that loopback has is nobody's.
+// It costs one dump of the links, without their counters.
+func (h *Host) Own(mac net.HardwareAddr) (bool, error) {
+	if !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 }) {
+		return false, nil
+	}
+	links, err := h.links()
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(links, func(l link) bool {
+		return bytes.Equal(l.mac, mac) || bytes.Equal(l.permanent, mac)
+	}), nil
+}
+
+// links lists the host's links.
+func (h *Host) links() ([]link, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(skipStats)))
+	msgs, err := h.dump(req, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, fmt.Errorf("list the host's links: %w", err)
+	}
+	links := make([]link, len(msgs))
+	for i, m := range msgs {
+		if links[i], err = parseLink(m); err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// parseLink reads the payload of an RTM_NEWLINK or RTM_DELLINK message. The
+// link refers to m.
+func parseLink(m []byte) (link, error) {
+	if len(m) < unix.SizeofIfInfomsg {
+		return link{}, fmt.Errorf("a link message of %d bytes is too short", len(m))
+	}
+	l := link{
+		index: int(binary.NativeEndian.Uint32(m[4:])),
+		flags: binary.NativeEndian.Uint32(m[8:]),
+		// A bridge reports about its ports, in a family of its own; that a port
+		// leaves the bridge is an RTM_DELLINK of a link that lives on.
+		partial: m[0] != unix.AF_UNSPEC,
+	}
+	err := eachAttr(m[unix.SizeofIfInfomsg:], func(typ uint16, value []byte) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.name = string(bytes.TrimRight(value, "\x00"))
+		case unix.IFLA_MTU:
+			if len(value) == 4 {
+				l.mtu = int(binary.NativeEndian.Uint32(value))
+			}
+		case unix.IFLA_ADDRESS:
+			l.mac = value
+		case unix.IFLA_PERM_ADDRESS:
+			l.permanent = value
+		case unix.IFLA_WIRELESS:
+			// A wireless driver's word to its own tools: it names no address.
+			l.partial = true
+		}
+	})
+	return l, err
+}

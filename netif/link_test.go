@@ -1,0 +1,86 @@
+package netif
+
+import (
+	"fmt"
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestOwn(t *testing.T) {
+	newNetns(t)
+	newVeth(t, "eth0", "peer0")
+	h := newHost(t)
+	require.NoError(t, netlink.LinkAdd(&netlink.Macvlan{
+		LinkAttrs: netlink.LinkAttrs{Name: "mv0", ParentIndex: linkNamed(t, "eth0").Attrs().Index},
+		Mode:      netlink.MACVLAN_MODE_BRIDGE,
+	}))
+	own := func(m net.HardwareAddr) bool {
+		t.Helper()
+		is, err := h.Own(m)
+		require.NoError(t, err)
+		return is
+	}
+	for _, name := range []string{"eth0", "peer0", "mv0"} {
+		require.True(t, own(linkNamed(t, name).Attrs().HardwareAddr), name)
+	}
+	require.False(t, own(mac(t, "02:00:00:00:00:99")))
+	require.False(t, own(mac(t, "00:00:00:00:00:00")), "loopback's is nobody's")
+	require.False(t, own(nil))
+
+	// A fresh look: what has changed since counts.
+	was, is := linkNamed(t, "eth0").Attrs().HardwareAddr, mac(t, "02:00:00:00:00:99")
+	require.NoError(t, netlink.LinkSetHardwareAddr(linkNamed(t, "eth0"), is))
+	require.True(t, own(is))
+	require.False(t, own(was))
+}
+
+func TestOwnAmongManyLinks(t *testing.T) {
+	newNetns(t)
+	h := newHost(t)
+	for i := range 60 {
+		newVeth(t, fmt.Sprintf("eth%d", i), fmt.Sprintf("peer%d", i))
+	}
+	for _, name := range []string{"eth0", "peer31", "eth59", "peer59"} {
+		is, err := h.Own(linkNamed(t, name).Attrs().HardwareAddr)
+		require.NoError(t, err)
+		require.True(t, is, name)
+	}
+}
+
+func TestParseLink(t *testing.T) {
+	header := make([]byte, unix.SizeofIfInfomsg)
+	header[4], header[8] = 3, unix.IFF_UP
+	m := append(header, attr(unix.IFLA_IFNAME, 'e', 't', 'h', '0', 0)...)
+	m = append(m, attr(unix.IFLA_MTU, 0, 0, 0, 0)...)
+	m = append(m, attr(unix.IFLA_ADDRESS, 2, 0, 0, 0, 0, 1)...)
+	m = append(m, attr(unix.IFLA_PERM_ADDRESS, 2, 0, 0, 0, 0, 2)...)
+
+	l, err := parseLink(m)
+	require.NoError(t, err)
+	require.Equal(t, "eth0", l.name)
+	require.Equal(t, net.HardwareAddr{2, 0, 0, 0, 0, 1}, l.mac)
+	require.Equal(t, net.HardwareAddr{2, 0, 0, 0, 0, 2}, l.permanent)
+	require.False(t, l.partial)
+
+	l, err = parseLink(append(m, attr(unix.IFLA_WIRELESS, 1, 2, 3, 4)...))
+	require.NoError(t, err)
+	require.True(t, l.partial)
+
+	_, err = parseLink(m[:unix.SizeofIfInfomsg-1])
+	require.Error(t, err)
+}
+
+func TestLinkUp(t *testing.T) {
+	for flags, want := range map[uint32]bool{
+		unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP: true,
+		unix.IFF_UP | unix.IFF_LOWER_UP:                    false, // dormant: 802.1X has not let it in
+		unix.IFF_UP:                                        false,
+		unix.IFF_RUNNING | unix.IFF_LOWER_UP:               false,
+	} {
+		require.Equal(t, want, link{flags: flags}.up(), "%#x", flags)
+	}
+}
