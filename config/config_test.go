@@ -1,0 +1,235 @@
+package config_test
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files under testdata")
+
+// defaults is the configuration of a lone vip block.
+func defaults(addr string) *config.Config {
+	return &config.Config{
+		LogLevel: hclog.Info,
+		Consul: config.Consul{
+			Prefix:     "consul-vip",
+			Service:    "consul-vip",
+			SessionTTL: 30 * time.Second,
+			CheckTTL:   3 * time.Second,
+		},
+		VIPs: []config.VIP{vip(addr)},
+	}
+}
+
+func vip(addr string) config.VIP {
+	return config.VIP{
+		Prefix:     netip.MustParsePrefix(addr),
+		Priority:   100,
+		OnConflict: config.ConflictExit,
+		OnLoss:     config.LossExit,
+		Takeover:   config.TakeoverProbe,
+		DeadMan:    5 * time.Second,
+		Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
+	}
+}
+
+func diff(want, got *config.Config) string {
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}))
+}
+
+func TestParseGood(t *testing.T) {
+	t.Setenv("CONSUL_VIP_TEST_PRIORITY", "7")
+	t.Setenv("CONSUL_VIP_TEST_EMPTY", "")
+	tests := []struct {
+		name, src string
+		want      func(*config.Config)
+	}{
+		{"a lone address", `vip "10.77.0.100" {}`, func(*config.Config) {}},
+		{"prefix length", `vip "10.77.0.100/24" {}`, func(c *config.Config) {
+			c.VIPs[0].Prefix = netip.MustParsePrefix("10.77.0.100/24")
+		}},
+		{"first address of a /31", `vip "10.77.0.100/31" {}`, func(c *config.Config) {
+			c.VIPs[0].Prefix = netip.MustParsePrefix("10.77.0.100/31")
+		}},
+		{"top level", `
+			log_level = "trace"
+			log_json  = true
+			node_name = "h1.example.com"
+			vip "10.77.0.100" {}`, func(c *config.Config) {
+			c.LogLevel, c.LogJSON, c.NodeName = hclog.Trace, true, "h1.example.com"
+		}},
+		{"consul", `
+			consul {
+				address     = "https://consul.example.com:8501"
+				token_file  = "/run/secrets/consul-token"
+				prefix      = "/infra/vips/"
+				service     = "vips"
+				session_ttl = "10.5s"
+				check_ttl   = "0s"
+			}
+			vip "10.77.0.100" {}`, func(c *config.Config) {
+			c.Consul = config.Consul{
+				Address:    "https://consul.example.com:8501",
+				TokenFile:  "/run/secrets/consul-token",
+				Prefix:     "infra/vips",
+				Service:    "vips",
+				SessionTTL: 10500 * time.Millisecond,
+			}
+		}},
+		{"a vip's keys", `
+			vip "10.77.0.100" {
+				interface   = "bond0.100"
+				priority    = 0
+				on_conflict = "defend"
+				on_loss     = "contend"
+				takeover    = "strict"
+				dead_man    = "28s"
+				announce {
+					interval = "1m"
+					jitter   = "0s"
+				}
+			}`, func(c *config.Config) {
+			c.VIPs[0] = config.VIP{
+				Prefix:     netip.MustParsePrefix("10.77.0.100/32"),
+				Interface:  "bond0.100",
+				OnConflict: config.ConflictDefend,
+				OnLoss:     config.LossContend,
+				Takeover:   config.TakeoverStrict,
+				DeadMan:    28 * time.Second,
+				Announce:   config.Announce{Interval: time.Minute},
+			}
+		}},
+		{"jitter follows interval", `
+			vip "10.77.0.100" {
+				announce { interval = "1s" }
+			}`, func(c *config.Config) {
+			c.VIPs[0].Announce = config.Announce{Interval: time.Second, Jitter: 100 * time.Millisecond}
+		}},
+		{"null is left out", `
+			node_name = null
+			vip "10.77.0.100" { interface = null }`, func(*config.Config) {}},
+		{"environment", `
+			log_json  = env("CONSUL_VIP_TEST_EMPTY", "true")
+			node_name = "rack-${env("CONSUL_VIP_TEST_PRIORITY")}"
+			vip "10.77.0.100" { priority = env("CONSUL_VIP_TEST_PRIORITY", "9") }`, func(c *config.Config) {
+			c.LogJSON, c.NodeName, c.VIPs[0].Priority = true, "rack-7", 7
+		}},
+		{"order of appearance", `
+			vip "10.77.0.100" {}
+			vip "10.77.0.9" {}
+			vip "10.77.0.10" {}`, func(c *config.Config) {
+			c.VIPs = append(c.VIPs, vip("10.77.0.9/32"), vip("10.77.0.10/32"))
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			want := defaults("10.77.0.100/32")
+			tt.want(want)
+			got, err := config.Parse("test.hcl", []byte(tt.src))
+			require.NoError(t, err)
+			require.Empty(t, diff(want, got))
+		})
+	}
+}
+
+func TestAgentAddresses(t *testing.T) {
+	for _, addr := range []string{
+		"127.0.0.1:8500", "consul.service.consul:8500", "[::1]:8500", "localhost",
+		"http://127.0.0.1:8500", "https://consul.example.com", "https://example.com:8501/consul", "unix:///run/consul.sock",
+	} {
+		t.Run(addr, func(t *testing.T) {
+			cfg, err := config.Parse("test.hcl", []byte(`consul { address = "`+addr+`" }
+				vip "10.77.0.100" {}`))
+			require.NoError(t, err)
+			require.Equal(t, addr, cfg.Consul.Address)
+		})
+	}
+}
+
+func TestLoadMergesFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, src string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(src), 0o644))
+		return path
+	}
+	write("vips/20.hcl", `vip "10.77.0.2" {}`)
+	write("vips/10.hcl", `vip "10.77.0.1" {}`)
+	write("vips/.#10.hcl", `not a configuration`)
+	write("vips/10.hcl~", `not a configuration`)
+	write("vips/old/30.hcl", `vip "10.77.0.3" {}`)
+	base := write("base.hcl", `consul { prefix = "vips" }`)
+
+	// The first file is named twice more, once by its directory.
+	first := filepath.Join(dir, "vips", ".", "10.hcl")
+	got, err := config.Load(base, first, filepath.Join(dir, "vips"), first)
+	require.NoError(t, err)
+
+	want := defaults("10.77.0.1/32")
+	want.Consul.Prefix = "vips"
+	want.VIPs = append(want.VIPs, vip("10.77.0.2/32"))
+	require.Empty(t, diff(want, got))
+}
+
+func TestLoadReportsFiles(t *testing.T) {
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "missing.hcl")
+
+	cfg, err := config.Load(missing, dir)
+	require.Nil(t, cfg)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+
+	var problems *config.Error
+	require.ErrorAs(t, err, &problems)
+	require.Len(t, problems.Diagnostics, 2)
+	require.ErrorContains(t, err, "the configuration has 2 problems\n")
+	require.ErrorContains(t, err, missing)
+	require.ErrorContains(t, err, dir+" holds no file named *.hcl.")
+
+	_, err = config.Load()
+	require.ErrorContains(t, err, "Name at least one file or directory.")
+	require.False(t, errors.Is(err, fs.ErrNotExist))
+}
+
+func TestLoadReportsUnreadableEntries(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink(filepath.Join(dir, "gone"), filepath.Join(dir, "a.hcl")))
+	_, err := config.Load(dir)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, filepath.Join(dir, "a.hcl"))
+}
+
+// TestGolden shows what an operator reads. Run it with -update to rewrite.
+func TestGolden(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/bad/*")
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			cfg, err := config.Load(dir)
+			require.Nil(t, cfg)
+			require.Error(t, err)
+			golden := filepath.Join(dir, "want.txt")
+			if *update {
+				require.NoError(t, os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644))
+			}
+			want, readErr := os.ReadFile(golden)
+			require.NoError(t, readErr)
+			require.Empty(t, cmp.Diff(string(want), err.Error()+"\n"))
+		})
+	}
+}

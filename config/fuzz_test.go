@@ -1,0 +1,84 @@
+package config_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/config"
+)
+
+// FuzzParse: whatever the file, Parse either explains its refusal or returns
+// values that the rest of the program may rely on.
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"../examples/*.hcl", "testdata/bad/*/*.hcl"} {
+		seeds, err := filepath.Glob(pattern)
+		require.NoError(f, err)
+		require.NotEmpty(f, seeds)
+		for _, seed := range seeds {
+			src, err := os.ReadFile(seed)
+			require.NoError(f, err)
+			f.Add(src)
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		cfg, err := config.Parse("fuzz.hcl", src)
+		if err != nil {
+			require.Nil(t, cfg)
+			requireExplained(t, err)
+			return
+		}
+		requireSound(t, cfg)
+	})
+}
+
+func requireExplained(t *testing.T, err error) {
+	t.Helper()
+	var problems *config.Error
+	require.True(t, errors.As(err, &problems))
+	require.NotEmpty(t, err.Error())
+	require.NotEmpty(t, problems.Diagnostics)
+	for _, diag := range problems.Diagnostics {
+		require.NotNil(t, diag.Subject, "%s", diag)
+		require.Equal(t, "fuzz.hcl", diag.Subject.Filename)
+	}
+}
+
+func requireSound(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	require.NotEmpty(t, cfg.VIPs)
+	require.NotEqual(t, hclog.NoLevel, cfg.LogLevel)
+	require.NotContains(t, cfg.NodeName, "/")
+	require.Regexp(t, `^[^/]+(/[^/]+)*$`, cfg.Consul.Prefix)
+	require.NotEmpty(t, cfg.Consul.Service)
+	requireBetween(t, 10*time.Second, cfg.Consul.SessionTTL, 24*time.Hour)
+	if cfg.Consul.CheckTTL != 0 {
+		requireBetween(t, 2*time.Second, cfg.Consul.CheckTTL, time.Minute)
+	}
+	seen := make(map[netip.Addr]bool)
+	for _, vip := range cfg.VIPs {
+		require.True(t, vip.Prefix.IsValid() && vip.Addr().Is4() && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
+		require.False(t, seen[vip.Addr()], "%s twice", vip.Addr())
+		seen[vip.Addr()] = true
+		require.LessOrEqual(t, len(vip.Interface), 15)
+		require.True(t, 0 <= vip.Priority && vip.Priority <= 1000)
+		requireBetween(t, 2*time.Second, vip.DeadMan, cfg.Consul.SessionTTL-time.Second-1)
+		require.Zero(t, vip.DeadMan%time.Second)
+		requireBetween(t, time.Second, vip.Announce.Interval, time.Hour)
+		requireBetween(t, 0, vip.Announce.Jitter, vip.Announce.Interval-1)
+		require.NotEmpty(t, vip.OnConflict)
+		require.NotEmpty(t, vip.OnLoss)
+		require.NotEmpty(t, vip.Takeover)
+	}
+}
+
+func requireBetween(t *testing.T, lo, d, hi time.Duration) {
+	t.Helper()
+	require.True(t, lo <= d && d <= hi, "%s is not between %s and %s", d, lo, hi)
+}

@@ -1,0 +1,49 @@
+package config
+
+import (
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/stretchr/testify/require"
+)
+
+// TestFullExampleIsFull holds examples/full.hcl, which operators read as the
+// reference, to the language: it has every key there is.
+func TestFullExampleIsFull(t *testing.T) {
+	src, err := os.ReadFile("../examples/full.hcl")
+	require.NoError(t, err)
+	file, diags := hclsyntax.ParseConfig(src, "full.hcl", hcl.InitialPos)
+	require.False(t, diags.HasErrors(), "%v", diags)
+
+	known := make(map[string]bool)
+	for path, raw := range map[string]any{
+		"": rawConfig{}, "consul.": rawConsul{}, "vip.": rawVIP{}, "vip.announce.": rawAnnounce{},
+	} {
+		schema, _ := gohcl.ImpliedBodySchema(raw)
+		for _, attribute := range schema.Attributes {
+			known[path+attribute.Name] = true
+		}
+		for _, block := range schema.Blocks {
+			known[path+block.Type+"."] = true
+		}
+	}
+	require.Empty(t, cmp.Diff(known, keys("", file.Body.(*hclsyntax.Body))))
+}
+
+func keys(path string, body *hclsyntax.Body) map[string]bool {
+	found := make(map[string]bool)
+	for name := range body.Attributes {
+		found[path+name] = true
+	}
+	for _, block := range body.Blocks {
+		found[path+block.Type+"."] = true
+		for key := range keys(path+block.Type+".", block.Body) {
+			found[key] = true
+		}
+	}
+	return found
+}

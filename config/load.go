@@ -1,0 +1,141 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+)
+
+// Load reads one configuration from files and directories. Of a directory it
+// takes the files named *.hcl, in lexical order, neither hidden ones nor those
+// of subdirectories; a file that is named twice counts once. Any error is an
+// *Error.
+func Load(paths ...string) (*Config, error) {
+	s := sources{parser: hclparse.NewParser()}
+	if len(paths) == 0 {
+		s.fail("No configuration", "Name at least one file or directory.", nil)
+	}
+	for _, path := range paths {
+		s.add(path)
+	}
+	return s.config()
+}
+
+// Parse reads a whole configuration from src. The filename is for messages
+// only. Any error is an *Error.
+func Parse(filename string, src []byte) (*Config, error) {
+	s := sources{parser: hclparse.NewParser()}
+	s.parse(filename, src)
+	return s.config()
+}
+
+// sources collects the files of one configuration and what is wrong with them.
+type sources struct {
+	parser *hclparse.Parser
+	names  []string // of the files parsed, in order
+	bodies []hcl.Body
+	diags  hcl.Diagnostics
+}
+
+func (s *sources) add(path string) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		s.unreadable(err)
+	case info.IsDir():
+		s.addDir(path)
+	default:
+		s.addFile(path)
+	}
+}
+
+func (s *sources) addDir(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		s.unreadable(err)
+		return
+	}
+	found := false
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.IsDir() || filepath.Ext(name) != ".hcl" || strings.HasPrefix(name, ".") {
+			continue
+		}
+		found = true
+		s.addFile(filepath.Join(dir, name))
+	}
+	if !found {
+		s.fail("Empty directory", fmt.Sprintf("The directory %s holds no file named *.hcl.", dir), nil)
+	}
+}
+
+func (s *sources) addFile(path string) {
+	path = filepath.Clean(path)
+	if slices.Contains(s.names, path) {
+		return
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		s.unreadable(err)
+		return
+	}
+	s.parse(path, src)
+}
+
+func (s *sources) parse(name string, src []byte) {
+	file, diags := s.parser.ParseHCL(src, name)
+	s.names = append(s.names, name)
+	s.bodies = append(s.bodies, file.Body)
+	s.diags = append(s.diags, diags...)
+}
+
+func (s *sources) unreadable(err error) {
+	s.fail("Cannot read the configuration", err.Error()+".", err)
+}
+
+// fail reports a problem that has no line in any file.
+func (s *sources) fail(summary, detail string, cause error) {
+	diag := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
+	if cause != nil {
+		diag.Extra = cause
+	}
+	s.diags = append(s.diags, diag)
+}
+
+// config checks the collected files as one body, even where some are missing
+// or broken, so that a single run reports everything.
+func (s *sources) config() (*Config, error) {
+	c := checker{whole: !s.diags.HasErrors()}
+	cfg := c.config(hcl.MergeBodies(s.bodies))
+	diags := append(s.diags, c.diags...)
+	if !diags.HasErrors() {
+		return cfg, nil
+	}
+	// The libraries report in the order of their maps.
+	slices.SortStableFunc(diags, s.compare)
+	return nil, &Error{Diagnostics: diags, files: s.parser.Files()}
+}
+
+func (s *sources) compare(a, b *hcl.Diagnostic) int {
+	if a.Subject == nil || b.Subject == nil {
+		return cmp.Compare(btoi(a.Subject != nil), btoi(b.Subject != nil))
+	}
+	return cmp.Or(
+		cmp.Compare(slices.Index(s.names, a.Subject.Filename), slices.Index(s.names, b.Subject.Filename)),
+		cmp.Compare(a.Subject.Start.Byte, b.Subject.Start.Byte),
+		cmp.Compare(a.Summary, b.Summary),
+	)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

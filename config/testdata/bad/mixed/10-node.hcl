@@ -1,0 +1,24 @@
+# Every line but the blank ones and the braces is wrong.
+log_level = inf
+log_jso   = true
+
+consul {
+  session_ttl = 30
+  prefix      = "/infra//vips"
+  token       = "secret"
+}
+
+vip "10.77.0.100" {
+  interfcae   = "eth0"
+  dead_man    = "1s"
+  on_conflict = "Exti"
+  priority    = "many"
+  takeover    = env("CONSUL_VIP_UNSET")
+
+  anounce {}
+
+  announce {
+    interval = "10 s"
+    jitter   = "-1s"
+  }
+}

@@ -1,0 +1,13 @@
+# What the other file has already.
+log_level = "info"
+
+consul {
+  check_ttl = "1s"
+}
+
+vip "10.77.0.100/24" {
+  priority = 1.5
+  priority = 2
+}
+
+vip "fd00::100" {}
