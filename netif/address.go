@@ -89,12 +89,13 @@ func (h *Host) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
 //
 // The default length, /32 or /128, is an address and nothing else: it comes and
 // goes without touching any other. A shorter prefix also is the host's
-// connected route if the host has no address of its own in that subnet. But
-// among IPv4 addresses of one interface and subnet the kernel counts all but
-// the first as secondary, and removes them when the first goes, unless the
-// sysctl net.ipv4.conf.*.promote_secondaries is set (most distributions set
-// it). This package changes no sysctl: Watch reports those removals like any
-// other, and Refresh puts the address back.
+// connected route, if the interface has no address of its own in that subnet.
+// But of the IPv4 addresses that one interface has in one subnet the kernel
+// counts all but the first as secondary, and removes them with the first,
+// whoever bound them, unless the sysctl net.ipv4.conf.*.promote_secondaries is
+// set (systemd sets it). This package changes no sysctl: Watch reports those
+// removals like any other, and Refresh puts back what is ours. A host should
+// have its own address before a floating one of the same subnet.
 func (h *Host) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (*Address, error) {
 	if !p.IsValid() {
 		return nil, fmt.Errorf("bind: %v is no address", p)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// links awaits the report of one link.
+// awaitLink awaits the report of one link.
 func awaitLink(t *testing.T, events <-chan Event, name string, fits func(LinkChanged) bool) LinkChanged {
 	t.Helper()
 	return await(t, events, func(e LinkChanged) bool { return e.Name == name && fits(e) })
