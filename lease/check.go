@@ -1,0 +1,44 @@
+package lease
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// beat is how often the TTL check is refreshed.
+func (k *Keeper) beat() time.Duration { return k.cfg.CheckTTL / 3 }
+
+// refreshCheck tells the local agent that this process is alive, until the
+// session ends. This check, not the session's TTL, is what detects a dead or
+// frozen process: an agent-side TTL has no 10 s floor, and once it runs out
+// the session ends within milliseconds.
+func (k *Keeper) refreshCheck(s *session) {
+	outage := outage{log: k.log, what: "refreshing the check"}
+	for sleep(s.ctx, k.beat()) {
+		err := k.consul.pass(s.ctx, k.checkID, k.beat())
+		if unknownCheck(err) {
+			// The agent lost its state. If it learns of the service again before it
+			// reconciles with the catalog, the session survives.
+			err = k.consul.register(s.ctx, k.cfg.Service, k.checkID, k.cfg.Version, k.cfg.CheckTTL)
+			if err == nil {
+				err = k.consul.pass(s.ctx, k.checkID, k.beat())
+			}
+		}
+		switch {
+		case s.ctx.Err() != nil:
+			return
+		case err != nil:
+			outage.failed(err)
+		default:
+			outage.ok()
+		}
+	}
+}
+
+func unknownCheck(err error) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}

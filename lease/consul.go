@@ -1,0 +1,284 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// MaxConns is how many connections to the Consul agent a Keeper uses at most,
+// whatever the number of locks: one each for the watch, the renewals and the
+// check, two for writes. An agent grants 200 to each client address
+// (http_max_conns_per_client). The client's transport should be limited to it.
+const MaxConns = 5
+
+const maxWrites = 2
+
+// Every request carries a deadline: a query can hang for 20 s and more while
+// a leader freezes, and what hangs must not outlive the next try.
+const (
+	renewTimeout = 3 * time.Second
+	writeTimeout = 5 * time.Second
+	readTimeout  = 5 * time.Second
+	watchWait    = 15 * time.Second
+	// The agent adds up to a 16th of the wait of its own.
+	watchTimeout = watchWait + watchWait/16 + 5*time.Second
+)
+
+// Answers that no Consul gives: a proxy, a wrong port, a broken agent.
+var errNoConsul = errors.New("the answer is not Consul's")
+
+// errConflict is a transaction refused as a whole, with nothing written.
+var errConflict = errors.New("transaction refused")
+
+// consul is the part of Consul's API that a Keeper uses, each request with its
+// deadline. It is safe for concurrent use.
+type consul struct {
+	client *api.Client
+	writes chan struct{} // one token for each write under way
+}
+
+func newConsul(client *api.Client) *consul {
+	return &consul{client: client, writes: make(chan struct{}, maxWrites)}
+}
+
+// agentSelf is what the local agent says of itself.
+type agentSelf struct {
+	Config      struct{ NodeName string }
+	DebugConfig struct{ LeaveOnTerm bool }
+}
+
+func (c *consul) self(ctx context.Context) (agentSelf, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var self agentSelf
+	_, err := c.client.Raw().Query("/v1/agent/self", &self, query(ctx))
+	if err == nil && self.Config.NodeName == "" {
+		err = errNoConsul
+	}
+	if err != nil {
+		return self, fmt.Errorf("asking the agent for its node name: %w", err)
+	}
+	return self, nil
+}
+
+// register announces the process to the local agent as a service whose TTL
+// check must be refreshed at least every ttl. It must be a service's check: a
+// node's check gone critical would take all services of the node out of
+// discovery.
+func (c *consul) register(ctx context.Context, service, id, version string, ttl time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := c.client.Agent().ServiceRegisterOpts(&api.AgentServiceRegistration{
+		ID:   id,
+		Name: service,
+		Meta: map[string]string{"version": version},
+		Check: &api.AgentServiceCheck{
+			CheckID: id,
+			Name:    "consul-vip is alive",
+			TTL:     ttl.String(),
+			// After a crash nobody else takes the service away.
+			DeregisterCriticalServiceAfter: "1m",
+		},
+	}, api.ServiceRegisterOpts{}.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("registering service %q: %w", id, err)
+	}
+	return nil
+}
+
+// pass refreshes the TTL check. The output never changes, so the agent keeps
+// it to itself and no Raft entry is written.
+func (c *consul) pass(ctx context.Context, id string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := c.client.Agent().UpdateTTLOpts(id, "alive", api.HealthPassing, query(ctx)); err != nil {
+		return fmt.Errorf("refreshing check %q: %w", id, err)
+	}
+	return nil
+}
+
+func (c *consul) deregister(ctx context.Context, id string) error {
+	if err := c.client.Agent().ServiceDeregisterOpts(id, query(ctx)); err != nil {
+		return fmt.Errorf("deregistering service %q: %w", id, err)
+	}
+	return nil
+}
+
+// sessionBody is written by hand because api.SessionEntry drops a LockDelay of
+// zero, and Consul then makes it 15 s.
+type sessionBody struct {
+	Name          string
+	LockDelay     string
+	Behavior      string
+	TTL           string
+	NodeChecks    []string
+	ServiceChecks []serviceCheck `json:",omitempty"`
+}
+
+type serviceCheck struct{ ID string }
+
+// createSession creates a session that ends with the node's serfHealth and,
+// where checkID is given, with that check. A check that has not reached the
+// catalog yet makes it fail; that passes in milliseconds.
+func (c *consul) createSession(ctx context.Context, name, checkID string, ttl time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	body := sessionBody{
+		Name:       name,
+		LockDelay:  "0s",
+		Behavior:   api.SessionBehaviorRelease,
+		TTL:        ttl.String(),
+		NodeChecks: []string{"serfHealth"},
+	}
+	if checkID != "" {
+		body.ServiceChecks = []serviceCheck{{ID: checkID}}
+	}
+	var out struct{ ID string }
+	if _, err := c.client.Raw().Write("/v1/session/create", body, &out, write(ctx)); err != nil {
+		return "", fmt.Errorf("creating the session: %w", err)
+	}
+	if out.ID == "" {
+		return "", fmt.Errorf("creating the session: %w", errNoConsul)
+	}
+	return out.ID, nil
+}
+
+// renewSession returns ErrSessionLost only where Consul itself confirms that
+// the session is gone; whatever else goes wrong may pass.
+func (c *consul) renewSession(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	entry, _, err := c.client.Session().Renew(id, write(ctx))
+	switch {
+	case err != nil:
+		return fmt.Errorf("renewing the session: %w", err)
+	case entry == nil:
+		return c.confirmGone(ctx, id)
+	case entry.ID != id:
+		return fmt.Errorf("renewing the session: %w", errNoConsul)
+	}
+	return nil
+}
+
+// confirmGone asks again, because a 404 or an empty list may also be the
+// answer of a proxy in front of Consul.
+func (c *consul) confirmGone(ctx context.Context, id string) error {
+	entry, meta, err := c.client.Session().Info(id, consistent(ctx))
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for the session: %w", err)
+	case entry != nil || meta.LastIndex == 0:
+		return fmt.Errorf("looking for the session: %w", errNoConsul)
+	}
+	return fmt.Errorf("%w: Consul does not know it any more", ErrSessionLost)
+}
+
+func (c *consul) destroySession(ctx context.Context, id string) error {
+	if _, err := c.client.Session().Destroy(id, write(ctx)); err != nil {
+		return fmt.Errorf("destroying session %s: %w", id, err)
+	}
+	return nil
+}
+
+// sessionInfo returns nil for a session that does not exist.
+func (c *consul) sessionInfo(ctx context.Context, id string) (*api.SessionEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	entry, _, err := c.client.Session().Info(id, consistent(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("reading session %s: %w", id, err)
+	}
+	return entry, nil
+}
+
+// list reads everything below prefix: at once for index 0, else as soon as
+// something has changed since index, or after watchWait.
+func (c *consul) list(ctx context.Context, prefix string, index uint64) (api.KVPairs, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	pairs, meta, err := c.client.KV().List(prefix, (&api.QueryOptions{WaitIndex: index, WaitTime: watchWait}).WithContext(ctx))
+	if err != nil {
+		return nil, 0, fmt.Errorf("watching %s: %w", prefix, err)
+	}
+	// An empty prefix is a 404 with an index; without one it is not Consul's.
+	if meta.LastIndex == 0 {
+		return nil, 0, fmt.Errorf("watching %s: %w", prefix, errNoConsul)
+	}
+	return pairs, meta.LastIndex, nil
+}
+
+// read returns nil for a key that does not exist. It asks a leader that has
+// made sure that it is one.
+func (c *consul) read(ctx context.Context, key string) (*api.KVPair, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	pair, meta, err := c.client.KV().Get(key, consistent(ctx))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", key, err)
+	case pair == nil && meta.LastIndex == 0:
+		return nil, fmt.Errorf("reading %s: %w", key, errNoConsul)
+	}
+	return pair, nil
+}
+
+// commit runs ops as one transaction and returns the index it was written at.
+// errConflict means that nothing was written; after any other error it may
+// have been.
+func (c *consul) commit(ctx context.Context, ops ...*api.KVTxnOp) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	select {
+	case c.writes <- struct{}{}:
+		defer func() { <-c.writes }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("waiting for other writes: %w", context.Cause(ctx))
+	}
+
+	txn := make(api.TxnOps, len(ops))
+	for i, op := range ops {
+		txn[i] = &api.TxnOp{KV: op}
+	}
+	ok, resp, _, err := c.client.Txn().Txn(txn, query(ctx))
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("writing %s: %w", ops[0].Key, err)
+	case !ok && len(resp.Errors) > 0:
+		return 0, fmt.Errorf("writing %s: %w: %s", ops[0].Key, errConflict, whys(resp.Errors))
+	}
+	var index uint64
+	for _, r := range resp.Results {
+		if r.KV != nil {
+			index = max(index, r.KV.ModifyIndex)
+		}
+	}
+	if !ok || index == 0 {
+		return 0, fmt.Errorf("writing %s: %w", ops[0].Key, errNoConsul)
+	}
+	return index, nil
+}
+
+func whys(errs api.TxnErrors) string {
+	out := make([]string, len(errs))
+	for i, e := range errs {
+		out[i] = e.What
+	}
+	return strings.Join(out, "; ")
+}
+
+func query(ctx context.Context) *api.QueryOptions {
+	return (&api.QueryOptions{}).WithContext(ctx)
+}
+
+func consistent(ctx context.Context) *api.QueryOptions {
+	return (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
+}
+
+func write(ctx context.Context) *api.WriteOptions {
+	return (&api.WriteOptions{}).WithContext(ctx)
+}

@@ -1,0 +1,96 @@
+package lease
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// State says what a lock's record claims about the last one who held it.
+type State string
+
+// The states a record can be in. Anything else in a lock's value, or nothing
+// at all, is StateUnknown: somebody who is not consul-vip wrote it.
+const (
+	// StateUnknown leaves open whether the last owner still answers on the wire.
+	StateUnknown State = ""
+	// StateHeld was written on acquiring. With no session on the key it means
+	// that its owner ended without saying goodbye.
+	StateHeld State = "held"
+	// StateReleased was written after the address had left the owner's kernel.
+	StateReleased State = "released"
+)
+
+// Owner is what the caller of [Keeper.Hold] wants readers of the lock to know
+// about itself.
+type Owner struct {
+	Interface string `json:"interface,omitempty"`
+	MAC       string `json:"mac,omitempty"`
+	AllocID   string `json:"alloc_id,omitempty"`
+}
+
+// Record is the value of a lock: one line of JSON for whoever asks
+// `consul kv get` who has the address.
+type Record struct {
+	State State  `json:"state"`
+	Node  string `json:"node"`
+	Owner
+	Since   *time.Time `json:"since,omitempty"`
+	Session string     `json:"session,omitempty"`
+	TTL     string     `json:"ttl,omitempty"`
+	Version string     `json:"version,omitempty"`
+
+	// At and Reason belong to StateReleased.
+	At     *time.Time `json:"at,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+}
+
+// ParseRecord reads a lock's value. A value that is no record of ours, such
+// as the empty one that `consul lock` writes, is a Record of StateUnknown.
+func ParseRecord(value []byte) Record {
+	var r Record
+	if json.Unmarshal(value, &r) != nil {
+		return Record{}
+	}
+	if r.State != StateHeld && r.State != StateReleased {
+		return Record{}
+	}
+	return r
+}
+
+// OwnerTTL is the session TTL the record's owner ran with, or fallback where
+// the record does not say.
+func (r Record) OwnerTTL(fallback time.Duration) time.Duration {
+	if d, err := time.ParseDuration(r.TTL); err == nil && d > 0 {
+		return d
+	}
+	return fallback
+}
+
+// encode cannot fail: a Record is strings and times.
+func (r Record) encode() []byte {
+	b, _ := json.Marshal(r)
+	return b
+}
+
+// member is the value of PREFIX/.members/NODE: who is there to take over, and
+// with which priority for which address.
+type member struct {
+	Node    string         `json:"node"`
+	Session string         `json:"session"`
+	VIPs    map[string]int `json:"vips"`
+	Version string         `json:"version,omitempty"`
+}
+
+func (m member) encode() []byte {
+	b, _ := json.Marshal(m)
+	return b
+}
+
+// lockPair is what every write to a lock has in common. The flag is the one
+// `consul lock` looks for; it refuses a key without it, so it is set on
+// acquire and on release alike.
+func lockPair(key string, value []byte, session string) *api.KVTxnOp {
+	return &api.KVTxnOp{Key: key, Value: value, Flags: api.LockFlagValue, Session: session}
+}

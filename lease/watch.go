@@ -1,0 +1,138 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/consul/api"
+	"golang.org/x/time/rate"
+)
+
+// The watch wakes on every write below the prefix, and for an empty prefix on
+// every write to the whole KV store; this keeps it from spinning. The burst
+// lets an ordinary takeover through without a pause.
+const (
+	watchRate  = 50 // queries per second
+	watchBurst = 20
+)
+
+const (
+	lockName    = ".lock"
+	membersName = ".members"
+)
+
+// view is everything below the prefix at one index. It is immutable.
+type view struct {
+	index   uint64
+	locks   map[string]lockState // by name
+	members map[string]member    // by node, of those with a session
+}
+
+// lockState is a lock's key; the zero value is a key that does not exist.
+type lockState struct {
+	session string
+	index   uint64 // the key's ModifyIndex
+	record  Record
+}
+
+func newView(prefix string, pairs api.KVPairs, index uint64) *view {
+	v := &view{index: index, locks: map[string]lockState{}, members: map[string]member{}}
+	for _, p := range pairs {
+		dir, base, ok := cutLast(strings.TrimPrefix(p.Key, prefix+"/"))
+		switch {
+		case !ok:
+		case base == lockName:
+			v.locks[dir] = lockState{session: p.Session, index: p.ModifyIndex, record: ParseRecord(p.Value)}
+		case dir == membersName && p.Session != "":
+			var m member
+			if json.Unmarshal(p.Value, &m) == nil {
+				m.Session = p.Session // the key's session counts, not what the value says
+				v.members[base] = m
+			}
+		}
+	}
+	return v
+}
+
+func cutLast(s string) (dir, base string, ok bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// board shows the newest view and session to everybody who waits for them. It
+// is safe for concurrent use.
+type board struct {
+	mu      sync.Mutex
+	view    *view
+	session *session
+	changed chan struct{} // closed at the next change
+}
+
+func newBoard() *board { return &board{changed: make(chan struct{})} }
+
+// read returns what is posted (nil where there is nothing yet) and a channel
+// that closes as soon as either changes.
+func (b *board) read() (*view, *session, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.view, b.session, b.changed
+}
+
+func (b *board) postView(v *view) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.view = v
+	b.wake()
+}
+
+func (b *board) postSession(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.session = s
+	b.wake()
+}
+
+func (b *board) wake() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// watch keeps the board's view up to date with a single blocking query for all
+// locks, until ctx ends. What failed before is tried again for ever.
+func (k *Keeper) watch(ctx context.Context) {
+	var (
+		index  uint64
+		pause  backoff
+		pace   = rate.NewLimiter(watchRate, watchBurst)
+		outage = outage{log: k.log, what: "watching the locks"}
+	)
+	for pace.Wait(ctx) == nil {
+		pairs, now, err := k.consul.list(ctx, k.cfg.Prefix+"/", index)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			outage.failed(err)
+			index = 0 // whatever comes back may have another history
+			pause.wait(ctx)
+			continue
+		}
+		outage.ok()
+		pause.reset()
+		// An index that went back means a restored snapshot or new servers: read
+		// anew instead of waiting for an index that may be far away.
+		if now < index {
+			index = 0
+			continue
+		}
+		if now != index {
+			k.board.postView(newView(k.cfg.Prefix, pairs, now))
+		}
+		index = now
+	}
+}
