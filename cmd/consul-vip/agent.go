@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
+)
+
+type agentCommand struct{ stderr io.Writer }
+
+func (*agentCommand) Synopsis() string { return "Contend for the configured addresses and serve them" }
+
+func (c *agentCommand) Help() string {
+	fs, _, _ := c.flags(nil)
+	return help("agent -config=FILE|DIR [-config=FILE|DIR ...] [options]", `
+  Contends for the lock of every configured address; while it holds one, it
+  has the address bound and announced. Runs until it is stopped by SIGTERM or
+  SIGINT, or until a lost lock, a lost session or an address conflict ends it
+  for the scheduler to start it again.
+
+  Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock or
+  session lost, 5 address conflict.`, fs)
+}
+
+func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags) {
+	var (
+		fs     = flagSet("agent", out)
+		files  paths
+		consul consulFlags
+	)
+	fs.Var(&files, "config", "configuration `file`, or directory of *.hcl files; may be repeated")
+	consul.register(fs)
+	return fs, &files, &consul
+}
+
+func (c *agentCommand) Run(args []string) int {
+	fs, files, consul := c.flags(c.stderr)
+	if err := parse(fs, args); err != nil {
+		return exitCode(err)
+	}
+	if len(*files) == 0 {
+		return fail(c.stderr, fmt.Errorf("%w: agent needs -config=FILE|DIR", errUsage))
+	}
+	if fs.NArg() > 0 {
+		return fail(c.stderr, fmt.Errorf("%w: agent takes no arguments, got %q", errUsage, strings.Join(fs.Args(), " ")))
+	}
+	cfg, err := config.Load(*files...)
+	if err != nil {
+		return fail(c.stderr, err)
+	}
+	client, err := consul.client(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns)
+	if err != nil {
+		return fail(c.stderr, err)
+	}
+
+	ctx, stop := stoppedBySignal()
+	defer stop()
+	log := hclog.New(&hclog.LoggerOptions{
+		Level:           cfg.LogLevel,
+		JSONFormat:      cfg.LogJSON,
+		Output:          c.stderr,
+		IncludeLocation: false,
+	})
+	log.Info("consul-vip starts", "version", buildVersion(), "vips", len(cfg.VIPs))
+	err = agent.Run(ctx, agent.Options{Config: cfg, Client: client, Version: buildVersion(), Logger: log})
+	if err != nil {
+		log.Error("consul-vip ends", "reason", err, "exit_code", exitCode(err))
+	}
+	return exitCode(err)
+}
+
+// stoppedBySignal returns a context that ends with SIGTERM or SIGINT, whichever
+// the scheduler prefers, and says so in its cause.
+func stoppedBySignal() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case s := <-signals:
+			cancel(fmt.Errorf("stopped by signal: %s", s))
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(errors.New("done"))
+	}
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
+)
+
+// The exit codes, each a cause of death that a scheduler or a script can tell
+// from the others.
+const (
+	exitOK       = 0
+	exitFailure  = 1
+	exitUsage    = 2
+	exitConfig   = 3
+	exitLost     = 4
+	exitConflict = 5
+)
+
+// errUsage marks what the caller typed wrong.
+var errUsage = errors.New("usage")
+
+// exitCode decides on the cause of death.
+func exitCode(err error) int {
+	var cfg *config.Error
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.As(err, &cfg):
+		return exitConfig
+	case errors.Is(err, agent.ErrConflict):
+		return exitConflict
+	case errors.Is(err, lease.ErrLockLost), errors.Is(err, lease.ErrSessionLost):
+		return exitLost
+	}
+	return exitFailure
+}
+
+// fail reports err and returns its exit code.
+func fail(stderr io.Writer, err error) int {
+	code := exitCode(err)
+	if code != exitOK {
+		fmt.Fprintf(stderr, "consul-vip: %v\n", err)
+	}
+	return code
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// flagSet is a command's flags. The standard library takes single and double
+// dashes alike.
+func flagSet(name string, stderr io.Writer) *flag.FlagSet {
+	fs := flag.NewFlagSet("consul-vip "+name, flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	return fs
+}
+
+// parse marks what is wrong as errUsage; the flag package has already said it.
+func parse(fs *flag.FlagSet, args []string) error {
+	err := fs.Parse(args)
+	if err == nil || err == flag.ErrHelp {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errUsage, err)
+}
+
+// paths are the values of a flag that may be given several times.
+type paths []string
+
+func (p *paths) String() string     { return strings.Join(*p, " ") }
+func (p *paths) Set(s string) error { *p = append(*p, s); return nil }
+
+// consulFlags are the flags that Consul's own commands have in common. What is
+// not given comes from the environment (CONSUL_HTTP_ADDR …).
+type consulFlags struct {
+	address, token, tokenFile             string
+	caFile, caPath, cert, key, serverName string
+	datacenter, namespace, partition      string
+}
+
+func (f *consulFlags) register(fs *flag.FlagSet) {
+	fs.StringVar(&f.address, "http-addr", "", "`address` of the Consul agent, host:port or URL")
+	fs.StringVar(&f.token, "token", "", "ACL `token`")
+	fs.StringVar(&f.tokenFile, "token-file", "", "`file` with the ACL token")
+	fs.StringVar(&f.caFile, "ca-file", "", "`file` with the CA certificate of Consul")
+	fs.StringVar(&f.caPath, "ca-path", "", "`directory` with CA certificates of Consul")
+	fs.StringVar(&f.cert, "client-cert", "", "`file` with the client certificate")
+	fs.StringVar(&f.key, "client-key", "", "`file` with the client certificate's key")
+	fs.StringVar(&f.serverName, "tls-server-name", "", "server `name` to expect in Consul's certificate")
+	fs.StringVar(&f.datacenter, "datacenter", "", "`name` of the datacenter")
+	fs.StringVar(&f.namespace, "namespace", "", "`name` of the namespace (Consul Enterprise)")
+	fs.StringVar(&f.partition, "partition", "", "`name` of the admin partition (Consul Enterprise)")
+}
+
+// client connects as the flags say, then the configuration (address and
+// tokenFile, which may be empty), then the environment, through at most conns
+// connections.
+func (f *consulFlags) client(address, tokenFile string, conns int) (*api.Client, error) {
+	c := api.DefaultConfig()
+	c.Transport.MaxConnsPerHost = conns
+	c.Transport.MaxIdleConnsPerHost = conns
+	override(&c.Address, address, f.address)
+	override(&c.TokenFile, tokenFile, f.tokenFile)
+	if tokenFile != "" || f.tokenFile != "" {
+		c.Token = "" // from the environment, which comes last
+	}
+	override(&c.Token, f.token)
+	override(&c.TLSConfig.CAFile, f.caFile)
+	override(&c.TLSConfig.CAPath, f.caPath)
+	override(&c.TLSConfig.CertFile, f.cert)
+	override(&c.TLSConfig.KeyFile, f.key)
+	override(&c.TLSConfig.Address, f.serverName)
+	override(&c.Datacenter, f.datacenter)
+	override(&c.Namespace, f.namespace)
+	override(&c.Partition, f.partition)
+	if f.token != "" {
+		c.TokenFile = ""
+	}
+	client, err := api.NewClient(c)
+	if err != nil {
+		return nil, fmt.Errorf("setting up the Consul client: %w", err)
+	}
+	return client, nil
+}
+
+// override leaves the last of values that is not empty in target.
+func override(target *string, values ...string) {
+	for _, v := range values {
+		if v != "" {
+			*target = v
+		}
+	}
+}
