@@ -1,0 +1,86 @@
+package announcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// An Announcement is what to announce, and how often once the first frames,
+// which follow each other closely, have left.
+type Announcement struct {
+	Addr     netip.Addr
+	Interval time.Duration // between periodic announcements; more than 0
+	Jitter   time.Duration // each interval is off by up to this much; at most Interval
+}
+
+// gaps are the pauses between the first announcements, which leave at 0, 0.2,
+// 1.1, 2.2 and 4.4 s. Linux takes no update of a neighbour that changed within
+// the last second (locktime), so one at least has to come later than that.
+var gaps = [...]time.Duration{
+	200 * time.Millisecond,
+	900 * time.Millisecond,
+	1100 * time.Millisecond,
+	2200 * time.Millisecond,
+}
+
+// pause returns how long to wait after announcement number step. Jitter keeps
+// addresses that were taken over together from being announced together for ever.
+func (a Announcement) pause(step int) time.Duration {
+	if step < len(gaps) {
+		return gaps[step]
+	}
+	return a.Interval - a.Jitter + rand.N(2*a.Jitter+1)
+}
+
+// Announce announces a.Addr until ctx ends (nil), by gratuitous ARP request and
+// reply: at once, four times more within 4.4 s, and then every interval. A
+// receive on again, which may be nil, starts over. Frames that cannot be sent are
+// logged and left out. It fails only for an address or interval it cannot do,
+// and with ErrClosed when the Wire ends.
+//
+// Once Announce has returned, none of its frames will leave any more.
+func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {
+	addr, err := supported(a.Addr)
+	if err != nil {
+		return err
+	}
+	if a.Interval <= 0 || a.Jitter < 0 || a.Jitter > a.Interval {
+		return fmt.Errorf("announce %s: impossible interval %s with jitter %s", addr, a.Interval, a.Jitter)
+	}
+	for step := 0; ; {
+		err := w.announceOnce(ctx, addr, step)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-again:
+			if step = 0; !open {
+				again = nil // being closed counts once
+			}
+		case <-time.After(a.pause(step)):
+			step = min(step+1, len(gaps)) // every periodic one is of the same rank
+		}
+	}
+}
+
+// announceOnce sends the frames of announcement number step.
+func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int) error {
+	for i, encode := range arpAnnouncements {
+		ordinal := step*len(arpAnnouncements) + i
+		err := w.transmit(ctx, ordinal, func(own net.HardwareAddr) outbound { return encode(own, addr) })
+		if err != nil && !errors.Is(err, ErrNotSent) {
+			return err
+		}
+	}
+	return nil
+}

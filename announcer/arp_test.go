@@ -1,0 +1,31 @@
+package announcer
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The frames, byte by byte: hardware and protocol type, their lengths and the
+// operation, then MAC and address of sender and target.
+const (
+	announceRequest = "0001 0800 0604 0001 020000000001 0a4d0064 000000000000 0a4d0064"
+	announceReply   = "0001 0800 0604 0002 020000000001 0a4d0064 020000000001 0a4d0064"
+	probe           = "0001 0800 0604 0001 020000000001 00000000 000000000000 0a4d0064"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	require.NoError(t, err)
+	return b
+}
+
+func TestARPFrames(t *testing.T) {
+	request, reply := arpAnnouncements[0](ourMAC, vip), arpAnnouncements[1](ourMAC, vip)
+	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceRequest)}, request)
+	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceReply)}, reply)
+	require.Equal(t, outbound{to: rivalMAC, payload: unhex(t, probe)}, arpProbe(rivalMAC, ourMAC, vip))
+}

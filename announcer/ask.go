@@ -1,0 +1,133 @@
+package announcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+const (
+	// askInterval is the time an answer to one probe gets. A kernel answers
+	// within a millisecond; RFC 5227's seconds are for hosts that boot.
+	askInterval = 10 * time.Millisecond
+
+	// askRounds probes in a row have to go unanswered: 50 ms. Counting probes, not
+	// time alone, keeps a process that was frozen meanwhile from taking the time
+	// it slept through, in which it asked nothing, for silence.
+	askRounds = 5
+
+	// askOutage is how long to try when no probe can be sent.
+	askOutage = time.Second
+)
+
+// A Question is who owns an address.
+type Question struct {
+	Addr netip.Addr
+
+	// Last is the MAC of the last known owner, which is asked directly; asked by
+	// broadcast where it is nil, no station's address or this host's own.
+	Last net.HardwareAddr
+
+	// Patience is how long an owner may keep answering before it counts as here
+	// to stay. With 0 the first answer decides.
+	Patience time.Duration
+}
+
+// An AnsweredError says that somebody kept answering for an address.
+type AnsweredError struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr // who answered last
+}
+
+// Error names the address and who has it.
+func (e *AnsweredError) Error() string {
+	return fmt.Sprintf("%s is still answered for by %s", e.Addr, e.MAC)
+}
+
+// Ask asks the wire who owns q.Addr, by ARP probes: the first by broadcast,
+// then every 10 ms one to q.Last, or to whoever answered last. It returns nil
+// once five probes in a row, 50 ms, have met silence; any frame in which another
+// host claims the address is an answer. An *AnsweredError means that there still
+// came answers after q.Patience, ErrNotSent that for a second no probe
+// could be sent, which leaves the question open. Otherwise the error is ctx's
+// cause, ErrUnsupportedFamily or ErrClosed.
+//
+// Many may ask at once: all questions share the interface's rate limit, and each
+// takes as long as its five probes need.
+func (w *Wire) Ask(ctx context.Context, q Question) error {
+	addr, err := supported(q.Addr)
+	if err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	l := w.Listen(addr)
+	defer l.Close()
+
+	start := time.Now()
+	var failing time.Time // since when no probe could be sent
+	to, next := broadcast, w.askee(q.Last)
+	for n, silent := 0, 0; silent < askRounds; n++ {
+		err := w.transmit(ctx, n, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
+		now := time.Now()
+		switch {
+		case err == nil:
+			failing = time.Time{}
+		case !errors.Is(err, ErrNotSent):
+			return err
+		case failing.IsZero():
+			failing = now
+		case now.Sub(failing) >= askOutage:
+			return fmt.Errorf("ask for %s: %w", addr, err)
+		}
+		to = next
+		for answer, ok := l.hear(ctx); ok; answer, ok = l.hear(ctx) {
+			if time.Since(start) >= q.Patience {
+				return &AnsweredError{Addr: addr, MAC: answer.MAC}
+			}
+			// Ask on who answers, be it not the last owner: it alone may be asked next.
+			to, next, silent = answer.MAC, answer.MAC, 0
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil:
+			silent++
+		default:
+			silent = 0 // nobody was asked
+		}
+	}
+	return nil
+}
+
+// hear returns the next answer, or false once there was none for askInterval or
+// ctx has ended.
+func (l *Listener) hear(ctx context.Context) (Claim, bool) {
+	select {
+	case c := <-l.claims:
+		return c, true
+	case <-ctx.Done():
+		return Claim{}, false
+	case <-time.After(askInterval):
+	}
+	// A process that was held up sees both at once; the answer came in time.
+	select {
+	case c := <-l.claims:
+		return c, true
+	default:
+		return Claim{}, false
+	}
+}
+
+// askee returns whom to ask directly, given the last known owner. Asking
+// ourselves would prove nothing.
+func (w *Wire) askee(last net.HardwareAddr) net.HardwareAddr {
+	if !individual(last) {
+		return broadcast
+	}
+	if own, err := w.lookUp(last); own || err != nil {
+		return broadcast
+	}
+	return last
+}

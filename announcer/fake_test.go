@@ -1,0 +1,143 @@
+package announcer
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	ourMAC    = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x01}
+	secondMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x02} // another interface of this host
+	rivalMAC  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x99}
+	vip       = netip.MustParseAddr("10.77.0.100")
+	otherVIP  = netip.MustParseAddr("10.77.0.101")
+)
+
+// A fakeSocket is a segment that the test speaks and listens on by hand.
+type fakeSocket struct {
+	in     chan received
+	closed chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex
+	sent  []sentFrame
+	fail  error
+	heard func(arp.Packet) // called for each frame sent
+}
+
+type received struct {
+	frame inbound
+	err   error
+}
+
+type sentFrame struct {
+	at time.Time
+	to net.HardwareAddr
+	arp.Packet
+}
+
+func newFakeSocket() *fakeSocket {
+	return &fakeSocket{in: make(chan received), closed: make(chan struct{})}
+}
+
+func (f *fakeSocket) receive([]byte) (inbound, error) {
+	select {
+	case r := <-f.in:
+		return r.frame, r.err
+	case <-f.closed:
+		return inbound{}, ErrClosed
+	}
+}
+
+func (f *fakeSocket) send(o outbound) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	s := sentFrame{at: time.Now(), to: o.to}
+	if err := s.UnmarshalBinary(o.payload); err != nil {
+		return err
+	}
+	f.sent = append(f.sent, s)
+	if f.heard != nil {
+		f.heard(s.Packet)
+	}
+	return nil
+}
+
+func (f *fakeSocket) close() error {
+	f.once.Do(func() { close(f.closed) })
+	return nil
+}
+
+func (f *fakeSocket) failWith(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = err
+}
+
+func (f *fakeSocket) frames() []sentFrame {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]sentFrame(nil), f.sent...)
+}
+
+// offsets returns when the frames of one operation were sent.
+func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration {
+	var at []time.Duration
+	for _, s := range f.frames() {
+		if s.Operation == op {
+			at = append(at, s.at.Sub(start))
+		}
+	}
+	return at
+}
+
+// say puts a gratuitous request of mac's on the wire, received now.
+func (f *fakeSocket) say(addr netip.Addr, mac net.HardwareAddr) {
+	f.in <- received{frame: inbound{received: time.Now(), payload: arpAnnouncements[0](mac, addr).payload}}
+}
+
+// inBubble runs f with a Wire over a fake socket that runs until f returns.
+func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeSocket)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		sock := newFakeSocket()
+		w := newWire(sock, ourMAC, o)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		synctest.Wait()
+		f(t, w, sock)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// A logBuffer may be written to and read by different goroutines.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logBuffer) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte(s))
+}
