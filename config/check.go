@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -194,10 +193,4 @@ func (c *checker) report(summary string, at hcl.Range, detail string) {
 		Detail:   detail,
 		Subject:  &at,
 	})
-}
-
-// logLevel is here for its type; its names are hclog's.
-func logLevel(s string) (hclog.Level, string) {
-	name, complaint := choice("trace", "debug", "info", "warn", "error")(s)
-	return hclog.LevelFromString(name), complaint
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +212,18 @@ func TestLoadReportsUnreadableEntries(t *testing.T) {
 	_, err := config.Load(dir)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, filepath.Join(dir, "a.hcl"))
+}
+
+// What is no configuration at all must not flood the terminal.
+func TestParseOtherFiles(t *testing.T) {
+	_, err := config.Parse("consul-vip", []byte("\x7fELF\x02\x01\xff"))
+	require.ErrorContains(t, err, "The file consul-vip is not UTF-8 text.")
+
+	_, err = config.Parse("vips.hcl", []byte(strings.Repeat("vip \"10.77.0.100\" {}\n", 61)))
+	require.ErrorContains(t, err, "the configuration has 60 problems\n")
+	require.ErrorContains(t, err, "\nvips.hcl:51:5: ")
+	require.NotContains(t, err.Error(), "\nvips.hcl:52:5: ")
+	require.ErrorContains(t, err, "\nand 10 more")
 }
 
 // TestGolden shows what an operator reads. Run it with -update to rewrite.

@@ -7,8 +7,10 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// width is where the explanations below a line wrap.
-const width = 80
+const (
+	width = 80 // where the explanations below a line wrap
+	most  = 50 // problems rendered; a file that is no configuration has one per character
+)
 
 // Error is everything that is wrong with a configuration. It unwraps to the
 // errors of the files that could not be read.
@@ -20,18 +22,21 @@ type Error struct {
 	files map[string]*hcl.File
 }
 
-// Error renders every problem for an operator's terminal, over several lines,
+// Error renders the problems for an operator's terminal, over several lines,
 // and says first how many there are.
 func (e *Error) Error() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "the configuration has %s\n\n", count(len(e.Diagnostics), "problem"))
 	writer := hcl.NewDiagnosticTextWriter(&text, e.files, width, false)
-	for _, diag := range e.Diagnostics {
+	for _, diag := range e.Diagnostics[:min(most, len(e.Diagnostics))] {
 		if diag.Subject != nil {
 			fmt.Fprintf(&text, "%s: ", position(*diag.Subject))
 		}
 		// A strings.Builder never fails.
 		_ = writer.WriteDiagnostic(diag)
+	}
+	if rest := len(e.Diagnostics) - most; rest > 0 {
+		fmt.Fprintf(&text, "and %d more", rest)
 	}
 	return strings.TrimRight(text.String(), "\n")
 }

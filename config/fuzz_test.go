@@ -5,8 +5,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -27,26 +29,33 @@ func FuzzParse(f *testing.F) {
 			f.Add(src)
 		}
 	}
+	// HCL itself needs minutes to write such a number out as text.
+	huge := regexp.MustCompile(`[eE]\+?[0-9]{6}`)
 	f.Fuzz(func(t *testing.T, src []byte) {
+		if huge.Match(src) {
+			t.Skip("astronomical number")
+		}
 		cfg, err := config.Parse("fuzz.hcl", src)
 		if err != nil {
 			require.Nil(t, cfg)
-			requireExplained(t, err)
+			requireExplained(t, err, utf8.Valid(src))
 			return
 		}
 		requireSound(t, cfg)
 	})
 }
 
-func requireExplained(t *testing.T, err error) {
+func requireExplained(t *testing.T, err error, text bool) {
 	t.Helper()
 	var problems *config.Error
 	require.True(t, errors.As(err, &problems))
 	require.NotEmpty(t, err.Error())
 	require.NotEmpty(t, problems.Diagnostics)
 	for _, diag := range problems.Diagnostics {
-		require.NotNil(t, diag.Subject, "%s", diag)
-		require.Equal(t, "fuzz.hcl", diag.Subject.Filename)
+		require.Equal(t, text, diag.Subject != nil, "%s", diag)
+		if text {
+			require.Equal(t, "fuzz.hcl", diag.Subject.Filename)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
@@ -89,6 +90,10 @@ func (s *sources) addFile(path string) {
 }
 
 func (s *sources) parse(name string, src []byte) {
+	if !utf8.Valid(src) {
+		s.fail("Not a text file", fmt.Sprintf("The file %s is not UTF-8 text.", name), nil)
+		return
+	}
 	file, diags := s.parser.ParseHCL(src, name)
 	s.names = append(s.names, name)
 	s.bodies = append(s.bodies, file.Body)

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/agext/levenshtein"
+	"github.com/hashicorp/go-hclog"
 )
 
 // The functions of this file judge one value each. They return it checked, or
@@ -36,6 +37,11 @@ func choice[T ~string](names ...T) func(string) (T, string) {
 		}
 		return "", fmt.Sprintf("%q is none of %s.%s", s, strings.Join(quoted, ", "), hint)
 	}
+}
+
+func logLevel(s string) (hclog.Level, string) {
+	name, complaint := choice("trace", "debug", "info", "warn", "error")(s)
+	return hclog.LevelFromString(name), complaint
 }
 
 func priority(n float64) (int, string) {
