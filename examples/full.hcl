@@ -9,7 +9,7 @@
 # The configuration may be spread over several files of a directory. Top-level
 # keys and the consul block belong in one of them, vip blocks in any.
 
-# trace, debug, info, warn or error. At info a day without events logs nothing.
+# trace, debug, info, warn or error.
 log_level = "info"
 
 # true: one JSON object per line instead of text, for a log collector.
