@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -25,7 +24,6 @@ type Held struct {
 	name    string
 	index   uint64 // the key's ModifyIndex when it was acquired
 	record  Record
-	unclean atomic.Bool
 }
 
 // Remaining is the time until the hold deadline, which only answered renewals
@@ -50,16 +48,14 @@ func (h *Held) Verify(ctx context.Context) error {
 // monotonic clock it counts the time that the machine was suspended.
 func (h *Held) Now() time.Duration { return h.keeper.now() }
 
-// Unclean keeps the lock's record from saying that everything was given back,
-// so that the next owner makes sure for itself.
-func (h *Held) Unclean() { h.unclean.Store(true) }
-
 // Hold contends for the lock called name until ctx ends, and once it has it
 // runs fn. fn's context ends the instant the lock is not held any more, with a
 // cause that wraps ErrLockLost or ErrSessionLost, or with ctx's own cause. As
 // soon as fn returns, the lock is given back where it is still held, with a
 // record that gives fn's error, or ctx's cause, as the reason. fn must have
-// undone everything by then.
+// undone everything by then; where it could not, its error wraps ErrNotUndone
+// and the record goes on saying that the address is held, so that the next
+// owner makes sure for itself.
 //
 // Hold returns ErrSessionLost or ErrLockLost, wrapped, where the lock was
 // lost, else fn's error, else nil when ctx has ended.
@@ -77,10 +73,10 @@ func (k *Keeper) Hold(ctx context.Context, name string, owner Owner, fn func(con
 		if k.renewOnce(context.WithoutCancel(ctx), h.session); h.session.ctx.Err() != nil {
 			return context.Cause(h.session.ctx)
 		}
-		k.release(ctx, h, ended) // an overwritten key is still under our session
+		k.release(ctx, h, ended, err) // an overwritten key is still under our session
 		return ended
 	}
-	k.release(ctx, h, ended)
+	k.release(ctx, h, ended, err)
 	return err
 }
 
@@ -282,9 +278,9 @@ func (c *contention) held(s *session, index uint64) *Held {
 // release gives the lock back together with a record that says so. As long as
 // ctx has not ended it tries until it is done or the session is lost: a lock
 // that nobody serves under helps nobody.
-func (k *Keeper) release(ctx context.Context, h *Held, reason error) {
+func (k *Keeper) release(ctx context.Context, h *Held, reason, err error) {
 	record := h.record
-	if !h.unclean.Load() {
+	if !errors.Is(err, ErrNotUndone) {
 		now := time.Now().UTC().Truncate(time.Second)
 		record = Record{State: StateReleased, Node: k.node, At: &now, Reason: reason.Error()}
 	}

@@ -32,6 +32,9 @@ var (
 	ErrSessionLost = errors.New("session lost")
 )
 
+// ErrNotUndone is for the functions that run under a lock: see [Keeper.Hold].
+var ErrNotUndone = errors.New("not undone")
+
 // ErrNodeTaken means that a live instance on another of Consul's nodes calls
 // itself as this one does. Waiting does not cure it.
 var ErrNodeTaken = errors.New("node name is taken")

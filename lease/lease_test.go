@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -134,6 +135,16 @@ func TestHoldWritesRecordsAndTakesLeave(t *testing.T) {
 		assert.Empty(t, b.consul.sessions)
 		assert.Nil(t, b.consul.get("p/.members/h1"))
 		assert.Equal(t, 1, b.consul.count("PUT /v1/agent/service/deregister/s-h1"))
+	})
+}
+
+func TestNotUndoneIsNotReleased(t *testing.T) {
+	bubble(t, func(b *bench) {
+		failed := fmt.Errorf("%w: the kernel refused", ErrNotUndone)
+		err := b.keeper.Hold(context.Background(), vip, Owner{}, func(context.Context, *Held) error { return failed })
+		require.ErrorIs(t, err, ErrNotUndone)
+		assert.Empty(t, b.consul.get(lockKey).Session)
+		assert.Equal(t, StateHeld, b.record().State, "the next owner must ask the wire")
 	})
 }
 

@@ -98,7 +98,7 @@ func assemble(host *netif.Host, o Options) (*agent, error) {
 			return nil, err
 		}
 		names[v.Addr().String()] = v.Priority
-		a.vips = append(a.vips, newVIP(v, l, binder{host}, o.Logger))
+		a.vips = append(a.vips, newVIP(v, l, linkWire{l.wire}, hostKernel{host}, o.Logger))
 	}
 	c := o.Config.Consul
 	a.keeper = lease.New(lease.Config{

@@ -48,7 +48,7 @@ func (v *vip) notify(n notice) {
 
 // guard serves while the lock is held: it refreshes the address's lifetime,
 // heeds claims, the link and the kernel, and returns nil when ctx ends.
-func (v *vip) guard(ctx context.Context, held *lease.Held, address bound, announcing *announcing, claims <-chan announcer.Claim) error {
+func (v *vip) guard(ctx context.Context, held hold, address bound, announcing *announcing, claims <-chan announcer.Claim) error {
 	g := &guard{vip: v, held: held, address: address, announcing: announcing, claims: claims, seen: held.Now()}
 	up, _, changed := v.link.state()
 	if !up {
@@ -84,7 +84,7 @@ func (v *vip) guard(ctx context.Context, held *lease.Held, address bound, announ
 // guard is the state of one guard loop.
 type guard struct {
 	*vip
-	held       *lease.Held
+	held       hold
 	address    bound
 	announcing *announcing
 
@@ -182,7 +182,7 @@ func (v *vip) startAnnouncing(ctx context.Context) *announcing {
 	a := &announcing{cancel: cancel, restart: make(chan struct{}, 1)}
 	log := v.log
 	a.done.Go(func() {
-		err := v.link.wire.Announce(ctx, announcer.Announcement{
+		err := v.wire.Announce(ctx, announcer.Announcement{
 			Addr:     v.cfg.Addr(),
 			Interval: v.cfg.Announce.Interval,
 			Jitter:   v.cfg.Announce.Jitter,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -13,7 +12,6 @@ import (
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
-	"github.com/consul-vip/consul-vip/netif"
 )
 
 // state is where a VIP is in its life, as the log shows it.
@@ -35,33 +33,6 @@ var (
 	errDeadline = fmt.Errorf("%w: its hold deadline is too near to bind", lease.ErrSessionLost)
 )
 
-// locks holds a lock while a function runs; it is lease.Keeper's part here.
-type locks interface {
-	Hold(ctx context.Context, name string, owner lease.Owner, fn func(context.Context, *lease.Held) error) error
-}
-
-// kernel binds addresses to interfaces.
-type kernel interface {
-	Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error)
-}
-
-// bound is an address while it is bound.
-type bound interface {
-	Refresh(lifetime time.Duration) (restored bool, err error)
-	Unbind() error
-}
-
-// binder makes netif's host a kernel.
-type binder struct{ host *netif.Host }
-
-func (b binder) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error) {
-	a, err := b.host.Bind(ifindex, p, lifetime)
-	if err != nil {
-		return nil, err
-	}
-	return a, nil
-}
-
 // vip is one floating address on this node. Its fields belong to the goroutine
 // that runs it, but for notices.
 type vip struct {
@@ -69,6 +40,7 @@ type vip struct {
 	link    *link
 	locks   locks
 	kernel  kernel
+	wire    wire
 	allocID string
 
 	base    hclog.Logger
@@ -77,10 +49,11 @@ type vip struct {
 	notices chan notice
 }
 
-func newVIP(cfg config.VIP, l *link, k kernel, log hclog.Logger) *vip {
+func newVIP(cfg config.VIP, l *link, w wire, k kernel, log hclog.Logger) *vip {
 	v := &vip{
 		cfg:     cfg,
 		link:    l,
+		wire:    w,
 		kernel:  k,
 		base:    log.With("vip", cfg.Addr().String()),
 		notices: make(chan notice, 4),
@@ -106,7 +79,9 @@ func (v *vip) run(ctx context.Context) error {
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.locks.Hold(ctx, v.cfg.Addr().String(), v.owner(), v.serve)
+		err := v.locks.Hold(ctx, v.cfg.Addr().String(), v.owner(), func(ctx context.Context, held *lease.Held) error {
+			return v.serve(ctx, held.Predecessor, held)
+		})
 		switch {
 		case err == nil:
 			return nil
@@ -145,22 +120,22 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 // serve is the VIP's life while the lock is held: check the wire, bind,
 // announce and listen, and whatever ends it, stop announcing and unbind. The
 // lock leaves Consul only after it has returned.
-func (v *vip) serve(ctx context.Context, held *lease.Held) (err error) {
-	v.enter(acquired, "lock acquired", "predecessor", held.Predecessor.Node, "predecessor_state", held.Predecessor.State)
+func (v *vip) serve(ctx context.Context, last lease.Record, held hold) (err error) {
+	v.enter(acquired, "lock acquired", "last_owner", last.Node, "last_record", string(last.State))
 	if up, _, _ := v.link.state(); !up {
 		return errCarrier
 	}
-	if err := v.checkWire(ctx, held); err != nil {
+	if err := v.checkWire(ctx, last); err != nil {
 		return err
 	}
 	address, err := v.bind(ctx, held)
 	if address == nil {
 		return err
 	}
-	listener := v.link.wire.Listen(v.cfg.Addr())
+	listener := v.wire.Listen(v.cfg.Addr())
 	announcing := v.startAnnouncing(ctx)
 	defer func() {
-		v.leave(ctx, held, address, announcing, err)
+		err = v.leave(ctx, address, announcing, err)
 		listener.Close()
 	}()
 	v.enter(active, "address bound", "interface", v.link.name)
@@ -170,15 +145,14 @@ func (v *vip) serve(ctx context.Context, held *lease.Held) (err error) {
 // checkWire makes sure that the last owner's kernel has let go of the address.
 // A record that says `released` was written after that; anything else proves
 // nothing.
-func (v *vip) checkWire(ctx context.Context, held *lease.Held) error {
-	last := held.Predecessor
+func (v *vip) checkWire(ctx context.Context, last lease.Record) error {
 	if last.State == lease.StateReleased {
 		return nil
 	}
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
 	patience := last.OwnerTTL(unknownTTL)
 	began := time.Now()
-	err := v.link.wire.Ask(ctx, announcer.Question{Addr: v.cfg.Addr(), Last: mac, Patience: patience})
+	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg.Addr(), Last: mac, Patience: patience})
 	var answered *announcer.AnsweredError
 	switch {
 	case ctx.Err() != nil:
@@ -186,6 +160,8 @@ func (v *vip) checkWire(ctx context.Context, held *lease.Held) error {
 	case errors.As(err, &answered):
 		v.log.Error("address conflict: a stranger answers for it", "mac", answered.MAC.String(), "asked_for", time.Since(began).Round(time.Millisecond))
 		return &ConflictError{Addr: v.cfg.Addr(), MAC: answered.MAC, Quit: v.cfg.OnConflict == config.ConflictQuit}
+	case errors.Is(err, announcer.ErrNotSent):
+		return fmt.Errorf("%w: %w", errCarrier, err)
 	case err != nil:
 		return err
 	}
@@ -211,7 +187,7 @@ func (v *vip) waitOut(ctx context.Context, ttl time.Duration) error {
 
 // bind binds the address, inside the hold deadline before and after. It
 // returns nil without an error when the hold has ended.
-func (v *vip) bind(ctx context.Context, held *lease.Held) (bound, error) {
+func (v *vip) bind(ctx context.Context, held hold) (bound, error) {
 	lifetime := v.lifetime(held)
 	switch {
 	case ctx.Err() != nil:
@@ -231,20 +207,22 @@ func (v *vip) bind(ctx context.Context, held *lease.Held) (bound, error) {
 
 // lifetime is what the kernel is told: it removes the address by itself unless
 // this process goes on living, inside the hold deadline.
-func (v *vip) lifetime(held *lease.Held) time.Duration {
+func (v *vip) lifetime(held hold) time.Duration {
 	return min(v.cfg.DeadMan, held.Remaining()).Truncate(time.Second)
 }
 
-// leave stops announcing and unbinds.
-func (v *vip) leave(ctx context.Context, held *lease.Held, address bound, announcing *announcing, err error) {
+// leave stops announcing and unbinds, because of err or else of what ended
+// ctx, and returns err with what went wrong.
+func (v *vip) leave(ctx context.Context, address bound, announcing *announcing, err error) error {
 	announcing.stop()
 	failed := address.Unbind()
 	left := time.Now()
 
-	if err == nil {
-		err = context.Cause(ctx)
+	reason := err
+	if reason == nil {
+		reason = context.Cause(ctx)
 	}
-	v.enter(releasing, reasonOf(err))
+	v.enter(releasing, reason.Error())
 	var args []any
 	var conflict *ConflictError
 	if errors.As(err, &conflict) {
@@ -252,16 +230,9 @@ func (v *vip) leave(ctx context.Context, held *lease.Held, address bound, announ
 		args = append(args, "reaction", left.Sub(conflict.Received).String())
 	}
 	if failed != nil {
-		held.Unclean()
 		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg.DeadMan)
-		return
+		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrNotUndone, failed))
 	}
-	v.log.Info("released the address", append(args, "reason", reasonOf(err))...)
-}
-
-func reasonOf(err error) string {
-	if err == nil {
-		return "done"
-	}
-	return err.Error()
+	v.log.Info("released the address", append(args, "reason", reason.Error())...)
+	return err
 }
