@@ -1,0 +1,50 @@
+# consul-vip: `make demo` to see it work, `make test` to have it all tested.
+
+BIN     := bin/consul-vip
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Everything but the integration tests, which need hosts and a Consul.
+UNIT := $(shell go list ./... 2>/dev/null | grep -v /integration)
+
+.PHONY: help build check test unit integration demo deps consul clean
+
+help: ## show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+build: ## build the static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/consul-vip
+
+check: deps ## the gate: format, module, vet, staticcheck, race tests
+	@echo '== gofmt'
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted:" $$unformatted; exit 1; fi
+	@echo '== go mod tidy'
+	go mod tidy -diff
+	@echo '== vet'
+	go vet ./...
+	@echo '== staticcheck'
+	go tool staticcheck ./...
+	@echo '== tests with the race detector'
+	go test -race -count=1 $(UNIT)
+
+test: unit integration ## every test, installing or building what is missing
+
+unit: deps
+	go test -count=1 $(UNIT)
+
+integration: deps consul build
+	@echo '== integration tests: real Consul clusters in network namespaces, several minutes'
+	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m ./integration/...
+
+demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
+	@go run ./integration/demo -bin $(BIN)
+
+deps: # Debian packages, where they are missing
+	@sh integration/deps.sh
+
+consul: # CONSUL_BIN, the one on PATH, or one built from its module
+	@go run ./integration/provision
+
+clean: ## remove what was built here (the Consul in the user's cache stays)
+	rm -rf bin
