@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -32,18 +31,15 @@ const (
 // Answers that no Consul gives: a proxy, a wrong port, a broken agent.
 var errNoConsul = errors.New("the answer is not Consul's")
 
-// errConflict is a transaction refused as a whole, with nothing written.
-var errConflict = errors.New("transaction refused")
-
 // consul is the part of Consul's API that a Keeper uses, each request with its
 // deadline. It is safe for concurrent use.
 type consul struct {
+	*committer
 	client *api.Client
-	writes chan struct{} // one token for each write under way
 }
 
 func newConsul(client *api.Client) *consul {
-	return &consul{client: client, writes: make(chan struct{}, maxWrites)}
+	return &consul{committer: newCommitter(client), client: client}
 }
 
 // agentSelf is what the local agent says of itself.
@@ -225,50 +221,6 @@ func (c *consul) read(ctx context.Context, key string) (*api.KVPair, error) {
 		return nil, fmt.Errorf("reading %s: %w", key, errNoConsul)
 	}
 	return pair, nil
-}
-
-// commit runs ops as one transaction and returns the index it was written at.
-// errConflict means that nothing was written; after any other error it may
-// have been.
-func (c *consul) commit(ctx context.Context, ops ...*api.KVTxnOp) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	select {
-	case c.writes <- struct{}{}:
-		defer func() { <-c.writes }()
-	case <-ctx.Done():
-		return 0, fmt.Errorf("waiting for other writes: %w", context.Cause(ctx))
-	}
-
-	txn := make(api.TxnOps, len(ops))
-	for i, op := range ops {
-		txn[i] = &api.TxnOp{KV: op}
-	}
-	ok, resp, _, err := c.client.Txn().Txn(txn, query(ctx))
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("writing %s: %w", ops[0].Key, err)
-	case !ok && len(resp.Errors) > 0:
-		return 0, fmt.Errorf("writing %s: %w: %s", ops[0].Key, errConflict, whys(resp.Errors))
-	}
-	var index uint64
-	for _, r := range resp.Results {
-		if r.KV != nil {
-			index = max(index, r.KV.ModifyIndex)
-		}
-	}
-	if !ok || index == 0 {
-		return 0, fmt.Errorf("writing %s: %w", ops[0].Key, errNoConsul)
-	}
-	return index, nil
-}
-
-func whys(errs api.TxnErrors) string {
-	out := make([]string, len(errs))
-	for i, e := range errs {
-		out[i] = e.What
-	}
-	return strings.Join(out, "; ")
 }
 
 func query(ctx context.Context) *api.QueryOptions {

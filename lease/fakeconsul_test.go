@@ -142,6 +142,10 @@ func (f *fakeConsul) destroy(id string) {
 
 func (f *fakeConsul) write(p *api.KVPair) {
 	f.bump()
+	f.store(p)
+}
+
+func (f *fakeConsul) store(p *api.KVPair) {
 	p.ModifyIndex = f.index
 	f.keys[p.Key] = p
 }
@@ -276,17 +280,17 @@ func (f *fakeConsul) serveTxn(r *http.Request) answer {
 		}
 	}
 	results := []any{}
+	f.bump() // one index for the whole transaction
 	for _, op := range ops {
 		p := &api.KVPair{Key: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Session: op.KV.Session}
 		switch op.KV.Verb {
 		case api.KVLock:
-			f.write(p)
+			f.store(p)
 		case api.KVUnlock:
 			p.Session = ""
-			f.write(p)
+			f.store(p)
 		case api.KVDelete:
 			delete(f.keys, op.KV.Key)
-			f.bump()
 			continue
 		default:
 			continue

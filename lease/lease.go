@@ -106,6 +106,7 @@ func New(cfg Config) *Keeper {
 // it. When ctx ends it gives the session back and returns nil, at the latest
 // after 1.2 s; cancel ctx only after every Hold has returned.
 func (k *Keeper) Run(ctx context.Context) error {
+	defer k.consul.close()
 	var g errgroup.Group
 	watching, stop := context.WithCancel(ctx)
 	g.Go(func() error { k.watch(watching); return nil })
