@@ -15,7 +15,6 @@ import (
 type Address struct {
 	Interface string
 	Prefix    netip.Prefix
-	Protocol  string // who bound it, as ip names it; "" where nobody said
 }
 
 // Addresses returns all IPv4 addresses of the host as "ip address" shows them,
@@ -30,7 +29,6 @@ func (h *Host) Addresses(ctx context.Context) ([]Address, error) {
 		Info   []struct {
 			Local     netip.Addr `json:"local"`
 			Prefixlen int        `json:"prefixlen"`
-			Protocol  string     `json:"protocol"`
 		} `json:"addr_info"`
 	}
 	if err := json.Unmarshal(out, &links); err != nil {
@@ -42,7 +40,7 @@ func (h *Host) Addresses(ctx context.Context) ([]Address, error) {
 			continue
 		}
 		for _, i := range link.Info {
-			addrs = append(addrs, Address{link.Ifname, netip.PrefixFrom(i.Local, i.Prefixlen), i.Protocol})
+			addrs = append(addrs, Address{link.Ifname, netip.PrefixFrom(i.Local, i.Prefixlen)})
 		}
 	}
 	return addrs, nil
