@@ -120,6 +120,13 @@ func (o *Observer) record(addr netip.Addr, w *watched, number int, host string, 
 	}
 }
 
+// Asked returns how often the observer has asked for an address.
+func (o *Observer) Asked(addr netip.Addr) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.watched[addr].asked
+}
+
 // Owned returns who answered for an address so far, in order.
 func (o *Observer) Owned(addr netip.Addr) []Reign {
 	o.mu.Lock()
