@@ -11,7 +11,7 @@ import (
 
 const (
 	// askInterval is the time an answer to one probe gets. A kernel answers
-	// within a millisecond; RFC 5227's seconds are for hosts that boot.
+	// within a millisecond; the 1 to 2 s of RFC 5227, section 1.1, would be outage.
 	askInterval = 10 * time.Millisecond
 
 	// askRounds probes in a row have to go unanswered: 50 ms. Counting probes, not

@@ -23,6 +23,10 @@ const (
 	// receiveBuffer holds the answers to some thousand questions asked at once
 	// (an ARP frame occupies up to 1 KiB of it), where the default holds some 250.
 	receiveBuffer = 4 << 20
+
+	// goneInterval is how often to look whether an interface that is down is
+	// still there.
+	goneInterval = 200 * time.Millisecond
 )
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -60,7 +64,10 @@ type packetSocket struct {
 	raw     syscall.RawConn
 	ifindex int
 	closed  atomic.Bool
-	oob     [64]byte // receive's control messages; one goroutine receives
+
+	// Of the one goroutine that receives.
+	oob  [64]byte // control messages
+	down bool     // no frame came since the link went down
 }
 
 func openPacketSocket(ifi *net.Interface) (*packetSocket, error) {
@@ -90,25 +97,50 @@ func (s *packetSocket) close() error {
 
 // receive implements socket. ErrClosed and ErrInterfaceGone are final.
 func (s *packetSocket) receive(b []byte) (inbound, error) {
+	for {
+		in, err := s.recvmsg(b)
+		switch {
+		case s.closed.Load():
+			return inbound{}, ErrClosed
+		case err == nil && s.down:
+			s.down = false
+			return in, s.conn.SetReadDeadline(time.Time{})
+		case err == nil:
+			return in, nil
+		case !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, os.ErrDeadlineExceeded):
+			return inbound{}, err
+		case s.gone():
+			return inbound{}, ErrInterfaceGone
+		}
+		// That the link is down the kernel says once, that an interface which is
+		// down is deleted it does not say at all: look from time to time.
+		s.down = true
+		if derr := s.conn.SetReadDeadline(time.Now().Add(goneInterval)); derr != nil {
+			return inbound{}, derr
+		}
+		if errors.Is(err, unix.ENETDOWN) {
+			return inbound{}, err
+		}
+	}
+}
+
+// recvmsg waits for one frame.
+func (s *packetSocket) recvmsg(b []byte) (inbound, error) {
 	var (
 		n, oobn int
 		from    unix.Sockaddr
 		err     error
 	)
 	waitErr := s.raw.Read(func(fd uintptr) bool {
-		n, oobn, _, from, err = unix.Recvmsg(int(fd), b, s.oob[:], unix.MSG_DONTWAIT)
+		err = unix.EINTR
 		for err == unix.EINTR {
 			n, oobn, _, from, err = unix.Recvmsg(int(fd), b, s.oob[:], unix.MSG_DONTWAIT)
 		}
 		return err != unix.EAGAIN
 	})
 	switch {
-	case s.closed.Load():
-		return inbound{}, ErrClosed
 	case waitErr != nil:
 		return inbound{}, waitErr
-	case err == unix.ENETDOWN && s.gone():
-		return inbound{}, ErrInterfaceGone
 	case err != nil:
 		return inbound{}, os.NewSyscallError("recvmsg", err)
 	}
