@@ -25,8 +25,8 @@ func TestClientSeesLossWhenAnAddressIsRemoved(t *testing.T) {
 	r := c.Stop()
 	gap := r.Longest()
 	require.Equal(t, []string{"h1"}, r.Hosts())
-	require.WithinDuration(t, removed, gap.From, 20*time.Millisecond)
-	require.WithinDuration(t, back, gap.To, 20*time.Millisecond)
+	require.WithinDuration(t, removed, gap.From, inFlight/2)
+	require.WithinDuration(t, back, gap.To, inFlight/2)
 	require.GreaterOrEqual(t, gap.Length(), inFlight)
 	require.Equal(t, r.Sent-r.Lost, r.Owned[0].Answers)
 	require.NotZero(t, gap.Lost)
@@ -61,13 +61,14 @@ func TestClientWithoutAnyAnswer(t *testing.T) {
 	c, err := cast.Client.NewClient(vip)
 	require.NoError(t, err)
 	eventually(t, func() error {
-		if r := c.Report(); r.Sent < 50 {
+		if r := c.Report(); r.Before < 50 {
 			return errTooFew
 		}
 		return nil
 	})
 	r := c.Stop()
-	require.Equal(t, r.Sent, r.Lost)
+	require.Zero(t, r.Sent)
+	require.Zero(t, r.Lost)
 	require.Empty(t, r.Hosts())
-	require.Len(t, r.Gaps, 1)
+	require.Empty(t, r.Gaps)
 }

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Report is what a client saw. A request counts as lost if it was never
-// answered; requests that are too young to tell don't count at all.
+// Report is what a client saw. It begins with the first request that was
+// answered; what came before tells when the address came up. A request counts as
+// lost if it was never answered; those that are too young to tell don't count at all.
 type Report struct {
-	Sent  int
-	Lost  int
-	Gaps  []Gap   // every run of lost requests, in order
-	Owned []Reign // who answered, in order
+	Before int // requests before the first one that was answered
+	Sent   int // since then
+	Lost   int
+	Gaps   []Gap   // every run of lost requests, in order
+	Owned  []Reign // who answered, in order
 }
 
 // Gap is a run of requests that weren't answered.
@@ -40,6 +42,10 @@ func (c *Client) Report() Report {
 	var r Report
 	gap := -1 // where the current run of lost requests began
 	for seq, p := range c.probes {
+		if p.answered.IsZero() && r.Sent == 0 {
+			r.Before++
+			continue
+		}
 		if p.answered.IsZero() && time.Since(p.sent) < inFlight {
 			break
 		}
@@ -56,7 +62,8 @@ func (c *Client) Report() Report {
 		}
 	}
 	if gap >= 0 {
-		r.Gaps = append(r.Gaps, Gap{From: c.probes[gap].sent, To: c.probes[r.Sent-1].sent.Add(ClientInterval), Lost: r.Sent - gap})
+		last := r.Before + r.Sent - 1
+		r.Gaps = append(r.Gaps, Gap{From: c.probes[gap].sent, To: c.probes[last].sent.Add(ClientInterval), Lost: last + 1 - gap})
 	}
 	for _, seq := range c.order {
 		p := c.probes[seq]
