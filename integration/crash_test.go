@@ -34,6 +34,7 @@ func TestCrash(t *testing.T) {
 				s.unboundOn(h1)
 				s.seen(h1, next) // it never had the address again
 			}
+			s.announced(h1, next)
 		})
 	}
 }

@@ -321,24 +321,35 @@ func (s *scene) unboundOn(h *lab.Host) {
 // address, in this order.
 func (s *scene) seen(hosts ...*lab.Host) {
 	s.t.Helper()
-	var want []string
-	for _, h := range hosts {
-		want = append(want, h.Name)
-	}
-	observed := func() (names []string) {
-		for _, r := range s.witness.Owned(s.vip) {
-			names = append(names, r.Host)
-		}
-		return names
-	}
-	s.eventually(within, func() error { // the next question may still be due
-		if n := len(observed()); n < len(want) {
-			return fmt.Errorf("the observer saw only %d owners", n)
+	s.inOrder(s.witness.Owned, hosts, "owners seen by the observer")
+	require.Equal(s.t, names(hosts), s.ping.Report().Hosts(), "owners seen by the client")
+}
+
+// announced requires that exactly these hosts announced the address, in this order.
+func (s *scene) announced(hosts ...*lab.Host) {
+	s.t.Helper()
+	s.inOrder(s.witness.Announced, hosts, "who announced the address")
+}
+
+// inOrder requires that what the observer took down is about exactly these hosts.
+// Its next question, or the next announcement, may still be due.
+func (s *scene) inOrder(taken func(netip.Addr) []lab.Reign, hosts []*lab.Host, what string) {
+	s.t.Helper()
+	s.eventually(within, func() error {
+		if n := len(taken(s.vip)); n < len(hosts) {
+			return fmt.Errorf("%s: only %d so far", what, n)
 		}
 		return nil
 	})
-	require.Equal(s.t, want, observed(), "owners seen by the observer")
-	require.Equal(s.t, want, s.ping.Report().Hosts(), "owners seen by the client")
+	require.Equal(s.t, names(hosts), lab.HostsOf(taken(s.vip)), what)
+}
+
+func names(hosts []*lab.Host) []string {
+	var list []string
+	for _, h := range hosts {
+		list = append(list, h.Name)
+	}
+	return list
 }
 
 // logged returns the log lines with this message.

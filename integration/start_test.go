@@ -65,6 +65,7 @@ func TestStop(t *testing.T) {
 			s.unboundOn(h1)
 			next := s.takenOver(h1)
 			s.seen(h1, next)
+			s.announced(h1, next)
 			s.gone(h1, session)
 		})
 	}

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"net/netip"
 	"slices"
 	"sync"
@@ -17,8 +16,8 @@ import (
 const questions = 64
 
 // Observer asks everybody on the segment, again and again, who has each of some
-// addresses, and takes down who answers. It's the witness that no address
-// ever has two owners.
+// addresses, and takes down who answers, and who claims it unasked. It's the
+// witness that no address ever has two owners.
 type Observer struct {
 	host  *Host
 	addrs []netip.Addr
@@ -33,9 +32,10 @@ type Observer struct {
 
 // watched is what the observer knows of one address.
 type watched struct {
-	asked   int // number of questions so far
-	owned   []Reign
-	doubles []Double
+	asked     int // number of questions so far
+	owned     []Reign
+	announced []Reign
+	doubles   []Double
 	// answers names who answered the newest question of each sender address.
 	answers [questions][]string
 }
@@ -94,22 +94,30 @@ func (o *Observer) receive() {
 		if err != nil {
 			return
 		}
-		a, ok := parseARP(frame)
-		if !ok || a.Operation != ARPReply || !bytes.Equal(a.To, o.host.MAC) {
-			continue
-		}
-		number := int(a.TargetIP.As4()[3]) - 1
-		if w := o.watched[a.SenderIP]; w != nil && number >= 0 && number < questions && a.TargetIP == askFrom(number) {
-			o.record(a.SenderIP, w, number, o.host.lab.NameOf(a.SenderMAC), at)
+		if a, ok := parseARP(frame); ok && o.watched[a.SenderIP] != nil {
+			o.judge(a, at)
 		}
 	}
 }
 
-// record takes down an answer. Several answers by one host are one: a host with
-// two interfaces on the segment answers on both.
-func (o *Observer) record(addr netip.Addr, w *watched, number int, host string, at time.Time) {
+// judge takes down a frame that somebody sent as the owner of a watched address.
+func (o *Observer) judge(a ARP, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	w, host := o.watched[a.SenderIP], o.host.lab.NameOf(a.SenderMAC)
+	if a.TargetIP == a.SenderIP {
+		w.announced = extend(w.announced, host, at)
+		return
+	}
+	number := int(a.TargetIP.As4()[3]) - 1
+	if a.Operation == ARPReply && number >= 0 && number < questions && a.TargetIP == askFrom(number) {
+		w.answer(a.SenderIP, number, host, at)
+	}
+}
+
+// answer takes down an answer. Several answers by one host are one: a host with
+// two interfaces on the segment answers on both.
+func (w *watched) answer(addr netip.Addr, number int, host string, at time.Time) {
 	if slices.Contains(w.answers[number], host) {
 		return
 	}
@@ -132,6 +140,13 @@ func (o *Observer) Owned(addr netip.Addr) []Reign {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.watched[addr].owned)
+}
+
+// Announced returns who claimed an address by gratuitous ARP so far, in order.
+func (o *Observer) Announced(addr netip.Addr) []Reign {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.watched[addr].announced)
 }
 
 // Doubles returns every question so far that two hosts answered.

@@ -42,6 +42,30 @@ func TestObserverSeesTwoOwners(t *testing.T) {
 	require.Empty(t, o.Owned(other))
 }
 
+func TestObserverHearsClaims(t *testing.T) {
+	cast := newLab(t)
+	h1, h2 := cast.Servers[0], cast.Servers[1]
+	o, err := cast.Observer.NewObserver(10*time.Millisecond, vip)
+	require.NoError(t, err)
+	require.NoError(t, h1.Send("eth0", Gratuitous(ARPRequest, h1.MAC, vip).Frame()))
+	require.NoError(t, h1.Send("eth0", Gratuitous(ARPReply, h1.MAC, vip).Frame()))
+	require.NoError(t, h2.Send("eth0", Probe(h2.MAC, vip).Frame())) // claims nothing
+	require.NoError(t, h2.Send("eth0", Gratuitous(ARPReply, h2.MAC, vip).Frame()))
+	eventually(t, func() error {
+		if len(o.Announced(vip)) < 2 {
+			return errTooFew
+		}
+		return nil
+	})
+	o.Stop()
+	announced := o.Announced(vip)
+	require.Equal(t, "h1", announced[0].Host)
+	require.Equal(t, 2, announced[0].Answers)
+	require.Equal(t, "h2", announced[1].Host)
+	require.Equal(t, 1, announced[1].Answers)
+	require.Empty(t, o.Owned(vip))
+}
+
 func TestObserverTakesTwoInterfacesForOneHost(t *testing.T) {
 	cast := newLab(t)
 	h1 := cast.Servers[0]

@@ -28,11 +28,21 @@ type Gap struct {
 // Length returns for how long the target was unreachable.
 func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
-// Reign is a time during which one host gave all the answers.
+// Reign is a time during which one host gave all the answers, or was the only one
+// to claim an address.
 type Reign struct {
 	Host        string // as Lab.NameOf
 	First, Last time.Time
-	Answers     int
+	Answers     int // or claims
+}
+
+// HostsOf returns whose reigns these are, in order.
+func HostsOf(reigns []Reign) []string {
+	var hosts []string
+	for _, r := range reigns {
+		hosts = append(hosts, r.Host)
+	}
+	return hosts
 }
 
 // Report returns what the client saw so far.
@@ -94,13 +104,7 @@ func (r Report) Longest() Gap {
 }
 
 // Hosts returns who answered, in order.
-func (r Report) Hosts() []string {
-	var hosts []string
-	for _, o := range r.Owned {
-		hosts = append(hosts, o.Host)
-	}
-	return hosts
-}
+func (r Report) Hosts() []string { return HostsOf(r.Owned) }
 
 // String says it in one line.
 func (r Report) String() string {
