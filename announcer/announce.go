@@ -16,6 +16,11 @@ type Announcement struct {
 	Addr     netip.Addr
 	Interval time.Duration // between periodic announcements; more than 0
 	Jitter   time.Duration // each interval is off by up to this much; at most Interval
+
+	// Entitled, where it is not nil, is asked right before every frame whether it
+	// may still leave. A process that was frozen finds its timers due before it
+	// finds out what happened meanwhile. It must not block.
+	Entitled func() bool
 }
 
 // gaps are the pauses between the first announcements, which leave at 0, 0.2,
@@ -40,7 +45,7 @@ func (a Announcement) pause(step int) time.Duration {
 // Announce announces a.Addr until ctx ends (nil), by gratuitous ARP request and
 // reply: at once, four times more within 4.4 s, and then every interval. A
 // receive on again, which may be nil, starts over. Frames that cannot be sent are
-// logged and left out. It fails only for an address or interval it cannot do,
+// logged and left out, those it is not entitled to are left out. It fails only for an address or interval it cannot do,
 // and with ErrClosed when the Wire ends.
 //
 // Once Announce has returned, none of its frames will leave any more.
@@ -53,7 +58,7 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 		return fmt.Errorf("announce %s: impossible interval %s with jitter %s", addr, a.Interval, a.Jitter)
 	}
 	for step := 0; ; {
-		err := w.announceOnce(ctx, addr, step)
+		err := w.announceOnce(ctx, addr, step, a.Entitled)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -73,11 +78,11 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 	}
 }
 
-// announceOnce sends the frames of announcement number step.
-func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int) error {
+// announceOnce sends the frames of announcement number step, if entitled.
+func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, entitled func() bool) error {
 	for i, encode := range arpAnnouncements {
 		ordinal := step*len(arpAnnouncements) + i
-		err := w.transmit(ctx, ordinal, func(own net.HardwareAddr) outbound { return encode(own, addr) })
+		err := w.transmitIf(ctx, ordinal, entitled, func(own net.HardwareAddr) outbound { return encode(own, addr) })
 		if err != nil && !errors.Is(err, ErrNotSent) {
 			return err
 		}

@@ -75,3 +75,12 @@ func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
 	}
 	return p.SenderIP, p.SenderHardwareAddr, VerdictClaim
 }
+
+// arpProbed returns what a frame judged a probe asks for, and who asks.
+func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr) {
+	var p arp.Packet
+	if err := p.UnmarshalBinary(payload); err != nil {
+		return netip.Addr{}, nil
+	}
+	return p.TargetIP, p.SenderHardwareAddr
+}

@@ -141,3 +141,8 @@ func (l *logBuffer) count(s string) int {
 	defer l.mu.Unlock()
 	return bytes.Count(l.buf.Bytes(), []byte(s))
 }
+
+// probe puts mac's probe for addr on the wire, received now.
+func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
+	f.in <- received{frame: inbound{received: time.Now(), payload: arpProbe(broadcast, mac, addr).payload}}
+}

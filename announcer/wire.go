@@ -62,6 +62,7 @@ type Wire struct {
 	mac       atomic.Pointer[net.HardwareAddr]
 	tally     tally
 	listeners listeners
+	heirs     listeners
 
 	// One outage is one line in the log, however many frames it costs.
 	receiving, sending, owning outage
@@ -175,6 +176,9 @@ func (w *Wire) dispatch(in inbound) {
 	for _, l := range hearers {
 		l.offer(claim)
 	}
+	if verdict == VerdictProbe {
+		w.tellHeirs(in)
+	}
 }
 
 // own reports whether mac is this host's. When the host cannot tell, mac counts
@@ -200,8 +204,17 @@ func (w *Wire) lookUp(mac net.HardwareAddr) (bool, error) {
 // an error wrapping ErrNotSent; any other error means ctx or the Wire ended, and
 // then nothing was sent nor will be.
 func (w *Wire) transmit(ctx context.Context, ordinal int, encode func(own net.HardwareAddr) outbound) error {
+	return w.transmitIf(ctx, ordinal, nil, encode)
+}
+
+// transmitIf leaves the frame out, without an error, if entitled says no when
+// its turn has come.
+func (w *Wire) transmitIf(ctx context.Context, ordinal int, entitled func() bool, encode func(own net.HardwareAddr) outbound) error {
 	tried := false
 	err := w.pacer.do(ctx, ordinal, func() error {
+		if entitled != nil && !entitled() {
+			return nil
+		}
 		tried = true
 		return w.sock.send(encode(*w.mac.Load()))
 	})

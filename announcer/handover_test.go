@@ -1,0 +1,87 @@
+package announcer
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/stretchr/testify/require"
+)
+
+func TestYield(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		require.NoError(t, w.Yield(t.Context(), vip))
+		require.Len(t, sock.frames(), 1)
+		frame := sock.frames()[0]
+		require.Equal(t, broadcast, frame.to)
+		require.Equal(t, arp.OperationRequest, frame.Operation)
+		require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
+		require.Equal(t, vip, frame.TargetIP)
+		require.Equal(t, ourMAC, frame.SenderHardwareAddr)
+		require.ErrorIs(t, w.Yield(t.Context(), netip.MustParseAddr("fd00::64")), ErrUnsupportedFamily)
+	})
+}
+
+func TestHeir(t *testing.T) {
+	const patience = 50 * time.Millisecond
+	tests := map[string]struct {
+		say  func(sock *fakeSocket)
+		want bool
+		took time.Duration
+	}{
+		"never":         {func(*fakeSocket) {}, false, patience},
+		"long ago":      {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(yieldedAgo + time.Millisecond) }, false, patience},
+		"just before":   {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(yieldedAgo) }, true, 0},
+		"twice":         {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.probe(vip, rivalMAC) }, true, 0},
+		"meanwhile":     {func(s *fakeSocket) { time.AfterFunc(patience/2, func() { s.probe(vip, rivalMAC) }) }, true, patience / 2},
+		"somebody else": {func(s *fakeSocket) { s.probe(vip, secondMAC) }, false, patience},
+		"another one":   {func(s *fakeSocket) { s.probe(otherVIP, rivalMAC) }, false, patience},
+		"a claim":       {func(s *fakeSocket) { s.say(vip, rivalMAC) }, false, patience},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+				heir := w.Heir(vip)
+				test.say(sock)
+				synctest.Wait()
+				began := time.Now()
+				require.Equal(t, test.want, heir.Await(t.Context(), rivalMAC, patience))
+				require.Equal(t, test.took, time.Since(began))
+				heir.Close()
+				heir.Close()
+				sock.probe(vip, rivalMAC)
+				synctest.Wait()
+				require.False(t, heir.Await(t.Context(), rivalMAC, patience), "closed")
+			})
+		})
+	}
+}
+
+func TestAnnounceOnlyWhatItIsEntitledTo(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		var entitled atomic.Bool
+		entitled.Store(true)
+		ended := make(chan error, 1)
+		again := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			ended <- w.Announce(ctx, Announcement{Addr: vip, Interval: time.Second, Entitled: entitled.Load}, again)
+		}()
+		synctest.Wait()
+		require.Len(t, sock.frames(), 2)
+		entitled.Store(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, sock.frames(), 2)
+		entitled.Store(true)
+		again <- struct{}{}
+		synctest.Wait()
+		require.Len(t, sock.frames(), 4)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
