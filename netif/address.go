@@ -164,6 +164,21 @@ func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
 	return false, a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 }
 
+// Taken looks whether another program of this host has the address now: a
+// *ForeignError, else nil or why it cannot be told. Ours always has a lifetime.
+func (a *Address) Taken() error {
+	found, err := a.host.addresses(family(a.prefix.Addr()))
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.prefix.Addr() == a.prefix.Addr() && f.permanent {
+			return a.host.foreign(f)
+		}
+	}
+	return nil
+}
+
 // Unbind removes the address from the kernel; nil if it is gone already. From
 // its start on no Refresh brings it back. After an error it may be called
 // again. It is one request: what another program has bound in the very place of
