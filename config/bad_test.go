@@ -93,6 +93,8 @@ func TestParseBad(t *testing.T) {
 		{"check_ttl low", consul(`check_ttl = "1s"`), "2:13", "too short. It takes 2s to 1m"},
 		{"check_ttl high", consul(`check_ttl = "61s"`), "2:13", "too long. It takes 2s to 1m"},
 		{"check_ttl negative", consul(`check_ttl = "-1s"`), "2:13", "too short"},
+		{"preempt_delay low", vip(`preempt_delay = "10ms"`), "2:17", "too short"},
+		{"preempt a word", vip(`preempt = "often"`), "2:12", "bool"},
 		{"dead_man low", vip(`dead_man = "1s"`), "2:12", "too short"},
 		{"dead_man at the hold's end", vip(`dead_man = "29s"`), "2:12", "which is 29s"},
 		{"dead_man of a short session", "consul {\nsession_ttl = \"10s\"\n}\n" + vip(`dead_man = "9s"`), "5:12", "which is 9s"},

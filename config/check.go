@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
@@ -31,14 +32,16 @@ type (
 	}
 
 	rawVIP struct {
-		Address    string         `hcl:"address,label"`
-		Interface  *hcl.Attribute `hcl:"interface"`
-		Priority   *hcl.Attribute `hcl:"priority"`
-		OnConflict *hcl.Attribute `hcl:"on_conflict"`
-		OnLoss     *hcl.Attribute `hcl:"on_loss"`
-		Takeover   *hcl.Attribute `hcl:"takeover"`
-		DeadMan    *hcl.Attribute `hcl:"dead_man"`
-		Announce   []rawAnnounce  `hcl:"announce,block"`
+		Address      string         `hcl:"address,label"`
+		Interface    *hcl.Attribute `hcl:"interface"`
+		Priority     *hcl.Attribute `hcl:"priority"`
+		OnConflict   *hcl.Attribute `hcl:"on_conflict"`
+		OnLoss       *hcl.Attribute `hcl:"on_loss"`
+		Takeover     *hcl.Attribute `hcl:"takeover"`
+		Preempt      *hcl.Attribute `hcl:"preempt"`
+		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
+		DeadMan      *hcl.Attribute `hcl:"dead_man"`
+		Announce     []rawAnnounce  `hcl:"announce,block"`
 		// AddressRange is the label's.
 		AddressRange hcl.Range `hcl:"address,label_range"`
 	}
@@ -93,15 +96,25 @@ func (c *checker) vip(raw rawVIP, consul Consul) VIP {
 		c.report("Invalid address", raw.AddressRange, complaint)
 	}
 	return VIP{
-		Prefix:     prefix,
-		Interface:  value(c, raw.Interface, "", interfaceName),
-		Priority:   value(c, raw.Priority, DefaultPriority, priority),
-		OnConflict: value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictDefend, ConflictLog)),
-		OnLoss:     value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
-		Takeover:   value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
-		DeadMan:    value(c, raw.DeadMan, DefaultDeadMan, deadMan(consul.SessionTTL)),
-		Announce:   one(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
+		Prefix:       prefix,
+		Interface:    value(c, raw.Interface, "", interfaceName),
+		Priority:     value(c, raw.Priority, DefaultPriority, priority),
+		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictDefend, ConflictLog)),
+		OnLoss:       value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
+		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
+		PreemptDelay: c.preemptDelay(raw),
+		DeadMan:      value(c, raw.DeadMan, DefaultDeadMan, deadMan(consul.SessionTTL)),
+		Announce:     one(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
 	}
+}
+
+// preemptDelay is 0 unless the VIP is to preempt at all.
+func (c *checker) preemptDelay(raw rawVIP) time.Duration {
+	delay := value(c, raw.PreemptDelay, DefaultPreemptDelay, preemptDelay)
+	if !value(c, raw.Preempt, false, anything[bool]) {
+		return 0
+	}
+	return delay
 }
 
 func (c *checker) announce(raw rawAnnounce) Announce {

@@ -13,17 +13,18 @@ import (
 
 // The values of keys that a configuration leaves out.
 const (
-	DefaultLogLevel   = hclog.Info
-	DefaultPrefix     = "consul-vip"
-	DefaultService    = "consul-vip"
-	DefaultSessionTTL = 30 * time.Second
-	DefaultCheckTTL   = 3 * time.Second
-	DefaultPriority   = 100
-	DefaultOnConflict = ConflictExit
-	DefaultOnLoss     = LossExit
-	DefaultTakeover   = TakeoverProbe
-	DefaultDeadMan    = 5 * time.Second
-	DefaultInterval   = 10 * time.Second
+	DefaultLogLevel     = hclog.Info
+	DefaultPrefix       = "consul-vip"
+	DefaultService      = "consul-vip"
+	DefaultSessionTTL   = 30 * time.Second
+	DefaultCheckTTL     = 3 * time.Second
+	DefaultPriority     = 100
+	DefaultOnConflict   = ConflictExit
+	DefaultOnLoss       = LossExit
+	DefaultTakeover     = TakeoverProbe
+	DefaultPreemptDelay = 10 * time.Second
+	DefaultDeadMan      = 5 * time.Second
+	DefaultInterval     = 10 * time.Second
 )
 
 // Config is a whole configuration: every file of it, checked and completed.
@@ -72,6 +73,9 @@ type VIP struct {
 	OnConflict OnConflict
 	OnLoss     OnLoss
 	Takeover   Takeover
+	// PreemptDelay is for how long a better placed node must have been there
+	// before it is handed the address, 1s to 1h; 0: a running owner stays.
+	PreemptDelay time.Duration
 	// DeadMan is the lifetime with which the kernel holds the address, in
 	// whole seconds, at least 2s and less than SessionTTL minus a second.
 	DeadMan  time.Duration

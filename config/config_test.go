@@ -97,6 +97,7 @@ func TestParseGood(t *testing.T) {
 				on_conflict = "defend"
 				on_loss     = "contend"
 				takeover    = "strict"
+				preempt     = true
 				dead_man    = "28s"
 				announce {
 					interval = "1m"
@@ -109,8 +110,10 @@ func TestParseGood(t *testing.T) {
 				OnConflict: config.ConflictDefend,
 				OnLoss:     config.LossContend,
 				Takeover:   config.TakeoverStrict,
-				DeadMan:    28 * time.Second,
-				Announce:   config.Announce{Interval: time.Minute},
+
+				PreemptDelay: config.DefaultPreemptDelay,
+				DeadMan:      28 * time.Second,
+				Announce:     config.Announce{Interval: time.Minute},
 			}
 		}},
 		{"jitter follows interval", `

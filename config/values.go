@@ -224,6 +224,8 @@ var (
 	// Consul's API documentation, "Create Session": "between 10s and 86400s".
 	sessionTTL = duration(10*time.Second, 24*time.Hour, "Consul takes 10s to 24h.")
 	interval   = duration(time.Second, time.Hour, "It takes 1s to 1h.")
+
+	preemptDelay = duration(time.Second, time.Hour, "It takes 1s to 1h.")
 )
 
 // checkTTL takes "0s" as well, which turns the check off.

@@ -84,6 +84,13 @@ vip "10.77.0.100" {
   # owner's session_ttl as well, for networks that can split in two halves.
   takeover = "probe"
 
+  # Whether a running owner hands the address to a node with a better priority
+  # (or, among equal ones, the node that the address is hashed to) once that node
+  # has been there for preempt_delay, 1s to 1h. Off, an address moves only when
+  # it must.
+  preempt       = false
+  preempt_delay = "10s"
+
   # How long the kernel keeps the address without hearing from the agent, whole
   # seconds, at least 2s and less than session_ttl - 1s. It is refreshed every
   # second. If the agent is killed or hangs, the address is gone after this
