@@ -41,9 +41,7 @@ func transactions(f *fakeConsul) func() []int {
 }
 
 func lockOp(i int, session string) *api.KVTxnOp {
-	op := lockPair(fmt.Sprintf("p/%d/.lock", i), []byte("v"), session)
-	op.Verb = api.KVLock
-	return op
+	return lockPair(api.KVLock, fmt.Sprintf("p/%d/.lock", i), Record{}, session)
 }
 
 func TestCommitsTravelTogether(t *testing.T) {

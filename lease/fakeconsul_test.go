@@ -53,18 +53,24 @@ func newFakeConsul(t *testing.T) *fakeConsul {
 	return f
 }
 
-// client must be closed with its server before the bubble ends.
+// client returns a client and what ends it and the server; that must be called
+// before the bubble ends.
 func (f *fakeConsul) client() (*api.Client, func()) {
+	client, closeIdle := f.newClient()
+	return client, func() {
+		closeIdle()
+		_ = f.server.Close()
+	}
+}
+
+func (f *fakeConsul) newClient() (client *api.Client, closeIdle func()) {
 	transport := &http.Transport{
 		MaxConnsPerHost: MaxConns,
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return f.listener.dial(ctx) },
 	}
 	client, err := api.NewClient(&api.Config{Address: "consul.test", Scheme: "http", Transport: transport, HttpClient: &http.Client{Transport: transport}})
 	require.NoError(f.t, err)
-	return client, func() {
-		transport.CloseIdleConnections()
-		_ = f.server.Close()
-	}
+	return client, transport.CloseIdleConnections
 }
 
 func (f *fakeConsul) on(intercept func(w http.ResponseWriter, r *http.Request) bool) {
@@ -274,8 +280,12 @@ func (f *fakeConsul) serveTxn(r *http.Request) answer {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	unlocked := map[string]bool{}
 	for i, op := range ops {
-		if why := f.refuses(op.KV); why != "" {
+		if op.KV.Verb == api.KVUnlock {
+			unlocked[op.KV.Key] = true
+		}
+		if why := f.refuses(op.KV, unlocked); why != "" {
 			return answer{409, map[string]any{"Errors": []any{map[string]any{"OpIndex": i, "What": why}}}}
 		}
 	}
@@ -303,8 +313,9 @@ func (f *fakeConsul) serveTxn(r *http.Request) answer {
 	return answer{200, map[string]any{"Results": results}}
 }
 
-// refuses says why an operation fails, as the state store does.
-func (f *fakeConsul) refuses(op *api.KVTxnOp) string {
+// refuses says why an operation fails, as the state store does, after those
+// before it have unlocked some keys.
+func (f *fakeConsul) refuses(op *api.KVTxnOp, unlocked map[string]bool) string {
 	p := f.keys[op.Key]
 	switch {
 	case op.Verb == api.KVCheckNotExists && p != nil:
@@ -313,7 +324,7 @@ func (f *fakeConsul) refuses(op *api.KVTxnOp) string {
 		return "index is stale"
 	case op.Verb == api.KVLock && !f.sessions[op.Session]:
 		return "invalid session"
-	case op.Verb == api.KVLock && p != nil && p.Session != "" && p.Session != op.Session:
+	case op.Verb == api.KVLock && p != nil && p.Session != "" && p.Session != op.Session && !unlocked[op.Key]:
 		return "lock is already held"
 	case (op.Verb == api.KVUnlock || op.Verb == api.KVCheckSession) && (p == nil || p.Session != op.Session):
 		return "lock isn't held, or is held by another session"

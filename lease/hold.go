@@ -4,26 +4,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/hashicorp/go-hclog"
 )
 
 // releaseTimeout bounds giving a lock back; what it leaves undone, the end of
 // the session does.
 const releaseTimeout = 1500 * time.Millisecond
 
+// lossTimeout bounds finding out whether the session is lost as well.
+const lossTimeout = time.Second
+
+// errOverwritten is an ErrLockLost that leaves the key under our session.
+var errOverwritten = fmt.Errorf("%w: its key was overwritten", ErrLockLost)
+
+// Lock is what to contend for, and how.
+type Lock struct {
+	Name     string
+	Priority int // lower goes first
+	// PreemptDelay is for how long a better placed member must be there before
+	// it is handed the lock. Zero means never: a running owner stays.
+	PreemptDelay time.Duration
+	Owner        Owner
+}
+
 // Held is a lock while it is held. Its methods are safe for concurrent use.
 type Held struct {
 	// Predecessor is what the lock said of its last owner when it was acquired.
+	// Its state is StateHandover where that one handed it over and may serve for
+	// some milliseconds more.
 	Predecessor Record
 
 	keeper  *Keeper
 	session *session
-	name    string
+	lock    Lock
 	index   uint64 // the key's ModifyIndex when it was acquired
 	record  Record
+	serving chan struct{} // closed by Serving
+	once    sync.Once
 }
 
 // Remaining is the time until the hold deadline, which only answered renewals
@@ -34,7 +54,7 @@ func (h *Held) Remaining() time.Duration { return h.session.hold() - h.keeper.no
 // Verify asks Consul's leader whether the lock is still held. An error that is
 // ErrLockLost says that it is not; any other, that nobody knows.
 func (h *Held) Verify(ctx context.Context) error {
-	pair, err := h.keeper.consul.read(ctx, h.keeper.lockKey(h.name))
+	pair, err := h.keeper.consul.read(ctx, h.keeper.lockKey(h.lock.Name))
 	if err != nil {
 		return err
 	}
@@ -48,19 +68,39 @@ func (h *Held) Verify(ctx context.Context) error {
 // monotonic clock it counts the time that the machine was suspended.
 func (h *Held) Now() time.Duration { return h.keeper.now() }
 
-// Hold contends for the lock called name until ctx ends, and once it has it
-// runs fn. fn's context ends the instant the lock is not held any more, with a
-// cause that wraps ErrLockLost or ErrSessionLost, or with ctx's own cause. As
-// soon as fn returns, the lock is given back where it is still held, with a
-// record that gives fn's error, or ctx's cause, as the reason. fn must have
-// undone everything by then; where it could not, its error wraps ErrNotUndone
-// and the record goes on saying that the address is held, so that the next
-// owner makes sure for itself.
+// Serving says that from now on this process is the owner in more than name.
+// Until then the last owner may still be serving, so the lock is not handed
+// over, and when it is given back its record goes on speaking of that one.
+func (h *Held) Serving() { h.once.Do(func() { close(h.serving) }) }
+
+func (h *Held) isServing() bool {
+	select {
+	case <-h.serving:
+		return true
+	default:
+		return false
+	}
+}
+
+// Hold contends for lock until ctx ends, and once it has it runs fn. When ctx
+// ends, or another member should have the lock, it is handed over to that
+// member while fn still runs; where there is none, fn ends first. Either way,
+// and the instant the lock is lost, fn's context ends, with a cause that wraps
+// ErrHandedOver, ErrLockLost or ErrSessionLost, or is ctx's own.
 //
-// Hold returns ErrSessionLost or ErrLockLost, wrapped, where the lock was
-// lost, else fn's error, else nil when ctx has ended.
-func (k *Keeper) Hold(ctx context.Context, name string, owner Owner, fn func(context.Context, *Held) error) error {
-	h := k.acquire(ctx, name, owner)
+// As soon as fn returns, a lock that is still held is given back, with a record
+// that gives fn's error, or else the cause, as the reason. fn must have undone
+// everything by then; where it could not, or has reason to think that it is not
+// the only owner, its error wraps ErrUnclean, and the record does not say
+// `released`, so that the next owner makes sure for itself.
+//
+// Hold returns nil when ctx has ended and nothing was lost; ErrHandedOver,
+// ErrLockLost or ErrSessionLost, wrapped, where fn was ended for that; else
+// fn's error.
+func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *Held) error) error {
+	k.roster.join(lock)
+	defer k.roster.part(lock.Name)
+	h := k.acquire(ctx, lock)
 	if h == nil {
 		return nil
 	}
@@ -68,53 +108,86 @@ func (k *Keeper) Hold(ctx context.Context, name string, owner Owner, fn func(con
 	switch {
 	case errors.Is(ended, ErrSessionLost):
 		return ended
-	case errors.Is(ended, ErrLockLost):
-		// Which of the two it is, only the session can say.
-		if k.renewOnce(context.WithoutCancel(ctx), h.session); h.session.ctx.Err() != nil {
-			return context.Cause(h.session.ctx)
+	case errors.Is(ended, ErrHandedOver):
+		if err == nil && ctx.Err() == nil {
+			return ended
 		}
-		k.release(ctx, h, ended, err) // an overwritten key is still under our session
-		return ended
+		return err
+	case errors.Is(ended, ErrLockLost):
+		return k.afterLoss(ctx, h, ended)
 	}
-	k.release(ctx, h, ended, err)
+	k.release(ctx, h, h.farewell(ended, errors.Is(err, ErrUnclean)))
 	return err
+}
+
+// afterLoss settles which of the two was lost, as only the session can say, and
+// lets go of a key that was overwritten, which is still under it.
+func (k *Keeper) afterLoss(ctx context.Context, h *Held, lost error) error {
+	once, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossTimeout)
+	defer cancel()
+	if k.renewOnce(once, h.session); h.session.ctx.Err() != nil {
+		return context.Cause(h.session.ctx)
+	}
+	if errors.Is(lost, errOverwritten) {
+		k.release(ctx, h, h.farewell(lost, false))
+	}
+	return lost
 }
 
 // runHeld runs fn while h is held and returns its error, and why it ended:
 // that error, or what ended the hold before.
 func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, *Held) error) (err, ended error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(h.session.ctx, func() { cancel(context.Cause(h.session.ctx)) })
 	defer stop()
-	guarded := make(chan struct{})
-	go func() {
-		defer close(guarded)
-		k.guard(ctx, h, cancel)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { k.guard(ctx, run, h, cancel) })
+	if h.Predecessor.State == StateHandover {
+		beside.Go(func() { k.confirm(run, h) })
+	}
 
-	err = fn(ctx, h)
+	err = fn(run, h)
 	cancel(err)
-	<-guarded
-	if ended = context.Cause(ctx); errors.Is(err, ErrLockLost) || errors.Is(err, ErrSessionLost) {
+	beside.Wait()
+	if ended = context.Cause(run); errors.Is(err, ErrLockLost) || errors.Is(err, ErrSessionLost) {
 		ended = err // fn found out first
 	}
 	return err, ended
 }
 
-// guard ends the hold as soon as the watch shows that the key is not ours.
-func (k *Keeper) guard(ctx context.Context, h *Held, cancel context.CancelCauseFunc) {
+// guard ends the hold as soon as the watch shows that the key is not ours, and
+// hands it over when ctx ends or another member should have it. It returns when
+// run, the hold's own context, has ended.
+func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
+	due := newPreemption(k.node, h.lock)
+	defer due.timer.Stop()
+	served := h.serving
 	for {
 		v, _, changed := k.board.read()
 		// A view from before the acquisition knows nothing of it.
 		if v != nil && v.index >= h.index {
-			if l := v.locks[h.name]; l.session != h.session.id || l.index != h.index {
+			if l := v.locks[h.lock.Name]; l.session != h.session.id || l.record.Session != h.session.id {
 				cancel(lockLost(l, h.session))
 				return
+			}
+			if h.isServing() {
+				due.consider(v)
 			}
 		}
 		select {
 		case <-changed:
+		case <-served:
+			served = nil
+		case <-due.timer.C:
+			if ended := k.handOver(run, h, due.to, due.why); ended != nil {
+				cancel(ended)
+				return
+			}
+			due.timer.Reset(retryDelay)
 		case <-ctx.Done():
+			cancel(k.yield(run, h, context.Cause(ctx)))
+			return
+		case <-run.Done():
 			return
 		}
 	}
@@ -127,175 +200,42 @@ func lockLost(l lockState, own *session) error {
 	case l.session == own.id:
 		// A plain write leaves the session on the key, but the record, and the
 		// flag that `consul lock` goes by, are gone.
-		return fmt.Errorf("%w: its key was overwritten", ErrLockLost)
+		return errOverwritten
 	case l.session == "":
 		return fmt.Errorf("%w: its key has no session any more", ErrLockLost)
 	}
 	return fmt.Errorf("%w: session %s has it", ErrLockLost, l.session)
 }
 
-// acquire returns nil when ctx ended.
-func (k *Keeper) acquire(ctx context.Context, name string, owner Owner) *Held {
-	log := k.log.With("vip", name, "state", "standby")
-	c := contention{keeper: k, name: name, owner: owner, log: log, outage: outage{log: log, what: "acquiring the lock"}}
-	turn := time.NewTimer(0)
-	defer turn.Stop()
-	for ctx.Err() == nil {
-		v, s, changed := k.board.read()
-		// A view from before our last release may still show the lock as ours.
-		if v != nil && s != nil && v.index >= k.releasedAt(name) {
-			if v.locks[name].session == s.id {
-				// An earlier try succeeded without our hearing of it.
-				return c.held(s, v.locks[name].index)
-			}
-			wait, free := c.consider(v)
-			if free && wait <= 0 {
-				if h := c.try(ctx, v.locks[name], s); h != nil {
-					return h
-				}
-				continue
-			}
-			if free {
-				turn.Reset(wait)
-			}
-		}
-		select {
-		case <-changed:
-		case <-turn.C:
-		case <-ctx.Done():
-		}
-	}
-	return nil
-}
-
-// contention is one wait for one lock. It belongs to one goroutine.
-type contention struct {
-	keeper *Keeper
-	name   string
-	owner  Owner
-	log    hclog.Logger
-	outage outage
-	pause  backoff
-
-	holder string // the session last seen on the key
-
-	predecessor Record        // of the key when it was last seen free
-	free        bool          // whether the key is free
-	index       uint64        // of the free key
-	turn        time.Duration // when to try for it
-}
-
-// consider says whether the lock is free in v and how long to leave it to
-// better placed members. The wait counts from when the lock was first seen
-// free, however often the view changes meanwhile.
-func (c *contention) consider(v *view) (wait time.Duration, free bool) {
-	l := v.locks[c.name]
-	if l.session != "" {
-		if c.holder != l.session {
-			c.log.Info("the lock is taken", "holder", l.record.Node, "session", l.session)
-		}
-		c.free, c.holder = false, l.session
-		return 0, false
-	}
-	c.holder = ""
-	k := c.keeper
-	if !c.free || c.index != l.index {
-		c.free, c.index, c.predecessor = true, l.index, l.record
-		c.turn = k.now() + time.Duration(k.rank(v, c.name))*rankDelay
-	}
-	return c.turn - k.now(), true
-}
-
-// try acquires the lock, which was seen as l without a session, or returns nil
-// with the next turn set.
-func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
-	k := c.keeper
-	key := k.lockKey(c.name)
-	// Only if it still is what the view showed: a blind acquisition could slip
-	// past the end of another's session, and past its record.
-	guard := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: l.index}
-	if l.index == 0 {
-		guard = &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key}
-	}
-	h := c.held(s, 0)
-	lock := lockPair(key, h.record.encode(), s.id)
-	lock.Verb = api.KVLock
-	index, err := k.consul.commit(ctx, guard, lock)
-	switch {
-	case err == nil:
-		c.outage.ok()
-		h.index = index
-		return h
-	case ctx.Err() != nil:
-		// Had it happened after all, the end of the session undoes it.
-		return nil
-	case errors.Is(err, errConflict):
-		// Somebody was faster, as the watch will show, or the key is under the
-		// lock-delay of a foreign session, which only time shows.
-		c.log.Debug("did not get the lock", "error", err)
-		c.turn = k.now() + jitter(2*time.Second)
-		return nil
-	}
-	c.outage.failed(err)
-	return c.readBack(ctx, s)
-}
-
-// readBack settles a write whose outcome is unknown: it may have happened.
-func (c *contention) readBack(ctx context.Context, s *session) *Held {
-	k := c.keeper
-	for c.pause.wait(ctx) && s.ctx.Err() == nil {
-		pair, err := k.consul.read(ctx, k.lockKey(c.name))
-		if err != nil {
-			c.outage.failed(err)
-			continue
-		}
-		c.outage.ok()
-		c.pause.reset()
-		if pair != nil && pair.Session == s.id {
-			return c.held(s, pair.ModifyIndex)
-		}
-		return nil
-	}
-	return nil
-}
-
-func (c *contention) held(s *session, index uint64) *Held {
-	k := c.keeper
+// farewell is the record to leave the lock with.
+func (h *Held) farewell(reason error, unclean bool) Record {
 	now := time.Now().UTC().Truncate(time.Second)
-	return &Held{
-		Predecessor: c.predecessor,
-		keeper:      k,
-		session:     s,
-		name:        c.name,
-		index:       index,
-		record: Record{
-			State: StateHeld, Node: k.node, Owner: c.owner, Since: &now,
-			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
-		},
+	switch {
+	case !h.isServing() && h.Predecessor.State != StateUnknown:
+		return h.Predecessor
+	case !h.isServing() || unclean:
+		r := h.record
+		r.At, r.Reason = &now, reason.Error()
+		return r
 	}
+	return Record{State: StateReleased, Node: h.record.Node, At: &now, Reason: reason.Error()}
 }
 
-// release gives the lock back together with a record that says so. As long as
-// ctx has not ended it tries until it is done or the session is lost: a lock
-// that nobody serves under helps nobody.
-func (k *Keeper) release(ctx context.Context, h *Held, reason, err error) {
-	record := h.record
-	if !errors.Is(err, ErrNotUndone) {
-		now := time.Now().UTC().Truncate(time.Second)
-		record = Record{State: StateReleased, Node: k.node, At: &now, Reason: reason.Error()}
-	}
-	unlock := lockPair(k.lockKey(h.name), record.encode(), h.session.id)
-	unlock.Verb = api.KVUnlock
+// release gives the lock back, leaving record in it. As long as ctx has not
+// ended it tries until it is done or the session is lost: a lock that nobody
+// serves under helps nobody.
+func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
+	unlock := lockPair(api.KVUnlock, k.lockKey(h.lock.Name), record, h.session.id)
 
 	var pause backoff
-	outage := outage{log: k.log.With("vip", h.name, "state", "releasing"), what: "releasing the lock"}
+	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "releasing"), what: "releasing the lock"}
 	for {
 		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		index, err := k.consul.commit(once, unlock)
 		cancel()
 		switch {
 		case err == nil:
-			k.released.Store(h.name, index)
+			k.released.Store(h.lock.Name, index)
 			return
 		case errors.Is(err, errConflict):
 			return // not ours any more

@@ -27,13 +27,15 @@ var (
 	// ErrLockLost means that the session lives but the lock is not its own any
 	// more: the key was deleted, overwritten or unlocked by somebody else.
 	ErrLockLost = errors.New("lock lost")
+	// ErrHandedOver means that the lock is a successor's by now, as was intended.
+	ErrHandedOver = errors.New("handed over")
 	// ErrSessionLost means that the session was destroyed or expired, or that
 	// its hold deadline passed without a renewal. Every lock is lost with it.
 	ErrSessionLost = errors.New("session lost")
 )
 
-// ErrNotUndone is for the functions that run under a lock: see [Keeper.Hold].
-var ErrNotUndone = errors.New("not undone")
+// ErrUnclean is for the functions that run under a lock: see [Keeper.Hold].
+var ErrUnclean = errors.New("the address may still be in use")
 
 // ErrNodeTaken means that a live instance on another of Consul's nodes calls
 // itself as this one does. Waiting does not cure it.
@@ -56,9 +58,6 @@ type Config struct {
 	Service string
 	// Node names this instance; empty means the local agent's node name.
 	Node string
-	// Names are the locks this instance contends for, with its priority for
-	// each: lower goes first.
-	Names map[string]int
 	// SessionTTL is Consul's, 10 s to 24 h. Without a renewal answered for
 	// SessionTTL less one second, everything counts as lost.
 	SessionTTL time.Duration
@@ -77,6 +76,7 @@ type Keeper struct {
 	log    hclog.Logger
 	consul *consul
 	board  *board
+	roster *roster
 	now    func() time.Duration // CLOCK_BOOTTIME
 
 	released sync.Map // by name, the index of our last release
@@ -97,6 +97,7 @@ func New(cfg Config) *Keeper {
 		log:    cfg.Logger,
 		consul: newConsul(cfg.Client),
 		board:  newBoard(),
+		roster: newRoster(),
 		now:    boottime,
 	}
 }
@@ -168,7 +169,11 @@ func (k *Keeper) end(s *session) {
 	defer cancel()
 	var errs error
 	if s != nil {
-		errs = errors.Join(k.resign(ctx, s), k.consul.destroySession(ctx, s.id))
+		_, err := k.consul.commit(ctx, k.membership(s, nil, true)...)
+		if errors.Is(err, errConflict) {
+			err = nil // it had left before
+		}
+		errs = errors.Join(err, k.consul.destroySession(ctx, s.id))
 	}
 	if k.registered {
 		errs = errors.Join(errs, k.consul.deregister(ctx, k.checkID))

@@ -26,6 +26,8 @@ const (
 	ttl     = 30 * time.Second
 )
 
+var ours = Lock{Name: vip, Priority: 100, Owner: Owner{Interface: "eth0", MAC: "02:00:00:00:00:01"}}
+
 // bench is a Keeper at work on a fake Consul, in a synctest bubble.
 type bench struct {
 	t      *testing.T
@@ -43,7 +45,7 @@ func bubble(t *testing.T, test func(b *bench)) {
 		client, closeClient := b.consul.client()
 		defer closeClient()
 		b.keeper = New(Config{
-			Client: client, Prefix: "p", Service: "s", Names: map[string]int{vip: 100},
+			Client: client, Prefix: "p", Service: "s",
 			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
 		})
 		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
@@ -64,16 +66,22 @@ type hold struct {
 	lost   chan time.Duration // when fn's context ended, since the bubble's start
 	result chan error
 	cancel context.CancelCauseFunc
+	cause  error // of the end of fn's context, to be read after result
 }
 
 // hold starts a Hold whose function waits for the end of its context.
-func (b *bench) hold() *hold {
+func (b *bench) hold() *hold { return b.holdLock(ours) }
+
+func (b *bench) holdLock(lock Lock) *hold {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h := &hold{b: b, held: make(chan *Held, 10), lost: make(chan time.Duration, 10), result: make(chan error, 1), cancel: cancel}
 	go func() {
-		h.result <- b.keeper.Hold(ctx, vip, Owner{Interface: "eth0", MAC: "02:00:00:00:00:01"}, func(ctx context.Context, held *Held) error {
+		defer close(h.result)
+		h.result <- b.keeper.Hold(ctx, lock, func(ctx context.Context, held *Held) error {
+			held.Serving()
 			h.held <- held
 			<-ctx.Done()
+			h.cause = context.Cause(ctx)
 			h.lost <- time.Since(b.start)
 			return nil
 		})
@@ -138,14 +146,43 @@ func TestHoldWritesRecordsAndTakesLeave(t *testing.T) {
 	})
 }
 
-func TestNotUndoneIsNotReleased(t *testing.T) {
-	bubble(t, func(b *bench) {
-		failed := fmt.Errorf("%w: the kernel refused", ErrNotUndone)
-		err := b.keeper.Hold(context.Background(), vip, Owner{}, func(context.Context, *Held) error { return failed })
-		require.ErrorIs(t, err, ErrNotUndone)
-		assert.Empty(t, b.consul.get(lockKey).Session)
-		assert.Equal(t, StateHeld, b.record().State, "the next owner must ask the wire")
-	})
+func TestOnlyACleanEndIsReleased(t *testing.T) {
+	dead := Record{State: StateHeld, Node: "h2", Owner: Owner{MAC: "02:00:00:00:00:02"}, TTL: "15s"}
+	left := Record{State: StateReleased, Node: "h2", Reason: "stopped"}
+	unclean := fmt.Errorf("%w: the kernel refused", ErrUnclean)
+	tests := map[string]struct {
+		last    Record
+		serves  bool
+		err     error
+		state   State
+		node    string
+		address string
+	}{
+		"served, clean":               {dead, true, errors.New("over"), StateReleased, "h1", ""},
+		"served, unclean":             {dead, true, unclean, StateHeld, "h1", "02:00:00:00:00:01"},
+		"never served, last one dead": {dead, false, errors.New("over"), StateHeld, "h2", "02:00:00:00:00:02"},
+		"never served, last one left": {left, false, errors.New("over"), StateReleased, "h2", ""},
+		"never served, nobody known":  {Record{}, false, errors.New("over"), StateHeld, "h1", "02:00:00:00:00:01"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(b *bench) {
+				b.consul.put(lockKey, string(test.last.encode()), "")
+				err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
+					if test.serves {
+						held.Serving()
+					}
+					return test.err
+				})
+				require.Equal(t, test.err, err)
+				assert.Empty(t, b.consul.get(lockKey).Session)
+				r := b.record()
+				assert.Equal(t, test.state, r.State)
+				assert.Equal(t, test.node, r.Node)
+				assert.Equal(t, test.address, r.MAC)
+			})
+		})
+	}
 }
 
 func TestSessionBody(t *testing.T) {
@@ -226,8 +263,9 @@ func TestSuspendedMachineNotices(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(time.Second)
+		began := time.Since(b.start)
 		b.asleep.Store(int64(time.Minute))
-		assert.LessOrEqual(t, <-h.lost, time.Second+fencePoll)
+		assert.LessOrEqual(t, <-h.lost-began, fencePoll)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
 	})
 }
@@ -442,13 +480,20 @@ func TestNodeNameInUseElsewhere(t *testing.T) {
 
 func TestMembershipIsKept(t *testing.T) {
 	bubble(t, func(b *bench) {
-		time.Sleep(time.Second)
+		h := b.hold()
+		<-h.held
+		synctest.Wait()
 		p := b.consul.get("p/.members/h1")
 		require.NotNil(t, p)
 		assert.JSONEq(t, `{"node":"h1","session":"`+p.Session+`","vips":{"10.77.0.100":100},"version":"v"}`, string(p.Value))
 		b.consul.delete("p/.members/h1")
 		time.Sleep(time.Second)
 		require.NotNil(t, b.consul.get("p/.members/h1"))
+
+		// What it no longer contends for is no longer in it.
+		require.NoError(t, h.release("done"))
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), `"vips":{}`)
 
 		// Another session: the standby makes one and enrolls under it.
 		b.consul.destroy(p.Session)

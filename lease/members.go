@@ -1,24 +1,18 @@
 package lease
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 )
 
-// rankDelay is what each rank lets pass before it contends, so that the best
-// one there gets the lock: several times what a commit takes.
-const rankDelay = 30 * time.Millisecond
-
-// enroll keeps this process's member key under session s, for as long as s
-// lives: whatever deletes or takes the key, it is written again.
+// enroll keeps this process's member key under session s and up to date, for as
+// long as s lives and Leave has not been called: whatever deletes or takes the
+// key, it is written again.
 func (k *Keeper) enroll(s *session) {
 	var (
 		written uint64 // views older than this do not show our last write yet
@@ -27,58 +21,57 @@ func (k *Keeper) enroll(s *session) {
 	)
 	for s.ctx.Err() == nil {
 		v, _, changed := k.board.read()
-		if v == nil || v.index < written || v.members[k.node].Session == s.id {
+		locks, leaving, altered := k.roster.read()
+		if v == nil || v.index < written || v.members[k.node].is(s.id, locks, leaving) {
 			select {
 			case <-changed:
+			case <-altered:
 			case <-s.ctx.Done():
 			}
 			continue
 		}
-		value := member{Node: k.node, Session: s.id, VIPs: k.cfg.Names, Version: k.cfg.Version}.encode()
-		index, err := k.consul.commit(s.ctx, &api.KVTxnOp{Verb: api.KVLock, Key: k.memberKey(), Value: value, Session: s.id})
+		index, err := k.consul.commit(s.ctx, k.membership(s, locks, leaving)...)
 		switch {
 		case s.ctx.Err() != nil:
-		case err != nil:
+		case errors.Is(err, errConflict) && !leaving:
+			// Somebody else's key, or the session has ended, which is on its way.
+			k.log.Debug("did not get the member key", "error", err)
+			pause.wait(s.ctx)
+		case err != nil && !errors.Is(err, errConflict):
 			outage.failed(err)
 			pause.wait(s.ctx)
 		default:
 			outage.ok()
 			pause.reset()
-			written = index
+			written = max(index, v.index+1)
 		}
 	}
 }
 
-// rank is how many live members are better placed for name than this node: by
-// priority, then by rendezvous hashing, which spreads many names evenly and
-// moves only those of a node that comes or goes.
-func (k *Keeper) rank(v *view, name string) int {
-	own := contender{priority: k.cfg.Names[name], score: score(name, k.node)}
-	rank := 0
-	for node, m := range v.members {
-		priority, contends := m.VIPs[name]
-		if !contends || node == k.node {
-			continue
-		}
-		if (contender{priority: priority, score: score(name, node)}).compare(own) < 0 {
-			rank++
+// is reports whether m is what a process with session and locks has enrolled.
+func (m member) is(session string, locks map[string]int, leaving bool) bool {
+	if leaving {
+		return m.Session != session
+	}
+	return m.Session == session && maps.Equal(m.VIPs, locks)
+}
+
+// membership writes the member key, or deletes it when leaving.
+func (k *Keeper) membership(s *session, locks map[string]int, leaving bool) []*api.KVTxnOp {
+	if leaving {
+		return []*api.KVTxnOp{
+			{Verb: api.KVCheckSession, Key: k.memberKey(), Session: s.id},
+			{Verb: api.KVDelete, Key: k.memberKey()},
 		}
 	}
-	return rank
+	value := member{Node: k.node, Session: s.id, VIPs: locks, Version: k.cfg.Version}.encode()
+	return []*api.KVTxnOp{{Verb: api.KVLock, Key: k.memberKey(), Value: value, Session: s.id}}
 }
 
-type contender struct {
-	priority int
-	score    [sha256.Size]byte
-}
-
-func (c contender) compare(o contender) int {
-	return cmp.Or(cmp.Compare(c.priority, o.priority), bytes.Compare(o.score[:], c.score[:]))
-}
-
-func score(name, node string) [sha256.Size]byte {
-	return sha256.Sum256([]byte(name + "\x00" + node))
-}
+// Leave takes this process off the members: nobody hands it anything any more.
+// What it holds it goes on holding. Call it when the end is decided on, before
+// the contexts of the holds end.
+func (k *Keeper) Leave() { k.roster.close() }
 
 // evictPredecessor ends the sessions that a dead process of this node left
 // behind, so that its locks are free at once. It runs until it succeeded once,
@@ -125,15 +118,4 @@ func (v *view) sessionsOf(node string) []string {
 		}
 	}
 	return ids
-}
-
-// resign deletes the member key, if it is still ours.
-func (k *Keeper) resign(ctx context.Context, s *session) error {
-	_, err := k.consul.commit(ctx,
-		&api.KVTxnOp{Verb: api.KVCheckSession, Key: k.memberKey(), Session: s.id},
-		&api.KVTxnOp{Verb: api.KVDelete, Key: k.memberKey()})
-	if errors.Is(err, errConflict) {
-		return nil
-	}
-	return err
 }

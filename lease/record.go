@@ -18,6 +18,9 @@ const (
 	// StateHeld was written on acquiring. With no session on the key it means
 	// that its owner ended without saying goodbye.
 	StateHeld State = "held"
+	// StateHandover was written by an owner for its successor, whose session is
+	// on the key: From still serves, and says on the wire when it has ended.
+	StateHandover State = "handover"
 	// StateReleased was written after the address had left the owner's kernel.
 	StateReleased State = "released"
 )
@@ -34,6 +37,7 @@ type Owner struct {
 // `consul kv get` who has the address.
 type Record struct {
 	State State  `json:"state"`
+	From  string `json:"from,omitempty"` // StateHandover: who gives, its interface and MAC below
 	Node  string `json:"node"`
 	Owner
 	Since   *time.Time `json:"since,omitempty"`
@@ -53,10 +57,11 @@ func ParseRecord(value []byte) Record {
 	if json.Unmarshal(value, &r) != nil {
 		return Record{}
 	}
-	if r.State != StateHeld && r.State != StateReleased {
-		return Record{}
+	switch r.State {
+	case StateHeld, StateHandover, StateReleased:
+		return r
 	}
-	return r
+	return Record{}
 }
 
 // OwnerTTL is the session TTL the record's owner ran with, or fallback where
@@ -75,7 +80,7 @@ func (r Record) encode() []byte {
 }
 
 // member is the value of PREFIX/.members/NODE: who is there to take over, and
-// with which priority for which address.
+// the locks it holds or contends for, with its priority for each.
 type member struct {
 	Node    string         `json:"node"`
 	Session string         `json:"session"`
@@ -88,9 +93,8 @@ func (m member) encode() []byte {
 	return b
 }
 
-// lockPair is what every write to a lock has in common. The flag is the one
-// `consul lock` looks for; it refuses a key without it, so it is set on
-// acquire and on release alike.
-func lockPair(key string, value []byte, session string) *api.KVTxnOp {
-	return &api.KVTxnOp{Key: key, Value: value, Flags: api.LockFlagValue, Session: session}
+// lockPair is a write to a lock. The flag is the one `consul lock` looks for; it
+// refuses a key without it, so it is set on acquire and on release alike.
+func lockPair(verb api.KVOp, key string, r Record, session string) *api.KVTxnOp {
+	return &api.KVTxnOp{Verb: verb, Key: key, Value: r.encode(), Flags: api.LockFlagValue, Session: session}
 }

@@ -27,13 +27,14 @@ type session struct {
 	ctx  context.Context
 	lose context.CancelCauseFunc
 
+	born     time.Duration // when its creation was sent off
 	ttl      time.Duration
 	deadline atomic.Int64 // the hold deadline F, a time.Duration of the Keeper's clock
 }
 
 // newSession starts a session's life; sent is when its creation was sent off.
 func newSession(id string, ttl, sent time.Duration) *session {
-	s := &session{id: id, ttl: ttl}
+	s := &session{id: id, born: sent, ttl: ttl}
 	s.ctx, s.lose = context.WithCancelCause(context.Background())
 	s.deadline.Store(int64(sent + ttl - margin))
 	return s
@@ -111,6 +112,7 @@ func (k *Keeper) keep(ctx context.Context, s *session) error {
 	g.Go(func() error { k.fence(s); return nil })
 	g.Go(func() error { k.renew(s); return nil })
 	g.Go(func() error { k.enroll(s); return nil })
+	g.Go(func() error { k.tidy(s); return nil })
 	if k.checkID != "" {
 		g.Go(func() error { k.refreshCheck(s); return nil })
 	}

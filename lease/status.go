@@ -37,6 +37,7 @@ type Status struct {
 // List reads the state of every lock below prefix, ordered by address. It needs
 // read access to the keys, and to sessions for the name of a foreign one.
 func List(ctx context.Context, client *api.Client, prefix string) ([]Status, error) {
+	prefix = strings.Trim(prefix, "/")
 	pairs, _, err := client.KV().List(prefix+"/", query(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s/: %w", prefix, err)
@@ -67,15 +68,24 @@ func compareVIPs(a, b Status) int {
 	return cmp.Compare(a.VIP, b.VIP)
 }
 
+func endedWithout(r Record) string {
+	if r.Reason != "" {
+		return fmt.Sprintf("%s gave it up: %s", r.Node, r.Reason)
+	}
+	return fmt.Sprintf("%s ended without releasing it", r.Node)
+}
+
 func statusOf(ctx context.Context, client *api.Client, name string, p *api.KVPair) Status {
 	r := ParseRecord(p.Value)
 	switch {
 	case p.Session == "" && r.State == StateReleased:
 		return Status{VIP: name, State: StatusFree, Note: fmt.Sprintf("released by %s: %s", r.Node, r.Reason)}
-	case p.Session == "" && r.State == StateHeld:
-		return Status{VIP: name, State: StatusFree, Note: fmt.Sprintf("%s ended without releasing it", r.Node)}
+	case p.Session == "" && r.State != StateUnknown:
+		return Status{VIP: name, State: StatusFree, Note: endedWithout(r)}
 	case p.Session == "":
 		return Status{VIP: name, State: StatusFree}
+	case p.Session == r.Session && r.State == StateHandover:
+		return Status{VIP: name, State: StatusHeld, Node: r.Node, Session: p.Session, Note: "being handed over by " + r.From}
 	case p.Session == r.Session:
 		return Status{
 			VIP: name, State: StatusHeld, Node: r.Node, Interface: r.Interface, MAC: r.MAC,

@@ -20,6 +20,7 @@ const (
 
 const (
 	lockName    = ".lock"
+	pinName     = "pin"
 	membersName = ".members"
 )
 
@@ -28,6 +29,8 @@ type view struct {
 	index   uint64
 	locks   map[string]lockState // by name
 	members map[string]member    // by node, of those with a session
+	pins    map[string]string    // by name, the only node that may hold it
+	ranks   rankings
 }
 
 // lockState is a lock's key; the zero value is a key that does not exist.
@@ -38,13 +41,16 @@ type lockState struct {
 }
 
 func newView(prefix string, pairs api.KVPairs, index uint64) *view {
-	v := &view{index: index, locks: map[string]lockState{}, members: map[string]member{}}
+	v := &view{index: index, locks: map[string]lockState{}, members: map[string]member{}, pins: map[string]string{}}
+	v.ranks = newRankings(v)
 	for _, p := range pairs {
 		dir, base, ok := cutLast(strings.TrimPrefix(p.Key, prefix+"/"))
 		switch {
 		case !ok:
 		case base == lockName:
 			v.locks[dir] = lockState{session: p.Session, index: p.ModifyIndex, record: ParseRecord(p.Value)}
+		case base == pinName && len(p.Value) > 0:
+			v.pins[dir] = strings.TrimSpace(string(p.Value))
 		case dir == membersName && p.Session != "":
 			var m member
 			if json.Unmarshal(p.Value, &m) == nil {

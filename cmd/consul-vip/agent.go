@@ -51,10 +51,10 @@ func (c *agentCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if len(*files) == 0 {
-		return fail(c.stderr, fmt.Errorf("%w: agent needs -config=FILE|DIR", errUsage))
+		return fail(c.stderr, usageError("agent needs -config=FILE|DIR"))
 	}
 	if fs.NArg() > 0 {
-		return fail(c.stderr, fmt.Errorf("%w: agent takes no arguments, got %q", errUsage, strings.Join(fs.Args(), " ")))
+		return fail(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
 	}
 	cfg, err := config.Load(*files...)
 	if err != nil {

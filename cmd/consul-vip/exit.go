@@ -22,16 +22,21 @@ const (
 	exitConflict = 5
 )
 
-// errUsage marks what the caller typed wrong.
-var errUsage = errors.New("usage")
+// usageError says what the caller typed wrong.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
 
 // exitCode decides on the cause of death.
 func exitCode(err error) int {
-	var cfg *config.Error
+	var (
+		usage usageError
+		cfg   *config.Error
+	)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitOK
-	case errors.Is(err, errUsage):
+	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &cfg):
 		return exitConfig

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,16 +15,20 @@ import (
 func flagSet(name string, stderr io.Writer) *flag.FlagSet {
 	fs := flag.NewFlagSet("consul-vip "+name, flag.ContinueOnError)
 	fs.SetOutput(stderr)
+	fs.Usage = func() {
+		fmt.Fprintf(fs.Output(), "consul-vip %s --help tells its usage.\n", name)
+	}
 	return fs
 }
 
-// parse marks what is wrong as errUsage; the flag package has already said it.
+// parse makes what is wrong a usageError, which the flag package has already
+// reported, together with the flags that there are.
 func parse(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
-	if err == nil || err == flag.ErrHelp {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", errUsage, err)
+	return usageError(err.Error())
 }
 
 // paths are the values of a flag that may be given several times.

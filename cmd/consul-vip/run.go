@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"runtime/debug"
 
@@ -14,6 +15,7 @@ var version = ""
 func run(args []string, stdout, stderr io.Writer) int {
 	c := &cli.CLI{
 		Name:       "consul-vip",
+		Version:    versionLine(),
 		Args:       args,
 		HelpFunc:   cli.BasicHelpFunc("consul-vip"),
 		HelpWriter: stdout,
@@ -26,18 +28,21 @@ func run(args []string, stdout, stderr io.Writer) int {
 			"version":  func() (cli.Command, error) { return &versionCommand{stdout: stdout, stderr: stderr}, nil },
 		},
 	}
+	if name := c.Subcommand(); name != "" && c.Commands[name] == nil {
+		return fail(stderr, usageError(fmt.Sprintf("there is no command %q; consul-vip --help lists them", name)))
+	}
 	code, err := c.Run()
 	switch {
 	case err != nil:
 		return fail(stderr, err)
-	case code == cli.RunResultHelp || code == unknownCommand:
+	case code == noCommand:
 		return exitUsage
 	}
 	return code
 }
 
-// unknownCommand is what the library returns for one.
-const unknownCommand = 127
+// noCommand is what the library returns where there was none to run.
+const noCommand = 127
 
 // buildVersion is the release's version, or the module's where it was built
 // by `go install`.

@@ -33,7 +33,8 @@ func TestRun(t *testing.T) {
 		stdout, stderr string
 	}{
 		"no command":            {nil, exitUsage, "", "Usage: consul-vip"},
-		"unknown command":       {[]string{"agnet"}, exitUsage, "", "Usage: consul-vip"},
+		"unknown command":       {[]string{"agnet"}, exitUsage, "", `no command "agnet"`},
+		"--version":             {[]string{"--version"}, exitOK, "consul-vip ", ""},
 		"help":                  {[]string{"--help"}, exitOK, "Usage: consul-vip", ""},
 		"version":               {[]string{"version"}, exitOK, "consul-vip ", ""},
 		"agent help":            {[]string{"agent", "-h"}, exitOK, "-config", ""},
@@ -71,7 +72,7 @@ func TestExitCode(t *testing.T) {
 		nil:                          exitOK,
 		flag.ErrHelp:                 exitOK,
 		errors.New("other"):          exitFailure,
-		wrap(errUsage):               exitUsage,
+		wrap(usageError("wrong")):    exitUsage,
 		wrap(&config.Error{}):        exitConfig,
 		wrap(lease.ErrLockLost):      exitLost,
 		wrap(lease.ErrSessionLost):   exitLost,

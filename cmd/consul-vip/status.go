@@ -50,7 +50,7 @@ func (c *statusCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if fs.NArg() > 0 {
-		return fail(c.stderr, fmt.Errorf("%w: status takes no arguments, got %q", errUsage, fs.Arg(0)))
+		return fail(c.stderr, usageError(fmt.Sprintf("status takes no arguments, got %q", fs.Arg(0))))
 	}
 	client, err := f.consul.client("", "", lease.MaxConns)
 	if err != nil {

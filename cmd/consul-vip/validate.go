@@ -24,7 +24,7 @@ func (c *validateCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if fs.NArg() == 0 {
-		return fail(c.stderr, fmt.Errorf("%w: validate needs a file or directory", errUsage))
+		return fail(c.stderr, usageError("validate needs a file or directory"))
 	}
 	cfg, err := config.Load(fs.Args()...)
 	if err != nil {

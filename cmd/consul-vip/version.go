@@ -16,6 +16,10 @@ func (c *versionCommand) Run(args []string) int {
 	if err := parse(flagSet("version", c.stderr), args); err != nil {
 		return exitCode(err)
 	}
-	fmt.Fprintf(c.stdout, "consul-vip %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintln(c.stdout, versionLine())
 	return exitOK
+}
+
+func versionLine() string {
+	return fmt.Sprintf("consul-vip %s %s %s/%s", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -86,19 +86,20 @@ type agent struct {
 	keeper *lease.Keeper
 	links  map[int]*link // by interface index
 	vips   []*vip
+	byAddr map[netip.Addr]*vip
 }
 
 func assemble(host *netif.Host, o Options) (*agent, error) {
-	a := &agent{log: o.Logger, host: host, links: map[int]*link{}}
-	names := map[string]int{}
+	a := &agent{log: o.Logger, host: host, links: map[int]*link{}, byAddr: map[netip.Addr]*vip{}}
 	for _, v := range o.Config.VIPs {
 		l, err := a.link(v)
 		if err != nil {
 			a.close()
 			return nil, err
 		}
-		names[v.Addr().String()] = v.Priority
-		a.vips = append(a.vips, newVIP(v, l, linkWire{l.wire}, hostKernel{host}, o.Logger))
+		vip := newVIP(v, l, linkWire{l.wire}, hostKernel{host}, o.Logger)
+		a.vips = append(a.vips, vip)
+		a.byAddr[v.Addr()] = vip
 	}
 	c := o.Config.Consul
 	a.keeper = lease.New(lease.Config{
@@ -106,7 +107,6 @@ func assemble(host *netif.Host, o Options) (*agent, error) {
 		Prefix:     c.Prefix,
 		Service:    c.Service,
 		Node:       o.Config.NodeName,
-		Names:      names,
 		SessionTTL: c.SessionTTL,
 		CheckTTL:   c.CheckTTL,
 		Version:    o.Version,
@@ -150,8 +150,13 @@ func (a *agent) close() {
 // after the last of them: a VIP takes its leave on the wire, in the kernel and
 // in Consul. The first to fail ends all.
 func (a *agent) run(ctx context.Context) error {
-	running, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	running, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	fail := func(err error) {
+		a.keeper.Leave() // first of all, so that nobody hands us anything any more
+		cancel(err)
+	}
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { fail(context.Cause(ctx)) })()
 	base, stopBase := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBase()
 
@@ -215,20 +220,16 @@ func (a *agent) dispatch(e netif.Event) {
 			l.update(e)
 		}
 	case netif.AddressRemoved:
-		a.notify(e.Index, e.Addr, addressMissing)
+		if v, ok := a.byAddr[e.Addr]; ok && v.link.index == e.Index {
+			notify(v.missing)
+		}
 	case netif.AddressForeign:
-		a.notify(e.Index, e.Addr, addressForeign)
+		if v, ok := a.byAddr[e.Addr]; ok {
+			notify(v.taken)
+		}
 	case netif.Resync:
 		for _, v := range a.vips {
-			v.notify(addressMissing)
-		}
-	}
-}
-
-func (a *agent) notify(index int, addr netip.Addr, what notice) {
-	for _, v := range a.vips {
-		if v.link.index == index && v.cfg.Addr() == addr {
-			v.notify(what)
+			notify(v.missing)
 		}
 	}
 }

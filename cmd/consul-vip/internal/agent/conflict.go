@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/consul-vip/consul-vip/lease"
 )
 
 // ErrConflict says that another station claims a VIP.
@@ -26,5 +28,6 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%v: %s claims %s", ErrConflict, e.MAC, e.Addr)
 }
 
-// Unwrap makes the error an ErrConflict.
-func (e *ConflictError) Unwrap() error { return ErrConflict }
+// Unwrap makes the error an ErrConflict, and one after which the next owner had
+// better make sure for itself.
+func (e *ConflictError) Unwrap() []error { return []error{ErrConflict, lease.ErrUnclean} }

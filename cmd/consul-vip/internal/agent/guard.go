@@ -3,14 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
-	"github.com/consul-vip/consul-vip/netif"
 )
 
 const (
@@ -29,28 +28,44 @@ const (
 	defendInterval = time.Second
 )
 
-// notice is a word from the kernel about a VIP's address.
-type notice int
-
-const (
-	addressMissing notice = iota // removed by whomever, or maybe
-	addressForeign               // another program has made it its own
-)
-
-// notify never waits: a notice that finds the channel full finds one of its
-// kind in it that has not been heeded yet, or the address is not bound.
-func (v *vip) notify(n notice) {
+// notify passes on a word from the kernel. One that waits already says it all.
+func notify(c chan struct{}) {
 	select {
-	case v.notices <- n:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// guard serves while the lock is held: it refreshes the address's lifetime,
-// heeds claims, the link and the kernel, and returns nil when ctx ends.
-func (v *vip) guard(ctx context.Context, held hold, address bound, announcing *announcing, claims <-chan announcer.Claim) error {
-	g := &guard{vip: v, held: held, address: address, announcing: announcing, claims: claims, seen: held.Now()}
-	up, _, changed := v.link.state()
+// forget drops what the kernel said of the address before it was bound.
+func (v *vip) forget() {
+	for _, c := range []chan struct{}{v.missing, v.taken} {
+		select {
+		case <-c:
+		default:
+		}
+	}
+}
+
+// guard serves while the lock is held. Its fields belong to the goroutine that
+// runs it, but for seen.
+type guard struct {
+	*vip
+	held       hold
+	address    bound
+	announcing *announcing
+
+	seen        atomic.Int64           // when the hold was last known to be good, on its clock
+	claims      <-chan announcer.Claim // nil while calm is awaited
+	calm        <-chan time.Time
+	carrierLost <-chan time.Time
+	rebound     int
+}
+
+// run refreshes the address's lifetime, heeds claims, the link and the kernel,
+// and returns nil when ctx ends.
+func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
+	g.claims = claims
+	up, _, changed := g.link.state()
 	if !up {
 		g.linkChanged(up)
 	}
@@ -65,12 +80,14 @@ func (v *vip) guard(ctx context.Context, held hold, address bound, announcing *a
 			err = g.contested(ctx, claim)
 		case <-g.calm:
 			g.claims, g.calm = claims, nil
-		case n := <-v.notices:
-			err = g.heed(ctx, n)
+		case <-g.missing:
+			err = g.refresh(ctx)
+		case <-g.taken:
+			err = g.address.Taken() // or was it, before it was ours
 		case <-tick.C:
-			_, err = g.refresh(ctx)
+			err = g.refresh(ctx)
 		case <-changed:
-			up, _, changed = v.link.state()
+			up, _, changed = g.link.state()
 			g.linkChanged(up)
 		case <-g.carrierLost:
 			err = errCarrier
@@ -81,60 +98,56 @@ func (v *vip) guard(ctx context.Context, held hold, address bound, announcing *a
 	}
 }
 
-// guard is the state of one guard loop.
-type guard struct {
-	*vip
-	held       hold
-	address    bound
-	announcing *announcing
-
-	seen        time.Duration          // when the hold was last known to be good
-	claims      <-chan announcer.Claim // nil while calm is awaited
-	calm        <-chan time.Time
-	carrierLost <-chan time.Time
-	rebound     int
+// paused says for how long this process was not there to look at the clock, or
+// 0 if it was all the time.
+func (g *guard) paused() time.Duration {
+	if gap := g.held.Now() - time.Duration(g.seen.Load()); gap > longestGap {
+		return gap
+	}
+	return 0
 }
 
+// entitled is asked before every announcement.
+func (g *guard) entitled() bool { return g.paused() == 0 && g.held.Remaining() > 0 }
+
 // refresh gives the address another lifetime, and puts it back if it is
-// missing. After a gap it first asks Consul whether the lock is still ours:
+// missing. After a pause it first asks Consul whether the lock is still ours:
 // the check may have run out meanwhile and the address be another's.
-func (g *guard) refresh(ctx context.Context) (restored bool, err error) {
-	if gap := g.held.Now() - g.seen; gap > longestGap {
+func (g *guard) refresh(ctx context.Context) error {
+	if gap := g.paused(); gap > 0 {
 		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap)
-		if err := g.verify(ctx); errors.Is(err, lease.ErrLockLost) {
-			return false, err
-		} else if err != nil {
+		err := g.verify(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil // Hold knows why
+		case errors.Is(err, lease.ErrLockLost):
+			return err
+		case err != nil:
 			g.log.Warn("not refreshing the address: Consul does not answer", "error", err)
-			return false, nil
+			return nil
 		}
 	}
 	now, lifetime := g.held.Now(), g.lifetime(g.held)
 	if ctx.Err() != nil || lifetime < time.Second {
-		return false, nil // the kernel takes the address away at the hold deadline
+		return nil // the kernel takes the address away at the hold deadline
 	}
-	restored, err = g.address.Refresh(lifetime)
-	g.seen = now
-	return restored, err
+	restored, err := g.address.Refresh(lifetime)
+	if err != nil {
+		return err
+	}
+	g.seen.Store(int64(now))
+	if restored {
+		g.rebound++
+		g.log.Warn("the address was removed by someone else and is bound again", "times", g.rebound)
+		g.announcing.again()
+	}
+	return nil
 }
 
 func (g *guard) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	return g.held.Verify(ctx)
-}
-
-// heed answers a word from the kernel.
-func (g *guard) heed(ctx context.Context, n notice) error {
-	if n == addressForeign {
-		return fmt.Errorf("%w: another program of this host has taken %s over", netif.ErrForeign, g.cfg.Addr())
-	}
-	restored, err := g.refresh(ctx)
-	if restored {
-		g.rebound++
-		g.log.Warn("the address was removed by someone else and is bound again", "times", g.rebound)
-		g.announcing.again()
-	}
-	return err
 }
 
 // linkChanged announces anew once the link is up or has another MAC, and sets
@@ -157,9 +170,13 @@ func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
 	case config.ConflictExit, config.ConflictQuit:
 		return conflict
 	case config.ConflictDefend:
-		if err := g.verify(ctx); errors.Is(err, lease.ErrLockLost) {
+		err := g.verify(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil // Hold knows why
+		case errors.Is(err, lease.ErrLockLost):
 			return err
-		} else if err != nil {
+		case err != nil:
 			return errors.Join(conflict, err)
 		}
 		g.announcing.again()
@@ -177,7 +194,7 @@ type announcing struct {
 	done    sync.WaitGroup
 }
 
-func (v *vip) startAnnouncing(ctx context.Context) *announcing {
+func (v *vip) startAnnouncing(ctx context.Context, entitled func() bool) *announcing {
 	ctx, cancel := context.WithCancel(ctx)
 	a := &announcing{cancel: cancel, restart: make(chan struct{}, 1)}
 	log := v.log
@@ -186,6 +203,7 @@ func (v *vip) startAnnouncing(ctx context.Context) *announcing {
 			Addr:     v.cfg.Addr(),
 			Interval: v.cfg.Announce.Interval,
 			Jitter:   v.cfg.Announce.Jitter,
+			Entitled: entitled,
 		}, a.restart)
 		if err != nil && ctx.Err() == nil {
 			log.Error("announcing ended", "error", err)

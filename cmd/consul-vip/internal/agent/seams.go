@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"time"
 
@@ -14,14 +15,20 @@ import (
 
 // locks holds a lock while a function runs: lease.Keeper.
 type locks interface {
-	Hold(ctx context.Context, name string, owner lease.Owner, fn func(context.Context, *lease.Held) error) error
+	Hold(ctx context.Context, lock lease.Lock, fn func(context.Context, *lease.Held) error) error
 }
 
 // hold is a lock while it is held: lease.Held.
 type hold interface {
+	deadline
+	Verify(ctx context.Context) error
+	Serving()
+}
+
+// deadline is until when it may be believed in.
+type deadline interface {
 	Remaining() time.Duration
 	Now() time.Duration
-	Verify(ctx context.Context) error
 }
 
 // kernel binds addresses to interfaces: netif.Host.
@@ -32,6 +39,7 @@ type kernel interface {
 // bound is an address while it is bound: netif.Address.
 type bound interface {
 	Refresh(lifetime time.Duration) (restored bool, err error)
+	Taken() error
 	Unbind() error
 }
 
@@ -40,6 +48,18 @@ type wire interface {
 	Ask(ctx context.Context, q announcer.Question) error
 	Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error
 	Listen(addr netip.Addr) listener
+}
+
+// succession is how an address passes from one host to the next on the wire.
+type succession interface {
+	Yield(ctx context.Context, addr netip.Addr) error
+	Heir(addr netip.Addr) heir
+}
+
+// heir waits for the yielding of an address: announcer.Heir.
+type heir interface {
+	Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
+	Close()
 }
 
 // listener hears claims on an address: announcer.Listener.
@@ -61,3 +81,4 @@ func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (b
 type linkWire struct{ *announcer.Wire }
 
 func (w linkWire) Listen(addr netip.Addr) listener { return w.Wire.Listen(addr) }
+func (w linkWire) Heir(addr netip.Addr) heir       { return w.Wire.Heir(addr) }

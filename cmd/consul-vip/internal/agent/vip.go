@@ -24,6 +24,10 @@ const (
 	releasing state = "releasing" // giving the address back
 )
 
+// goTimeout is how long the last owner's word may take after the handover is
+// seen here: both watches show it within milliseconds of each other.
+const goTimeout = 50 * time.Millisecond
+
 // unknownTTL is how long an unknown last owner may go on answering.
 const unknownTTL = 30 * time.Second
 
@@ -34,29 +38,38 @@ var (
 )
 
 // vip is one floating address on this node. Its fields belong to the goroutine
-// that runs it, but for notices.
+// that runs it, but for the kernel's words.
 type vip struct {
 	cfg     config.VIP
 	link    *link
 	locks   locks
 	kernel  kernel
 	wire    wire
+	handing succession
 	allocID string
 
-	base    hclog.Logger
-	log     hclog.Logger // with the state
-	state   state
-	notices chan notice
+	base  hclog.Logger
+	log   hclog.Logger // with the state
+	state state
+
+	// Words from the kernel about the address, each in a channel that holds one.
+	missing chan struct{} // it may have been removed
+	taken   chan struct{} // another program may have it
 }
 
-func newVIP(cfg config.VIP, l *link, w wire, k kernel, log hclog.Logger) *vip {
+func newVIP(cfg config.VIP, l *link, w interface {
+	wire
+	succession
+}, k kernel, log hclog.Logger) *vip {
 	v := &vip{
 		cfg:     cfg,
 		link:    l,
 		wire:    w,
+		handing: w,
 		kernel:  k,
 		base:    log.With("vip", cfg.Addr().String()),
-		notices: make(chan notice, 4),
+		missing: make(chan struct{}, 1),
+		taken:   make(chan struct{}, 1),
 	}
 	v.log = v.base
 	return v
@@ -73,19 +86,21 @@ func (v *vip) enter(s state, reason string, args ...any) {
 // run contends for the VIP and serves it, over and over, until ctx ends or an
 // error ends it for good.
 func (v *vip) run(ctx context.Context) error {
+	heir := v.handing.Heir(v.cfg.Addr())
+	defer heir.Close()
 	reason := "started"
 	for {
 		v.enter(standby, reason)
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.locks.Hold(ctx, v.cfg.Addr().String(), v.owner(), func(ctx context.Context, held *lease.Held) error {
-			return v.serve(ctx, held.Predecessor, held)
+		err := v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
+			return v.serve(ctx, held.Predecessor, held, heir)
 		})
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, errCarrier):
+		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver):
 		case errors.Is(err, lease.ErrLockLost) && v.cfg.OnLoss == config.LossContend:
 		default:
 			v.log.Error("giving up", "reason", err)
@@ -95,9 +110,15 @@ func (v *vip) run(ctx context.Context) error {
 	}
 }
 
-func (v *vip) owner() lease.Owner {
+// lock is what this VIP contends for, and with which face.
+func (v *vip) lock() lease.Lock {
 	_, mac, _ := v.link.state()
-	return lease.Owner{Interface: v.link.name, MAC: mac.String(), AllocID: v.allocID}
+	return lease.Lock{
+		Name:         v.cfg.Addr().String(),
+		Priority:     v.cfg.Priority,
+		PreemptDelay: v.cfg.PreemptDelay,
+		Owner:        lease.Owner{Interface: v.link.name, MAC: mac.String(), AllocID: v.allocID},
+	}
 }
 
 // awaitCarrier returns false when ctx ends first: a node without a link has
@@ -117,42 +138,72 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 	return true
 }
 
-// serve is the VIP's life while the lock is held: check the wire, bind,
-// announce and listen, and whatever ends it, stop announcing and unbind. The
-// lock leaves Consul only after it has returned.
-func (v *vip) serve(ctx context.Context, last lease.Record, held hold) (err error) {
-	v.enter(acquired, "lock acquired", "last_owner", last.Node, "last_record", string(last.State))
+// serve is the VIP's life while the lock is held: make sure that the last owner
+// has let go, bind, announce and listen, and whatever ends it, stop announcing
+// and unbind. The lock leaves Consul only after it has returned, unless it is
+// handed over; then a word on the wire tells the successor.
+func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir) (err error) {
+	v.enter(acquired, "lock acquired", ofLast(last)...)
 	if up, _, _ := v.link.state(); !up {
 		return errCarrier
 	}
-	if err := v.checkWire(ctx, last); err != nil {
+	if err := v.awaitLastOwner(ctx, last, heir); err != nil {
 		return err
 	}
+	v.forget()
 	address, err := v.bind(ctx, held)
 	if address == nil {
 		return err
 	}
 	listener := v.wire.Listen(v.cfg.Addr())
-	announcing := v.startAnnouncing(ctx)
+	held.Serving()
+	g := &guard{vip: v, held: held, address: address}
+	g.seen.Store(int64(held.Now()))
+	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
-		err = v.leave(ctx, address, announcing, err)
+		err = v.leave(ctx, address, g.announcing, err)
 		listener.Close()
 	}()
 	v.enter(active, "address bound", "interface", v.link.name)
-	return v.guard(ctx, held, address, announcing, listener.Claims())
+	return g.run(ctx, listener.Claims())
 }
 
-// checkWire makes sure that the last owner's kernel has let go of the address.
-// A record that says `released` was written after that; anything else proves
-// nothing.
-func (v *vip) checkWire(ctx context.Context, last lease.Record) error {
-	if last.State == lease.StateReleased {
+// ofLast is the last owner as the log shows it.
+func ofLast(last lease.Record) []any {
+	switch last.State {
+	case lease.StateUnknown:
 		return nil
+	case lease.StateHandover:
+		return []any{"from", last.From, "record", string(last.State)}
 	}
+	return []any{"last_owner", last.Node, "record", string(last.State)}
+}
+
+// awaitLastOwner returns when the last owner's kernel has let go of the
+// address. A record that says `released` was written after that; one that hands
+// the lock over is followed by a word on the wire; anything else proves nothing.
+func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) error {
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
+	switch last.State {
+	case lease.StateReleased:
+		return nil
+	case lease.StateHandover:
+		if heir.Await(ctx, mac, goTimeout) {
+			return nil
+		}
+		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
+	}
 	patience := last.OwnerTTL(unknownTTL)
+	if v.cfg.Takeover == config.TakeoverStrict {
+		v.waitOut(ctx, patience)
+	}
+	return v.askWire(ctx, mac, patience)
+}
+
+// askWire returns once nobody answers for the address.
+func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
 	began := time.Now()
-	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg.Addr(), Last: mac, Patience: patience})
+	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg.Addr(), Last: last, Patience: patience})
 	var answered *announcer.AnsweredError
 	switch {
 	case ctx.Err() != nil:
@@ -166,15 +217,12 @@ func (v *vip) checkWire(ctx context.Context, last lease.Record) error {
 		return err
 	}
 	v.log.Info("nobody answers for the address", "asked_for", time.Since(began).Round(time.Millisecond))
-	if v.cfg.Takeover == config.TakeoverStrict {
-		return v.waitOut(ctx, patience)
-	}
 	return nil
 }
 
 // waitOut leaves the last owner its whole TTL, in case it serves on the far
 // side of a split network where it cannot be heard.
-func (v *vip) waitOut(ctx context.Context, ttl time.Duration) error {
+func (v *vip) waitOut(ctx context.Context, ttl time.Duration) {
 	v.log.Info("waiting out the last owner", "for", ttl)
 	t := time.NewTimer(ttl)
 	defer t.Stop()
@@ -182,7 +230,6 @@ func (v *vip) waitOut(ctx context.Context, ttl time.Duration) error {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	return nil
 }
 
 // bind binds the address, inside the hold deadline before and after. It
@@ -222,6 +269,9 @@ func (v *vip) leave(ctx context.Context, address bound, announcing *announcing, 
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
+	if failed == nil && errors.Is(reason, lease.ErrHandedOver) {
+		v.yield()
+	}
 	v.enter(releasing, reason.Error())
 	var args []any
 	var conflict *ConflictError
@@ -231,8 +281,17 @@ func (v *vip) leave(ctx context.Context, address bound, announcing *announcing, 
 	}
 	if failed != nil {
 		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg.DeadMan)
-		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrNotUndone, failed))
+		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
 	}
 	v.log.Info("released the address", append(args, "reason", reason.Error())...)
 	return err
+}
+
+// yield tells the successor that it may bind.
+func (v *vip) yield() {
+	ctx, cancel := context.WithTimeout(context.Background(), goTimeout)
+	defer cancel()
+	if err := v.handing.Yield(ctx, v.cfg.Addr()); err != nil {
+		v.log.Warn("could not tell the successor, which will ask", "error", err)
+	}
 }

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,15 +36,20 @@ type world struct {
 	born time.Time
 
 	// the lock
-	asleep   time.Duration // time that passed unseen by Go's clock
+	asleep   atomic.Int64  // time that passed unseen by Go's clock
 	deadline time.Duration // the hold deadline on the clock of Now
 	verdict  error         // Verify's answer
 
 	// the wire
-	answer error // Ask's
-	claims chan announcer.Claim
+	answer   error // Ask's
+	entitled func() bool
+	claims   chan announcer.Claim
+
+	// the succession
+	yielded bool // the last owner has said that it let go
 
 	// the kernel
+	taken     error
 	lifetimes []time.Duration
 	missing   bool // the address was removed by someone else
 	refused   error
@@ -76,12 +83,16 @@ func (w *world) deeds() []string {
 }
 
 // hold
-func (w *world) Now() time.Duration       { return time.Since(w.born) + w.asleep }
+func (w *world) Now() time.Duration       { return time.Since(w.born) + time.Duration(w.asleep.Load()) }
 func (w *world) Remaining() time.Duration { return w.deadline - w.Now() }
 func (w *world) Verify(context.Context) error {
 	w.do("verify")
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return w.verdict
 }
+
+func (w *world) Serving() { w.do("serving") }
 
 // wire
 func (w *world) Ask(_ context.Context, q announcer.Question) error {
@@ -89,7 +100,8 @@ func (w *world) Ask(_ context.Context, q announcer.Question) error {
 	return w.answer
 }
 
-func (w *world) Announce(ctx context.Context, _ announcer.Announcement, again <-chan struct{}) error {
+func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error {
+	w.entitled = a.Entitled
 	w.do("announce")
 	defer w.do("silence")
 	for {
@@ -103,6 +115,20 @@ func (w *world) Announce(ctx context.Context, _ announcer.Announcement, again <-
 }
 
 func (w *world) Listen(netip.Addr) listener { return w }
+
+// succession
+func (w *world) Heir(netip.Addr) heir { return w }
+
+func (w *world) Yield(context.Context, netip.Addr) error {
+	w.do("yield")
+	return nil
+}
+
+// heir
+func (w *world) Await(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
+	w.do("await " + owner.String())
+	return w.yielded
+}
 
 // listener
 func (w *world) Claims() <-chan announcer.Claim { return w.claims }
@@ -126,6 +152,12 @@ func (w *world) Refresh(lifetime time.Duration) (bool, error) {
 	return restored, nil
 }
 
+func (w *world) Taken() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken
+}
+
 func (w *world) Unbind() error {
 	w.do("unbind")
 	return w.refused
@@ -135,7 +167,7 @@ func (w *world) Unbind() error {
 func serving(w *world, last lease.Record, test func(stop context.CancelCauseFunc)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.vip.serve(ctx, last, w) }()
+	go func() { ended <- w.vip.serve(ctx, last, w, w) }()
 	synctest.Wait()
 	test(cancel)
 	synctest.Wait()
@@ -157,7 +189,7 @@ func TestServeUndoesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
 		require.NoError(t, serving(w, released, stopped))
-		assert.Equal(t, []string{"bind", "announce", "silence", "unbind"}, w.deeds())
+		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())
 	})
 }
 
@@ -169,7 +201,7 @@ func TestServeAsksTheWireUnlessReleased(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(nil)
 			require.NoError(t, serving(w, last, stopped))
-			assert.Equal(t, []string{state, "bind", "announce", "silence", "unbind"}, w.deeds())
+			assert.Equal(t, []string{state, "bind", "serving", "announce", "silence", "unbind"}, w.deeds())
 		})
 	}
 }
@@ -192,10 +224,10 @@ func TestServeStrictWaitsOutTheLastOwner(t *testing.T) {
 		require.NoError(t, serving(w, last, func(stop context.CancelCauseFunc) {
 			time.Sleep(15*time.Second - time.Millisecond)
 			synctest.Wait()
-			assert.Equal(t, []string{"ask "}, w.deeds())
+			assert.Empty(t, w.deeds(), "what is heard before proves nothing")
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
-			assert.Equal(t, []string{"ask ", "bind", "announce"}, w.deeds())
+			assert.Equal(t, []string{"ask ", "bind", "serving", "announce"}, w.deeds())
 			stop(errTest)
 		}))
 	})
@@ -213,7 +245,7 @@ func TestHoldDeadlineBeforeBinding(t *testing.T) {
 func TestHoldDeadlineWhileBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
-		w.binding = func() { w.asleep = 2 * time.Hour }
+		w.binding = func() { w.asleep.Store(int64(2 * time.Hour)) }
 		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
 		assert.Equal(t, []string{"bind", "unbind"}, w.deeds())
 	})
@@ -248,9 +280,9 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 				w := newWorld(nil)
 				w.verdict = test.verdict
 				err := serving(w, released, func(stop context.CancelCauseFunc) {
-					w.asleep = 4 * time.Second
+					w.asleep.Store(int64(4 * time.Second))
 					w.missing = true
-					w.vip.notify(addressMissing)
+					notify(w.vip.missing)
 					synctest.Wait()
 					assert.Equal(t, test.refreshed, len(w.lifetimes) == 2)
 					stop(errTest)
@@ -272,13 +304,13 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
 			began := time.Now()
 			w.missing = true
-			w.vip.notify(addressMissing)
+			notify(w.vip.missing)
 			synctest.Wait()
 			assert.Zero(t, time.Since(began))
-			assert.Equal(t, []string{"bind", "announce", "announce again"}, w.deeds())
-			w.vip.notify(addressMissing) // of our own Unbind, or a Resync: it is there
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+			notify(w.vip.missing) // of our own Unbind, or a Resync: it is there
 			synctest.Wait()
-			assert.Equal(t, []string{"bind", "announce", "announce again"}, w.deeds())
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
 			stop(errTest)
 		}))
 	})
@@ -287,8 +319,79 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 func TestAddressTakenByAnotherProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
-		err := serving(w, released, func(context.CancelCauseFunc) { w.vip.notify(addressForeign) })
+		notify(w.vip.taken) // before it was ours
+		err := serving(w, released, func(context.CancelCauseFunc) {
+			notify(w.vip.taken) // and let go again since
+			synctest.Wait()
+			w.mu.Lock()
+			w.taken = netif.ErrForeign
+			w.mu.Unlock()
+			notify(w.vip.taken)
+		})
 		require.ErrorIs(t, err, netif.ErrForeign)
+		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())
+	})
+}
+
+var handover = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
+
+func TestServeAfterAHandover(t *testing.T) {
+	for name, test := range map[string]struct {
+		yielded bool
+		did     []string
+	}{
+		"with a word": {true, []string{"await 02:00:00:00:00:02", "bind", "serving", "announce"}},
+		"without":     {false, []string{"await 02:00:00:00:00:02", "ask 02:00:00:00:00:02", "bind", "serving", "announce"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(nil)
+				w.yielded = test.yielded
+				require.NoError(t, serving(w, handover, func(stop context.CancelCauseFunc) {
+					assert.Equal(t, test.did, w.deeds())
+					stop(errTest)
+				}))
+			})
+		})
+	}
+}
+
+func TestServeHandedOverYields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
+		}))
+		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind", "yield"}, w.deeds())
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		w.refused = errTest
+		require.ErrorIs(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			stop(lease.ErrHandedOver)
+		}), lease.ErrUnclean)
+		assert.NotContains(t, w.deeds(), "yield", "the address is still in the kernel")
+	})
+}
+
+func TestNoAnnouncementAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		w.verdict = errTest
+		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			assert.True(t, w.entitled())
+			w.asleep.Store(int64(4 * time.Second))
+			assert.False(t, w.entitled(), "before anything else has noticed the pause")
+			time.Sleep(3 * time.Second)
+			assert.False(t, w.entitled(), "as long as Consul has not confirmed the lock")
+			w.mu.Lock()
+			w.verdict = nil
+			w.mu.Unlock()
+			time.Sleep(refreshInterval)
+			synctest.Wait()
+			assert.True(t, w.entitled())
+			stop(errTest)
+		}))
 	})
 }
 
@@ -321,7 +424,7 @@ func TestConflicts(t *testing.T) {
 					stop(errTest)
 				})
 				assert.Zero(t, time.Since(began))
-				assert.Equal(t, append([]string{"bind", "announce"}, test.did...), did)
+				assert.Equal(t, append([]string{"bind", "serving", "announce"}, test.did...), did)
 				if test.want == nil {
 					require.NoError(t, err)
 					return
@@ -373,7 +476,7 @@ func TestCarrier(t *testing.T) {
 				w.vip.link.update(up)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				assert.Equal(t, []string{"bind", "announce", "announce again"}, w.deeds())
+				assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
 				stop(errTest)
 			}))
 		})
@@ -394,7 +497,7 @@ func TestUnbindRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
 		w.refused = errTest
-		require.ErrorIs(t, serving(w, released, stopped), lease.ErrNotUndone)
+		require.ErrorIs(t, serving(w, released, stopped), lease.ErrUnclean)
 	})
 }
 
@@ -404,7 +507,7 @@ type scriptedLocks struct {
 	held    int
 }
 
-func (l *scriptedLocks) Hold(ctx context.Context, _ string, _ lease.Owner, _ func(context.Context, *lease.Held) error) error {
+func (l *scriptedLocks) Hold(ctx context.Context, _ lease.Lock, _ func(context.Context, *lease.Held) error) error {
 	l.held++
 	if len(l.results) == 0 {
 		<-ctx.Done()
@@ -425,6 +528,7 @@ func TestRunContendsAgain(t *testing.T) {
 		"lock lost, contend":    {lease.ErrLockLost, config.LossContend, true},
 		"session lost, contend": {lease.ErrSessionLost, config.LossContend, false},
 		"carrier lost":          {errCarrier, config.LossExit, true},
+		"handed over":           {lease.ErrHandedOver, config.LossExit, true},
 		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
 	}
 	for name, test := range tests {

@@ -1,0 +1,173 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+)
+
+// settling is for how long a new member leaves free locks alone, so that nodes
+// that start together find each other and share, instead of the first taking
+// all.
+const settling = time.Second
+
+// acquire returns nil when ctx ended.
+func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
+	log := k.log.With("vip", lock.Name, "state", "standby")
+	c := contention{keeper: k, lock: lock, log: log, outage: outage{log: log, what: "acquiring the lock"}}
+	turn := time.NewTimer(0)
+	defer turn.Stop()
+	for ctx.Err() == nil {
+		v, s, changed := k.board.read()
+		// A view from before our last release may still show the lock as ours.
+		if v != nil && s != nil && v.index >= k.releasedAt(lock.Name) {
+			l := v.locks[lock.Name]
+			if l.session == s.id {
+				return c.given(l, s)
+			}
+			wait, free := c.consider(v, s)
+			if free && wait <= 0 {
+				if h := c.try(ctx, l, s); h != nil {
+					return h
+				}
+				continue
+			}
+			if free {
+				turn.Reset(wait)
+			}
+		}
+		select {
+		case <-changed:
+		case <-turn.C:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// contention is one wait for one lock. It belongs to one goroutine.
+type contention struct {
+	keeper *Keeper
+	lock   Lock
+	log    hclog.Logger
+	outage outage
+	pause  backoff
+
+	holder      string        // the session last seen on the key
+	predecessor Record        // of the key when it was last seen free
+	free        bool          // whether the key is free
+	index       uint64        // of the free key
+	turn        time.Duration // when to try for it
+}
+
+// consider says whether the lock is free in v and how long to leave it to
+// better placed members. The wait counts from when the lock was first seen
+// free, however often the view changes meanwhile.
+func (c *contention) consider(v *view, s *session) (wait time.Duration, free bool) {
+	k := c.keeper
+	l := v.locks[c.lock.Name]
+	pin := v.pins[c.lock.Name]
+	if l.session != "" || (pin != "" && pin != k.node) {
+		if c.holder != l.session {
+			c.logHolder(l)
+		}
+		c.free, c.holder = false, l.session
+		return 0, false
+	}
+	c.holder = ""
+	if !c.free || c.index != l.index {
+		c.free, c.index, c.predecessor = true, l.index, l.record
+		c.turn = max(k.now(), s.born+settling) + time.Duration(v.ranks.free().place(c.lock.Name, k.node))*rankDelay
+	}
+	return c.turn - k.now(), true
+}
+
+func (c *contention) logHolder(l lockState) {
+	switch {
+	case l.session == "":
+	case l.record.Session == l.session:
+		c.log.Info("another node has the lock", "node", l.record.Node)
+	default:
+		c.log.Info("another program has the lock", "session", l.session)
+	}
+}
+
+// try acquires the lock, which was seen as l without a session, or returns nil
+// with the next turn set.
+func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
+	k := c.keeper
+	key := k.lockKey(c.lock.Name)
+	// Only if it still is what the view showed: a blind acquisition could slip
+	// past the end of another's session, and past its record.
+	unchanged := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: l.index}
+	if l.index == 0 {
+		unchanged = &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key}
+	}
+	h := c.held(s, 0, c.predecessor)
+	index, err := k.consul.commit(ctx, unchanged, lockPair(api.KVLock, key, h.record, s.id))
+	switch {
+	case err == nil:
+		c.outage.ok()
+		h.index = index
+		return h
+	case ctx.Err() != nil:
+		// Had it happened after all, the end of the session undoes it.
+		return nil
+	case errors.Is(err, errConflict):
+		// Somebody was faster, as the watch will show, or the key is under the
+		// lock-delay of a foreign session, which only time shows.
+		c.log.Debug("did not get the lock", "error", err)
+		c.turn = k.now() + jitter(2*time.Second)
+		return nil
+	}
+	c.outage.failed(err)
+	return c.readBack(ctx, s)
+}
+
+// readBack settles a write whose outcome is unknown: it may have happened.
+func (c *contention) readBack(ctx context.Context, s *session) *Held {
+	k := c.keeper
+	for c.pause.wait(ctx) && s.ctx.Err() == nil {
+		pair, err := k.consul.read(ctx, k.lockKey(c.lock.Name))
+		if err != nil {
+			c.outage.failed(err)
+			continue
+		}
+		c.outage.ok()
+		c.pause.reset()
+		if pair != nil && pair.Session == s.id {
+			return c.held(s, pair.ModifyIndex, c.predecessor)
+		}
+		return nil
+	}
+	return nil
+}
+
+// given takes a lock that is found under our session: handed to us, or
+// acquired by an earlier try that we did not hear the end of.
+func (c *contention) given(l lockState, s *session) *Held {
+	if l.record.State == StateHandover && l.record.Node == c.keeper.node {
+		return c.held(s, l.index, l.record)
+	}
+	return c.held(s, l.index, c.predecessor)
+}
+
+func (c *contention) held(s *session, index uint64, predecessor Record) *Held {
+	k := c.keeper
+	now := time.Now().UTC().Truncate(time.Second)
+	return &Held{
+		Predecessor: predecessor,
+		keeper:      k,
+		session:     s,
+		lock:        c.lock,
+		index:       index,
+		serving:     make(chan struct{}),
+		record: Record{
+			State: StateHeld, Node: k.node, Owner: c.lock.Owner, Since: &now,
+			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
+		},
+	}
+}

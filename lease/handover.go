@@ -1,0 +1,185 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	// handOverTimeout leaves the rest of a stop's four seconds to a release.
+	handOverTimeout = time.Second
+	// viewTimeout is how long the own watch may take to show the commit. The
+	// successor's shows it at about the same time.
+	viewTimeout = 10 * time.Millisecond
+	// tidyDelay is how long a lock may lie under our session with nobody here to
+	// serve under it.
+	tidyDelay = time.Second
+	// retryDelay is when to try again what a better placed member could not be
+	// handed.
+	retryDelay = time.Second
+)
+
+var (
+	errPreempted = errors.New("a better placed member is there")
+	errPinned    = errors.New("it is pinned there")
+)
+
+// yield hands h over because the hold is to end, and returns the cause with
+// which to end it: where there is no successor or it did not work, why.
+func (k *Keeper) yield(ctx context.Context, h *Held, why error) error {
+	v, _, _ := k.board.read()
+	if v == nil || !h.isServing() {
+		return why
+	}
+	to, ok := v.successor(h.lock.Name, k.node)
+	if !ok {
+		return why
+	}
+	if err := k.handOver(ctx, h, to, why); err != nil {
+		return err
+	}
+	return why
+}
+
+// handOver makes the lock to's, in one Raft commit: Consul does not mind that
+// it is us who lock for another session. What is under the lock goes on here
+// until the commit can be seen, as to has to see it too before it can take
+// over. It returns nil if nothing has happened, and ErrHandedOver if it has or
+// may have: if it has not, the lock is found under our session afterwards.
+func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error) error {
+	log := k.log.With("vip", h.lock.Name, "state", "active")
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	began := time.Now()
+	key := k.lockKey(h.lock.Name)
+	record := Record{
+		State: StateHandover, From: k.node, Node: to.node, Owner: h.lock.Owner,
+		Session: to.session, TTL: h.record.TTL, Version: k.cfg.Version,
+	}
+	index, err := k.consul.commit(ctx,
+		lockPair(api.KVUnlock, key, record, h.session.id),
+		lockPair(api.KVLock, key, record, to.session))
+	switch {
+	case errors.Is(err, errConflict), errors.Is(err, errUnsent):
+		log.Warn("could not hand over", "to", to.node, "error", err)
+		return nil
+	case err != nil:
+		log.Warn("handing over, Consul does not say whether it has happened", "to", to.node, "error", err)
+	default:
+		k.released.Store(h.lock.Name, index)
+		k.awaitView(ctx, index)
+		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond), "reason", why)
+	}
+	return fmt.Errorf("%w to %s: %w", ErrHandedOver, to.node, why)
+}
+
+// awaitView returns when the watch has shown index, or after viewTimeout.
+func (k *Keeper) awaitView(ctx context.Context, index uint64) {
+	timeout := time.NewTimer(viewTimeout)
+	defer timeout.Stop()
+	for {
+		v, _, changed := k.board.read()
+		if v != nil && v.index >= index {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// confirm makes the record of a lock that was handed to us our own, once we
+// serve. Until then it says, rightly, that the giver may be serving.
+func (k *Keeper) confirm(ctx context.Context, h *Held) {
+	select {
+	case <-h.serving:
+	case <-ctx.Done():
+		return
+	}
+	var pause backoff
+	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "active"), what: "writing the record"}
+	for {
+		_, err := k.consul.commit(ctx, lockPair(api.KVLock, k.lockKey(h.lock.Name), h.record, h.session.id))
+		switch {
+		case err == nil, errors.Is(err, errConflict), ctx.Err() != nil:
+			outage.ok()
+			return // done, or lost, as the watch will show
+		}
+		outage.failed(err)
+		if !pause.wait(ctx) {
+			return
+		}
+	}
+}
+
+// preemption is whether another member should have a held lock, and since when.
+type preemption struct {
+	node  string // this one
+	lock  Lock
+	to    contender
+	why   error       // nil while there is none
+	timer *time.Timer // runs while there is one
+}
+
+func newPreemption(node string, l Lock) *preemption {
+	p := &preemption{node: node, lock: l, timer: time.NewTimer(0)}
+	p.timer.Stop()
+	return p
+}
+
+// consider starts and stops the wait of PreemptDelay, or of nothing where the
+// lock is pinned to another member.
+func (p *preemption) consider(v *view) {
+	if pin := v.pins[p.lock.Name]; pin != "" {
+		to, ok := v.successor(p.lock.Name, p.node)
+		p.set(to, ok && pin != p.node, errPinned, 0)
+		return
+	}
+	r := v.ranks.ideal()
+	better := p.lock.PreemptDelay > 0 && r.place(p.lock.Name, p.node) > 0
+	if better {
+		p.to = r[p.lock.Name][0]
+	}
+	p.set(p.to, better, errPreempted, p.lock.PreemptDelay)
+}
+
+func (p *preemption) set(to contender, wanted bool, why error, delay time.Duration) {
+	p.to = to
+	switch {
+	case !wanted:
+		p.why = nil
+		p.timer.Stop()
+	case p.why != why:
+		p.why = why
+		p.timer.Reset(delay)
+	}
+}
+
+// tidy gives up what lies under session s with nobody here to serve under it:
+// handed to us a moment after we had stopped contending, or acquired without
+// our hearing of it.
+func (k *Keeper) tidy(s *session) {
+	for sleep(s.ctx, tidyDelay) {
+		v, _, _ := k.board.read()
+		if v == nil {
+			continue
+		}
+		for name, l := range v.locks {
+			if l.session != s.id || k.roster.has(name) {
+				continue
+			}
+			k.log.Warn("giving up a lock that nobody here wants", "vip", name)
+			if _, err := k.consul.commit(s.ctx, lockPair(api.KVUnlock, k.lockKey(name), l.record, s.id)); err != nil {
+				k.log.Debug("could not give it up", "vip", name, "error", err)
+			}
+		}
+	}
+}

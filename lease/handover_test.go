@@ -1,0 +1,325 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// second runs another Keeper, of node h2, on the same Consul, and returns a
+// bench for it.
+func (b *bench) second() *bench {
+	client, closeIdle := b.consul.newClient()
+	o := &bench{t: b.t, consul: b.consul, start: b.start}
+	o.keeper = New(Config{
+		Client: client, Prefix: "p", Service: "s", Node: "h2",
+		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+	})
+	o.keeper.now = b.keeper.now
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.keeper.Run(ctx) }()
+	o.stop = func() error {
+		cancel()
+		defer closeIdle()
+		return <-ended
+	}
+	return o
+}
+
+// pair runs test with h1 holding the lock and h2 waiting for it.
+func pair(t *testing.T, lock Lock, test func(b, o *bench, h, next *hold, held *Held)) {
+	bubble(t, func(b *bench) {
+		h := b.holdLock(lock)
+		held := <-h.held
+		o := b.second()
+		next := o.holdLock(lock)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Empty(t, next.held)
+		test(b, o, h, next, held)
+		_ = next.release("done")
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestStopHandsOver(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, held *Held) {
+		began := time.Now()
+		require.NoError(t, h.release("stopped by a test"))
+		assert.ErrorIs(t, h.cause, ErrHandedOver)
+		assert.ErrorContains(t, h.cause, "stopped by a test")
+		got := <-next.held
+		assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
+		assert.Equal(t, StateHandover, got.Predecessor.State)
+		assert.Equal(t, "h1", got.Predecessor.From)
+		assert.Equal(t, "02:00:00:00:00:01", got.Predecessor.MAC, "whose go to wait for")
+
+		synctest.Wait()
+		r := b.record()
+		assert.Equal(t, StateHeld, r.State)
+		assert.Equal(t, "h2", r.Node)
+		assert.Equal(t, b.consul.get(lockKey).Session, r.Session)
+		assert.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, next.lost)
+	})
+}
+
+func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.consul.delay(func(r *http.Request) {
+			if r.URL.Path == "/v1/txn" {
+				time.Sleep(30 * time.Millisecond) // Consul answers late
+			}
+		})
+		h.cancel(errors.New("stopped"))
+		<-next.held
+		synctest.Wait()
+		assert.Empty(t, h.lost, "no answer yet")
+		require.NoError(t, <-h.result)
+		b.consul.delay(nil)
+	})
+}
+
+func TestHandoverOfUnknownOutcome(t *testing.T) {
+	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
+		t.Run(name, func(t *testing.T) {
+			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+				b.consul.on(only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+					body, _ := io.ReadAll(r.Body)
+					r.Body = io.NopCloser(strings.NewReader(string(body)))
+					if !strings.Contains(string(body), "unlock") {
+						return false
+					}
+					if happened {
+						b.consul.serve(r)
+					}
+					panic(http.ErrAbortHandler)
+				}))
+				require.NoError(t, h.release("stopped"))
+				assert.ErrorIs(t, h.cause, ErrHandedOver, "it may have happened")
+				b.consul.on(nil)
+				require.NoError(t, b.stop())
+				got := <-next.held
+				assert.NotEqual(t, StateReleased, got.Predecessor.State, "the successor must make sure")
+			})
+		})
+	}
+}
+
+func TestHandoverRefused(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		// The successor's session is gone, which the watch has not shown yet.
+		refuse := only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(strings.NewReader(string(body)))
+			if strings.Contains(string(body), string(StateHandover)) || strings.Count(string(body), `"Verb"`) == 2 && strings.Contains(string(body), "unlock") {
+				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+			}
+			return false
+		})
+		b.consul.on(refuse)
+		require.NoError(t, h.release("stopped by a test"))
+		require.NotErrorIs(t, h.cause, ErrHandedOver)
+		got := <-next.held
+		assert.Equal(t, StateReleased, got.Predecessor.State)
+		assert.Equal(t, "stopped by a test", got.Predecessor.Reason)
+	})
+}
+
+func TestSuccessorDiesBeforeItBinds(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		// It takes what it is given, and dies with it.
+		require.NoError(t, h.release("stopped"))
+		<-next.held
+		b.consul.put(lockKey, `{"state":"handover","from":"h1","node":"h2","mac":"02:00:00:00:00:01"}`, b.consul.get(lockKey).Session)
+		b.consul.destroy(b.consul.get(lockKey).Session)
+		require.ErrorIs(t, <-next.result, ErrSessionLost)
+		again := b.hold()
+		got := <-again.held
+		assert.Equal(t, StateHandover, got.Predecessor.State)
+		require.NoError(t, again.release("done"))
+	})
+}
+
+func TestLeaverIsNoSuccessor(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		o.keeper.Leave()
+		time.Sleep(time.Second)
+		require.Nil(t, b.consul.get("p/.members/h2"))
+		require.NoError(t, h.release("stopped"))
+		require.NotErrorIs(t, h.cause, ErrHandedOver)
+		got := <-next.held
+		assert.Equal(t, StateReleased, got.Predecessor.State)
+	})
+}
+
+func TestPin(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		b.consul.put("p/10.77.0.100/pin", "h3\n", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, h.lost, "nobody of that name is there")
+
+		b.consul.put("p/10.77.0.100/pin", "h2\n", "")
+		got := <-next.held
+		assert.Equal(t, StateHandover, got.Predecessor.State)
+		err := <-h.result
+		require.ErrorIs(t, err, ErrHandedOver)
+		require.NotErrorIs(t, err, ErrLockLost)
+
+		// Nobody else takes it, even if its node goes.
+		again := b.hold()
+		require.NoError(t, next.release("stopped"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, again.held)
+		b.consul.delete("p/10.77.0.100/pin")
+		<-again.held
+		require.NoError(t, again.release("done"))
+	})
+}
+
+func TestPreempt(t *testing.T) {
+	low := ours
+	low.Priority, low.PreemptDelay = 200, 10*time.Second
+	bubble(t, func(b *bench) {
+		h := b.holdLock(low)
+		<-h.held
+		o := b.second()
+		next := o.holdLock(ours)
+		came := time.Now()
+		<-next.held
+		assert.WithinDuration(t, came.Add(low.PreemptDelay), time.Now(), 500*time.Millisecond)
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.NoError(t, next.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestUnwantedLockIsGivenUp(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		session := b.consul.get(lockKey).Session
+		b.consul.put("p/10.77.0.101/.lock", `{"state":"handover","from":"h2","node":"h1","mac":"02:00:00:00:00:02"}`, session)
+		time.Sleep(3 * time.Second)
+		p := b.consul.get("p/10.77.0.101/.lock")
+		assert.Empty(t, p.Session)
+		assert.Equal(t, StateHandover, ParseRecord(p.Value).State, "its giver may still serve")
+		require.NoError(t, h.release("done"))
+	})
+}
+
+// members builds a view in which nodes contend for n locks, and those of held
+// hold theirs.
+func members(n int, nodes []string, held map[string]string) *view {
+	var pairs api.KVPairs
+	vips := map[string]int{}
+	for i := range n {
+		name := fmt.Sprintf("10.77.0.%d", 100+i)
+		vips[name] = 100
+		if node, ok := held[name]; ok {
+			pairs = append(pairs, &api.KVPair{Key: "p/" + name + "/.lock", Session: "s-" + node})
+		}
+	}
+	for _, node := range nodes {
+		pairs = append(pairs, &api.KVPair{Key: "p/.members/" + node, Value: member{Node: node, VIPs: vips}.encode(), Session: "s-" + node})
+	}
+	return newView("p", pairs, 1)
+}
+
+// best counts the names that each node is the best contender for.
+func best(r ranking, held map[string]string) map[string]int {
+	counts := map[string]int{}
+	for name, cs := range r {
+		if node, ok := held[name]; ok {
+			counts[node]++
+		} else {
+			counts[cs[0].node]++
+		}
+	}
+	return counts
+}
+
+func TestLocksSpreadEvenly(t *testing.T) {
+	all := []string{"h1", "h2", "h3"}
+	fresh := members(30, all, nil)
+	assert.Equal(t, map[string]int{"h1": 10, "h2": 10, "h3": 10}, best(fresh.ranks.free(), nil))
+	assert.Equal(t, fresh.ranks.free(), fresh.ranks.ideal())
+
+	held := map[string]string{}
+	for name, cs := range fresh.ranks.free() {
+		held[name] = cs[0].node
+	}
+	stopping := members(30, all, held)
+	moves := map[string]int{}
+	for name, node := range held {
+		to, ok := stopping.successor(name, node)
+		require.True(t, ok)
+		require.NotEqual(t, node, to.node)
+		if node == "h2" {
+			moves[to.node]++
+		}
+	}
+	assert.Equal(t, map[string]int{"h1": 5, "h3": 5}, moves, "what h2 gives away")
+
+	for name, node := range held {
+		if node == "h2" {
+			delete(held, name)
+		}
+	}
+	dead := members(30, []string{"h1", "h3"}, held)
+	assert.Equal(t, map[string]int{"h1": 15, "h3": 15}, best(dead.ranks.free(), held))
+}
+
+func TestPriorityComesBeforeSpread(t *testing.T) {
+	v := newView("p", api.KVPairs{
+		{Key: "p/.members/h1", Session: "s-h1", Value: member{VIPs: map[string]int{"a": 100, "b": 100}}.encode()},
+		{Key: "p/.members/h2", Session: "s-h2", Value: member{VIPs: map[string]int{"a": 200, "b": 200}}.encode()},
+	}, 1)
+	assert.Equal(t, map[string]int{"h1": 2}, best(v.ranks.free(), nil))
+	assert.Equal(t, 1, v.ranks.free().place("a", "h2"))
+	assert.Equal(t, 0, v.ranks.free().place("a", "h9"), "not enrolled yet")
+}
+
+func TestNothingIsHandedOverBeforeItIsServed(t *testing.T) {
+	bubble(t, func(b *bench) {
+		o := b.second()
+		next := o.holdLock(Lock{Name: "other"})
+		<-next.held
+		ctx, cancel := context.WithCancelCause(context.Background())
+		asking := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) error {
+				close(asking)
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		<-asking
+		heir := o.hold()
+		time.Sleep(time.Second)
+		cancel(errors.New("stopped"))
+		require.NoError(t, <-ended)
+		got := <-heir.held
+		assert.Equal(t, StateHeld, got.Predecessor.State, "make sure for yourself")
+		require.NoError(t, heir.release("done"))
+		require.NoError(t, next.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
