@@ -42,7 +42,7 @@ func exitCode(err error) int {
 		return exitConfig
 	case errors.Is(err, agent.ErrConflict):
 		return exitConflict
-	case errors.Is(err, lease.ErrLockLost), errors.Is(err, lease.ErrSessionLost):
+	case errors.Is(err, lease.ErrLockLost), errors.Is(err, lease.ErrSessionLost), errors.Is(err, agent.ErrAddressLost):
 		return exitLost
 	}
 	return exitFailure

@@ -76,6 +76,7 @@ func TestExitCode(t *testing.T) {
 		wrap(&config.Error{}):        exitConfig,
 		wrap(lease.ErrLockLost):      exitLost,
 		wrap(lease.ErrSessionLost):   exitLost,
+		wrap(agent.ErrAddressLost):   exitLost,
 		wrap(&agent.ConflictError{}): exitConflict,
 		// The address could not be kept in peace; that Consul was silent too is why
 		// it was not defended.

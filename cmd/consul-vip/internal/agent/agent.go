@@ -31,7 +31,8 @@ type Options struct {
 // Run contends for every configured VIP until ctx ends, and then gives each
 // back, within 4 s whatever Consul does. It returns nil when ctx has ended or a
 // VIP quit over a conflict as configured. The other errors wrap
-// lease.ErrLockLost, lease.ErrSessionLost or ErrConflict, or are failures.
+// lease.ErrLockLost, lease.ErrSessionLost, ErrAddressLost or ErrConflict, or are
+// failures.
 func Run(ctx context.Context, o Options) error {
 	instance, err := claimInstance(o.Config.Consul)
 	if err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ const (
 	carrierDebounce = 500 * time.Millisecond
 	// defendInterval keeps a flood of claims from becoming a flood of ours.
 	defendInterval = time.Second
+	// rebindLimit removals by someone else within rebindWindow are no accident.
+	rebindLimit  = 5
+	rebindWindow = time.Minute
 )
 
 // notify passes on a word from the kernel. One that waits already says it all.
@@ -58,7 +62,7 @@ type guard struct {
 	claims      <-chan announcer.Claim // nil while calm is awaited
 	calm        <-chan time.Time
 	carrierLost <-chan time.Time
-	rebound     int
+	rebound     []time.Duration // when it was bound again, on the hold's clock
 }
 
 // run refreshes the address's lifetime, heeds claims, the link and the kernel,
@@ -114,6 +118,9 @@ func (g *guard) entitled() bool { return g.paused() == 0 && g.held.Remaining() >
 // missing. After a pause it first asks Consul whether the lock is still ours:
 // the check may have run out meanwhile and the address be another's.
 func (g *guard) refresh(ctx context.Context) error {
+	if g.held.Remaining() <= 0 {
+		return errDeadline
+	}
 	if gap := g.paused(); gap > 0 {
 		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap)
 		err := g.verify(ctx)
@@ -137,10 +144,19 @@ func (g *guard) refresh(ctx context.Context) error {
 	}
 	g.seen.Store(int64(now))
 	if restored {
-		g.rebound++
-		g.log.Warn("the address was removed by someone else and is bound again", "times", g.rebound)
-		g.announcing.again()
+		return g.removedByOthers(now)
 	}
+	return nil
+}
+
+// removedByOthers is told when the address had to be bound again.
+func (g *guard) removedByOthers(now time.Duration) error {
+	g.rebound = append(g.rebound, now)
+	if n := len(g.rebound); n >= rebindLimit && now-g.rebound[n-rebindLimit] < rebindWindow {
+		return fmt.Errorf("%w: it was removed %d times within %s", ErrAddressLost, rebindLimit, rebindWindow)
+	}
+	g.log.Warn("the address was removed by someone else and is bound again", "times", len(g.rebound))
+	g.announcing.again()
 	return nil
 }
 

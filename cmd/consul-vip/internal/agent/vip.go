@@ -31,10 +31,13 @@ const goTimeout = 50 * time.Millisecond
 // unknownTTL is how long an unknown last owner may go on answering.
 const unknownTTL = 30 * time.Second
 
+// ErrAddressLost says that another program of this host keeps removing a VIP.
+var ErrAddressLost = errors.New("address lost")
+
 var (
 	// errCarrier gives a VIP away while its link is down.
 	errCarrier  = errors.New("carrier lost")
-	errDeadline = fmt.Errorf("%w: its hold deadline is too near to bind", lease.ErrSessionLost)
+	errDeadline = fmt.Errorf("%w: its hold deadline is here", lease.ErrSessionLost)
 )
 
 // vip is one floating address on this node. Its fields belong to the goroutine
@@ -101,7 +104,7 @@ func (v *vip) run(ctx context.Context) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver):
-		case errors.Is(err, lease.ErrLockLost) && v.cfg.OnLoss == config.LossContend:
+		case (errors.Is(err, lease.ErrLockLost) || errors.Is(err, ErrAddressLost)) && v.cfg.OnLoss == config.LossContend:
 		default:
 			v.log.Error("giving up", "reason", err)
 			return err

@@ -146,6 +146,8 @@ func (w *world) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, erro
 
 // bound
 func (w *world) Refresh(lifetime time.Duration) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.lifetimes = append(w.lifetimes, lifetime)
 	restored := w.missing
 	w.missing = false
@@ -255,10 +257,8 @@ func TestLifetimesNeverPassTheHoldDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
 		w.deadline = 7500 * time.Millisecond
-		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-			time.Sleep(10 * time.Second)
-			stop(errTest)
-		}))
+		err := serving(w, released, func(context.CancelCauseFunc) { time.Sleep(10 * time.Second) })
+		require.ErrorIs(t, err, lease.ErrSessionLost)
 		s := time.Second
 		assert.Equal(t, []time.Duration{5 * s, 5 * s, 5 * s, 4 * s, 3 * s, 2 * s, 1 * s}, w.lifetimes)
 	})
@@ -314,6 +314,26 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 			stop(errTest)
 		}))
 	})
+}
+
+func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
+	for pause, want := range map[time.Duration]error{10 * time.Second: ErrAddressLost, 20 * time.Second: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			err := serving(w, released, func(stop context.CancelCauseFunc) {
+				for range rebindLimit {
+					time.Sleep(pause)
+					w.mu.Lock()
+					w.missing = true
+					w.mu.Unlock()
+					notify(w.vip.missing)
+					synctest.Wait()
+				}
+				stop(errTest)
+			})
+			require.ErrorIs(t, err, want)
+		})
+	}
 }
 
 func TestAddressTakenByAnotherProgram(t *testing.T) {
@@ -528,6 +548,8 @@ func TestRunContendsAgain(t *testing.T) {
 		"lock lost, contend":    {lease.ErrLockLost, config.LossContend, true},
 		"session lost, contend": {lease.ErrSessionLost, config.LossContend, false},
 		"carrier lost":          {errCarrier, config.LossExit, true},
+		"address lost, exit":    {ErrAddressLost, config.LossExit, false},
+		"address lost, contend": {ErrAddressLost, config.LossContend, true},
 		"handed over":           {lease.ErrHandedOver, config.LossExit, true},
 		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
 	}
