@@ -23,11 +23,6 @@ const (
 	retryDelay = time.Second
 )
 
-var (
-	errPreempted = errors.New("a better placed member is there")
-	errPinned    = errors.New("it is pinned there")
-)
-
 // yield hands h over because the hold is to end, and returns the cause with
 // which to end it: where there is no successor or it did not work, why.
 func (k *Keeper) yield(ctx context.Context, h *Held, why error) error {
@@ -117,49 +112,6 @@ func (k *Keeper) confirm(ctx context.Context, h *Held) {
 		if !pause.wait(ctx) {
 			return
 		}
-	}
-}
-
-// preemption is whether another member should have a held lock, and since when.
-type preemption struct {
-	node  string // this one
-	lock  Lock
-	to    contender
-	why   error       // nil while there is none
-	timer *time.Timer // runs while there is one
-}
-
-func newPreemption(node string, l Lock) *preemption {
-	p := &preemption{node: node, lock: l, timer: time.NewTimer(0)}
-	p.timer.Stop()
-	return p
-}
-
-// consider starts and stops the wait of PreemptDelay, or of nothing where the
-// lock is pinned to another member.
-func (p *preemption) consider(v *view) {
-	if pin := v.pins[p.lock.Name]; pin != "" {
-		to, ok := v.successor(p.lock.Name, p.node)
-		p.set(to, ok && pin != p.node, errPinned, 0)
-		return
-	}
-	r := v.ranks.ideal()
-	better := p.lock.PreemptDelay > 0 && r.place(p.lock.Name, p.node) > 0
-	if better {
-		p.to = r[p.lock.Name][0]
-	}
-	p.set(p.to, better, errPreempted, p.lock.PreemptDelay)
-}
-
-func (p *preemption) set(to contender, wanted bool, why error, delay time.Duration) {
-	p.to = to
-	switch {
-	case !wanted:
-		p.why = nil
-		p.timer.Stop()
-	case p.why != why:
-		p.why = why
-		p.timer.Reset(delay)
 	}
 }
 

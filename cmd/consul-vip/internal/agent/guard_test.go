@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/announcer"
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/netif"
+)
+
+func TestLifetimesNeverPassTheHoldDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		w.deadline = 7500 * time.Millisecond
+		err := serving(w, released, func(context.CancelCauseFunc) { time.Sleep(10 * time.Second) })
+		require.ErrorIs(t, err, lease.ErrSessionLost)
+		s := time.Second
+		assert.Equal(t, []time.Duration{5 * s, 5 * s, 5 * s, 4 * s, 3 * s, 2 * s, 1 * s}, w.lifetimes)
+	})
+}
+
+func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
+	tests := map[string]struct {
+		verdict   error
+		want      error
+		refreshed bool
+	}{
+		"still ours":    {nil, nil, true},
+		"lost":          {lease.ErrLockLost, lease.ErrLockLost, false},
+		"Consul silent": {errTest, nil, false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(nil)
+				w.verdict = test.verdict
+				err := serving(w, released, func(stop context.CancelCauseFunc) {
+					w.asleep.Store(int64(4 * time.Second))
+					w.missing = true
+					notify(w.vip.missing)
+					synctest.Wait()
+					assert.Equal(t, test.refreshed, len(w.lifetimes) == 2)
+					stop(errTest)
+				})
+				if test.want == nil {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, test.want)
+				}
+				assert.Contains(t, w.deeds(), "verify")
+			})
+		})
+	}
+}
+
+func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			began := time.Now()
+			w.missing = true
+			notify(w.vip.missing)
+			synctest.Wait()
+			assert.Zero(t, time.Since(began))
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+			notify(w.vip.missing) // of our own Unbind, or a Resync: it is there
+			synctest.Wait()
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+			stop(errTest)
+		}))
+	})
+}
+
+func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
+	for pause, want := range map[time.Duration]error{10 * time.Second: ErrAddressLost, 20 * time.Second: nil} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			err := serving(w, released, func(stop context.CancelCauseFunc) {
+				for range rebindLimit {
+					time.Sleep(pause)
+					w.mu.Lock()
+					w.missing = true
+					w.mu.Unlock()
+					notify(w.vip.missing)
+					synctest.Wait()
+				}
+				stop(errTest)
+			})
+			require.ErrorIs(t, err, want)
+		})
+	}
+}
+
+func TestAddressTakenByAnotherProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		notify(w.vip.taken) // before it was ours
+		err := serving(w, released, func(context.CancelCauseFunc) {
+			notify(w.vip.taken) // and let go again since
+			synctest.Wait()
+			w.mu.Lock()
+			w.taken = netif.ErrForeign
+			w.mu.Unlock()
+			notify(w.vip.taken)
+		})
+		require.ErrorIs(t, err, netif.ErrForeign)
+		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())
+	})
+}
+
+func TestNoAnnouncementAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		w.verdict = errTest
+		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			assert.True(t, w.entitled())
+			w.asleep.Store(int64(4 * time.Second))
+			assert.False(t, w.entitled(), "before anything else has noticed the pause")
+			time.Sleep(3 * time.Second)
+			assert.False(t, w.entitled(), "as long as Consul has not confirmed the lock")
+			w.mu.Lock()
+			w.verdict = nil
+			w.mu.Unlock()
+			time.Sleep(refreshInterval)
+			synctest.Wait()
+			assert.True(t, w.entitled())
+			stop(errTest)
+		}))
+	})
+}
+
+func TestConflicts(t *testing.T) {
+	tests := map[string]struct {
+		policy  config.OnConflict
+		verdict error
+		want    error
+		quit    bool
+		did     []string
+	}{
+		"exit":                {config.ConflictExit, nil, ErrConflict, false, []string{"silence", "unbind"}},
+		"quit":                {config.ConflictQuit, nil, ErrConflict, true, []string{"silence", "unbind"}},
+		"defend, lock ours":   {config.ConflictDefend, nil, nil, false, []string{"verify", "announce again"}},
+		"defend, lock lost":   {config.ConflictDefend, lease.ErrLockLost, lease.ErrLockLost, false, []string{"verify", "silence", "unbind"}},
+		"defend, lock unsure": {config.ConflictDefend, errTest, ErrConflict, false, []string{"verify", "silence", "unbind"}},
+		"log":                 {config.ConflictLog, nil, nil, false, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(func(c *config.VIP) { c.OnConflict = test.policy })
+				w.verdict = test.verdict
+				began := time.Now()
+				var did []string
+				err := serving(w, released, func(stop context.CancelCauseFunc) {
+					w.claims <- announcer.Claim{Addr: w.vip.cfg.Addr(), MAC: foreign, Received: began}
+					synctest.Wait()
+					did = w.deeds()
+					stop(errTest)
+				})
+				assert.Zero(t, time.Since(began))
+				assert.Equal(t, append([]string{"bind", "serving", "announce"}, test.did...), did)
+				if test.want == nil {
+					require.NoError(t, err)
+					return
+				}
+				require.ErrorIs(t, err, test.want)
+				var conflict *ConflictError
+				if errors.As(err, &conflict) {
+					assert.Equal(t, foreign, conflict.MAC)
+					assert.Equal(t, test.quit, conflict.Quit)
+				}
+			})
+		})
+	}
+}
+
+func TestDefendIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(func(c *config.VIP) { c.OnConflict = config.ConflictDefend })
+		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			for range 90 {
+				select {
+				case w.claims <- announcer.Claim{MAC: foreign}:
+				default: // claims coalesce
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			stop(errTest)
+		}))
+		defended := 0
+		for _, d := range w.deeds() {
+			if d == "announce again" {
+				defended++
+			}
+		}
+		assert.Equal(t, 5, defended, "once a second, the first at once")
+	})
+}
+
+func TestCarrier(t *testing.T) {
+	down := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+	up := down
+	up.Up = true
+	t.Run("a flap is ridden out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+				w.vip.link.update(down)
+				time.Sleep(carrierDebounce - time.Millisecond)
+				w.vip.link.update(up)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+				stop(errTest)
+			}))
+		})
+	})
+	t.Run("a loss gives the address away", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			err := serving(w, released, func(context.CancelCauseFunc) {
+				w.vip.link.update(down)
+				time.Sleep(carrierDebounce)
+			})
+			require.ErrorIs(t, err, errCarrier)
+		})
+	})
+}

@@ -1,0 +1,111 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	vip     = "10.77.0.100"
+	lockKey = "p/10.77.0.100/.lock"
+	ttl     = 30 * time.Second
+)
+
+var ours = Lock{Name: vip, Priority: 100, Owner: Owner{Interface: "eth0", MAC: "02:00:00:00:00:01"}}
+
+// bench is a Keeper at work on a fake Consul, in a synctest bubble.
+type bench struct {
+	t      *testing.T
+	consul *fakeConsul
+	keeper *Keeper
+	start  time.Time
+	asleep atomic.Int64 // time that the machine was suspended, unseen by Go's clock
+	stop   func() error // ends Run and returns its error
+}
+
+// bubble runs test with a Keeper whose boot-time clock is the bubble's.
+func bubble(t *testing.T, test func(b *bench)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, consul: newFakeConsul(t), start: time.Now()}
+		client, closeClient := b.consul.client()
+		defer closeClient()
+		b.keeper = New(Config{
+			Client: client, Prefix: "p", Service: "s",
+			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+		})
+		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- b.keeper.Run(ctx) }()
+		b.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+		test(b)
+		require.NoError(t, b.stop())
+	})
+}
+
+// hold is one Hold under way.
+type hold struct {
+	b      *bench
+	held   chan *Held
+	lost   chan time.Duration // when fn's context ended, since the bubble's start
+	result chan error
+	cancel context.CancelCauseFunc
+	cause  error // of the end of fn's context, to be read after result
+}
+
+// hold starts a Hold whose function waits for the end of its context.
+func (b *bench) hold() *hold { return b.holdLock(ours) }
+
+func (b *bench) holdLock(lock Lock) *hold {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	h := &hold{b: b, held: make(chan *Held, 10), lost: make(chan time.Duration, 10), result: make(chan error, 1), cancel: cancel}
+	go func() {
+		defer close(h.result)
+		h.result <- b.keeper.Hold(ctx, lock, func(ctx context.Context, held *Held) error {
+			held.Serving()
+			h.held <- held
+			<-ctx.Done()
+			h.cause = context.Cause(ctx)
+			h.lost <- time.Since(b.start)
+			return nil
+		})
+	}()
+	return h
+}
+
+// release ends the hold as a stop would and returns what Hold returned.
+func (h *hold) release(why string) error {
+	h.cancel(errors.New(why))
+	return <-h.result
+}
+
+func (b *bench) record() Record { return ParseRecord(b.consul.get(lockKey).Value) }
+
+// status answers a request by itself, as a proxy or a broken agent would.
+func status(code int, contentType, body string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+		return true
+	}
+}
+
+// only restricts an interception to paths that begin so.
+func only(path string, f func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		return strings.HasPrefix(r.URL.Path, path) && f(w, r)
+	}
+}

@@ -1,0 +1,54 @@
+package lease
+
+import (
+	"errors"
+	"time"
+)
+
+var (
+	errPreempted = errors.New("a better placed member is there")
+	errPinned    = errors.New("it is pinned there")
+)
+
+// preemption is whether another member should have a held lock, and since when.
+type preemption struct {
+	node  string // this one
+	lock  Lock
+	to    contender
+	why   error       // nil while there is none
+	timer *time.Timer // runs while there is one
+}
+
+func newPreemption(node string, l Lock) *preemption {
+	p := &preemption{node: node, lock: l, timer: time.NewTimer(0)}
+	p.timer.Stop()
+	return p
+}
+
+// consider starts and stops the wait of PreemptDelay, or of nothing where the
+// lock is pinned to another member.
+func (p *preemption) consider(v *view) {
+	if pin := v.pins[p.lock.Name]; pin != "" {
+		to, ok := v.successor(p.lock.Name, p.node)
+		p.set(to, ok && pin != p.node, errPinned, 0)
+		return
+	}
+	r := v.ranks.ideal()
+	better := p.lock.PreemptDelay > 0 && r.place(p.lock.Name, p.node) > 0
+	if better {
+		p.to = r[p.lock.Name][0]
+	}
+	p.set(p.to, better, errPreempted, p.lock.PreemptDelay)
+}
+
+func (p *preemption) set(to contender, wanted bool, why error, delay time.Duration) {
+	p.to = to
+	switch {
+	case !wanted:
+		p.why = nil
+		p.timer.Stop()
+	case p.why != why:
+		p.why = why
+		p.timer.Reset(delay)
+	}
+}

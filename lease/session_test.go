@@ -1,0 +1,213 @@
+package lease
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSessionBody(t *testing.T) {
+	bubble(t, func(b *bench) {
+		var body map[string]any
+		b.consul.on(only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
+			_ = json.NewDecoder(r.Body).Decode(&body)
+			return false
+		}))
+		h := b.hold()
+		<-h.held
+		assert.Equal(t, map[string]any{
+			"Name": "consul-vip", "LockDelay": "0s", "Behavior": "release", "TTL": "30s",
+			"NodeChecks": []any{"serfHealth"}, "ServiceChecks": []any{map[string]any{"ID": "s-h1"}},
+		}, body)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestFenceExactlyAtDeadline(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		time.Sleep(12 * time.Second) // renewals at 5 s and 10 s
+		b.consul.on(status(500, "text/plain", "No cluster leader"))
+
+		// The last answered renewal left at 10 s after the session was there.
+		created := 0 * time.Second
+		assert.Equal(t, created+10*time.Second+ttl-time.Second, <-h.lost)
+		require.ErrorIs(t, <-h.result, ErrSessionLost)
+		b.consul.on(nil)
+	})
+}
+
+func TestDeadlineCountsFromSending(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		held := <-h.held
+		// Answered within its deadline, but 2 s after it was sent.
+		b.consul.delay(func(r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/session/renew/") {
+				time.Sleep(2 * time.Second)
+			}
+		})
+		time.Sleep(8 * time.Second)
+		sent, now := 5*time.Second, time.Since(b.start)
+		assert.Equal(t, sent+ttl-time.Second-now, held.Remaining())
+		b.consul.delay(nil)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestLateAnswerRevivesNothing(t *testing.T) {
+	s := newSession("s", ttl, 0)
+	s.renewed(10*time.Second, 29*time.Second)
+	assert.Equal(t, 29*time.Second, s.hold(), "answered at the deadline")
+	s.renewed(10*time.Second, 28*time.Second)
+	assert.Equal(t, 39*time.Second, s.hold(), "answered before it")
+
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		// Consul takes the renewals, but its answers come only after the fence.
+		released := make(chan struct{})
+		b.consul.delay(func(r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/v1/session/renew/") {
+				<-released
+			}
+		})
+		assert.Equal(t, ttl-time.Second, <-h.lost)
+		close(released)
+		require.ErrorIs(t, <-h.result, ErrSessionLost)
+	})
+}
+
+func TestSuspendedMachineNotices(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		time.Sleep(time.Second)
+		began := time.Since(b.start)
+		b.asleep.Store(int64(time.Minute))
+		assert.LessOrEqual(t, <-h.lost-began, fencePoll)
+		require.ErrorIs(t, <-h.result, ErrSessionLost)
+	})
+}
+
+func TestOnlyConsulEndsASession(t *testing.T) {
+	garbage := map[string]func(http.ResponseWriter, *http.Request) bool{
+		"500":         status(500, "text/plain", "No cluster leader"),
+		"429":         status(429, "text/plain", "Too many requests"),
+		"404 of html": status(404, "text/html", "<html>not here</html>"),
+		"200 of html": status(200, "text/html", "<html>welcome</html>"),
+		"empty list":  status(200, "application/json", "[]"),
+		"null":        status(200, "application/json", "null"),
+		"no body":     status(200, "application/json", ""),
+		"cut off":     func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
+		"no answer":   nil,
+	}
+	for name, answer := range garbage {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(b *bench) {
+				h := b.hold()
+				<-h.held
+				b.consul.on(b.consul.orHang(answer))
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				require.Empty(t, h.lost, "a holder rides it out until its deadline")
+				b.consul.on(nil)
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				require.Empty(t, h.lost, "and goes on when Consul is back")
+				require.NoError(t, h.release("done"))
+			})
+		})
+		t.Run("standby/"+name, func(t *testing.T) {
+			bubble(t, func(b *bench) {
+				b.consul.on(b.consul.orHang(answer))
+				h := b.hold()
+				time.Sleep(5 * time.Minute)
+				b.consul.on(nil)
+				time.Sleep(15 * time.Second)
+				synctest.Wait()
+				require.Len(t, h.held, 1, "contends again by itself")
+				require.NoError(t, h.release("done"))
+			})
+		})
+	}
+}
+
+func TestEvictsPredecessorOfThisNode(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.consul.sessions["dead"] = true
+		b.consul.put(lockKey, `{"state":"held","node":"h1"}`, "dead")
+		h := b.hold()
+		held := <-h.held
+		assert.Equal(t, StateHeld, held.Predecessor.State, "its kernel may still have the address")
+		assert.NotContains(t, b.consul.sessions, "dead")
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestNodeNameInUseElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeConsul(t)
+		client, closeClient := f.client()
+		defer closeClient()
+		f.sessions["live"] = true
+		f.put("p/.members/web", `{"node":"web"}`, "live")
+		k := New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
+		require.NoError(t, k.identify(t.Context()))
+		require.NoError(t, k.evictPredecessor(t.Context()), "same agent: a dead predecessor")
+
+		f.sessions["live"] = true
+		f.put("p/.members/web", `{"node":"web"}`, "live")
+		k = New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
+		k.agentNode, k.node = "h2", "web"
+		require.ErrorIs(t, k.Run(t.Context()), ErrNodeTaken)
+		assert.Contains(t, f.sessions, "live")
+	})
+}
+
+func TestMembershipIsKept(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		synctest.Wait()
+		p := b.consul.get("p/.members/h1")
+		require.NotNil(t, p)
+		assert.JSONEq(t, `{"node":"h1","session":"`+p.Session+`","vips":{"10.77.0.100":100},"version":"v"}`, string(p.Value))
+		b.consul.delete("p/.members/h1")
+		time.Sleep(time.Second)
+		require.NotNil(t, b.consul.get("p/.members/h1"))
+
+		// What it no longer contends for is no longer in it.
+		require.NoError(t, h.release("done"))
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), `"vips":{}`)
+
+		// Another session: the standby makes one and enrolls under it.
+		b.consul.destroy(p.Session)
+		time.Sleep(10 * time.Second)
+		q := b.consul.get("p/.members/h1")
+		require.NotNil(t, q)
+		assert.NotEmpty(t, q.Session)
+		assert.NotEqual(t, p.Session, q.Session)
+	})
+}
+
+func TestStopIsQuickWhateverConsulDoes(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.consul.on(b.consul.orHang(nil))
+		began := time.Now()
+		require.NoError(t, h.release("done"))
+		require.NoError(t, b.stop())
+		assert.Less(t, time.Since(began), 3500*time.Millisecond)
+	})
+}
