@@ -67,7 +67,7 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	default:
 		k.released.Store(h.lock.Name, index)
 		k.awaitView(ctx, index)
-		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond), "reason", why)
+		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", why)
 	}
 	return fmt.Errorf("%w to %s: %w", ErrHandedOver, to.node, why)
 }

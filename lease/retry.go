@@ -66,6 +66,6 @@ func (o *outage) ok() {
 	if o.since.IsZero() {
 		return
 	}
-	o.log.Info(o.what+" works again", "after", time.Since(o.since).Round(time.Millisecond))
+	o.log.Info(o.what+" works again", "after", time.Since(o.since).Round(time.Millisecond).String())
 	o.since = time.Time{}
 }

@@ -59,6 +59,7 @@ type guard struct {
 	announcing *announcing
 
 	seen        atomic.Int64           // when the hold was last known to be good, on its clock
+	until       time.Duration          // when the kernel takes the address away, on the same clock
 	claims      <-chan announcer.Claim // nil while calm is awaited
 	calm        <-chan time.Time
 	carrierLost <-chan time.Time
@@ -122,7 +123,7 @@ func (g *guard) refresh(ctx context.Context) error {
 		return errDeadline
 	}
 	if gap := g.paused(); gap > 0 {
-		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap)
+		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap.String())
 		err := g.verify(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -135,14 +136,21 @@ func (g *guard) refresh(ctx context.Context) error {
 		}
 	}
 	now, lifetime := g.held.Now(), g.lifetime(g.held)
-	if ctx.Err() != nil || lifetime < time.Second {
-		return nil // the kernel takes the address away at the hold deadline
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case lifetime >= time.Second:
+	case now < g.until:
+		return nil // there is no whole second left to refresh for
+	default:
+		return errDeadline // and the kernel has taken the address away
 	}
 	restored, err := g.address.Refresh(lifetime)
 	if err != nil {
 		return err
 	}
 	g.seen.Store(int64(now))
+	g.until = now + lifetime
 	if restored {
 		return g.removedByOthers(now)
 	}
@@ -179,8 +187,15 @@ func (g *guard) linkChanged(up bool) {
 	}
 }
 
-// contested decides on a claim by another station.
+// contested decides on a claim by another station. Against a claim there is
+// nothing to hold once the kernel has taken the address away, or after a pause
+// in which the lock was lost: then it is the successor that claims.
 func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
+	if g.paused() > 0 || g.held.Now() >= g.until {
+		if err := g.refresh(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	conflict := &ConflictError{Addr: g.cfg.Addr(), MAC: claim.MAC, Received: claim.Received, Quit: g.cfg.OnConflict == config.ConflictQuit}
 	switch g.cfg.OnConflict {
 	case config.ConflictExit, config.ConflictQuit:

@@ -235,3 +235,34 @@ func TestCarrier(t *testing.T) {
 		})
 	})
 }
+
+func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
+	claim := func(w *world) {
+		w.claims <- announcer.Claim{Addr: w.vip.cfg.Addr(), MAC: foreign, Received: time.Now()}
+		synctest.Wait()
+	}
+	t.Run("the kernel's lifetime ran out before the hold deadline", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			w.deadline = 7900 * time.Millisecond
+			err := serving(w, released, func(context.CancelCauseFunc) {
+				time.Sleep(7500 * time.Millisecond)
+				claim(w)
+			})
+			require.ErrorIs(t, err, lease.ErrSessionLost)
+			require.NotErrorIs(t, err, ErrConflict)
+		})
+	})
+	t.Run("it is the first that a thawed process sees", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			w.verdict = lease.ErrLockLost
+			err := serving(w, released, func(context.CancelCauseFunc) {
+				w.asleep.Store(int64(4 * time.Second))
+				claim(w)
+			})
+			require.ErrorIs(t, err, lease.ErrLockLost)
+			require.NotErrorIs(t, err, ErrConflict)
+		})
+	})
+}

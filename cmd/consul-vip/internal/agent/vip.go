@@ -162,6 +162,7 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	held.Serving()
 	g := &guard{vip: v, held: held, address: address}
 	g.seen.Store(int64(held.Now()))
+	g.until = held.Now() + v.lifetime(held)
 	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
 		err = v.leave(ctx, address, g.announcing, err)
@@ -212,21 +213,21 @@ func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.
 	case ctx.Err() != nil:
 		return nil // Hold knows why
 	case errors.As(err, &answered):
-		v.log.Error("address conflict: a stranger answers for it", "mac", answered.MAC.String(), "asked_for", time.Since(began).Round(time.Millisecond))
+		v.log.Error("address conflict: a stranger answers for it", "mac", answered.MAC.String(), "asked_for", time.Since(began).Round(time.Millisecond).String())
 		return &ConflictError{Addr: v.cfg.Addr(), MAC: answered.MAC, Quit: v.cfg.OnConflict == config.ConflictQuit}
 	case errors.Is(err, announcer.ErrNotSent):
 		return fmt.Errorf("%w: %w", errCarrier, err)
 	case err != nil:
 		return err
 	}
-	v.log.Info("nobody answers for the address", "asked_for", time.Since(began).Round(time.Millisecond))
+	v.log.Info("nobody answers for the address", "asked_for", time.Since(began).Round(time.Millisecond).String())
 	return nil
 }
 
 // waitOut leaves the last owner its whole TTL, in case it serves on the far
 // side of a split network where it cannot be heard.
 func (v *vip) waitOut(ctx context.Context, ttl time.Duration) {
-	v.log.Info("waiting out the last owner", "for", ttl)
+	v.log.Info("waiting out the last owner", "for", ttl.String())
 	t := time.NewTimer(ttl)
 	defer t.Stop()
 	select {
@@ -283,7 +284,7 @@ func (v *vip) leave(ctx context.Context, address bound, announcing *announcing, 
 		args = append(args, "reaction", left.Sub(conflict.Received).String())
 	}
 	if failed != nil {
-		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg.DeadMan)
+		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg.DeadMan.String())
 		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
 	}
 	v.log.Info("released the address", append(args, "reason", reason.Error())...)
