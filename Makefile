@@ -35,7 +35,7 @@ unit: deps
 
 integration: deps consul build
 	@echo '== integration tests: real Consul clusters in network namespaces, several minutes'
-	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -v -timeout 30m ./integration/...
+	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -v -timeout 30m ./integration/...
 
 demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
 	@go run ./integration/demo -bin $(BIN)
