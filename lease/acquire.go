@@ -9,11 +9,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// settling is for how long a new member leaves free locks alone, so that nodes
-// that start together find each other and share, instead of the first taking
-// all.
-const settling = time.Second
-
 // acquire returns nil when ctx ended.
 func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
 	log := k.log.With("vip", lock.Name, "state", "standby")
@@ -60,12 +55,13 @@ type contention struct {
 	predecessor Record        // of the key when it was last seen free
 	free        bool          // whether the key is free
 	index       uint64        // of the free key
-	turn        time.Duration // when to try for it
+	from        time.Duration // when it was first seen free, or when to try again
 }
 
 // consider says whether the lock is free in v and how long to leave it to
 // better placed members. The wait counts from when the lock was first seen
-// free, however often the view changes meanwhile.
+// free, however often the view changes meanwhile; but who is better placed may
+// change with it.
 func (c *contention) consider(v *view, s *session) (wait time.Duration, free bool) {
 	k := c.keeper
 	l := v.locks[c.lock.Name]
@@ -79,10 +75,11 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	}
 	c.holder = ""
 	if !c.free || c.index != l.index {
-		c.free, c.index, c.predecessor = true, l.index, l.record
-		c.turn = max(k.now(), s.born+settling) + time.Duration(v.ranks.free().place(c.lock.Name, k.node))*rankDelay
+		c.free, c.index, c.predecessor, c.from = true, l.index, l.record, k.now()
 	}
-	return c.turn - k.now(), true
+	rank := v.ranks.free().place(c.lock.Name, k.node)
+	turn := max(c.from, s.settled()) + time.Duration(rank)*rankDelay
+	return turn - k.now(), true
 }
 
 func (c *contention) logHolder(l lockState) {
@@ -96,7 +93,7 @@ func (c *contention) logHolder(l lockState) {
 }
 
 // try acquires the lock, which was seen as l without a session, or returns nil
-// with the next turn set.
+// with the time of the next try set.
 func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 	k := c.keeper
 	key := k.lockKey(c.lock.Name)
@@ -120,7 +117,7 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 		// Somebody was faster, as the watch will show, or the key is under the
 		// lock-delay of a foreign session, which only time shows.
 		c.log.Debug("did not get the lock", "error", err)
-		c.turn = k.now() + jitter(2*time.Second)
+		c.from = k.now() + jitter(2*time.Second)
 		return nil
 	}
 	c.outage.failed(err)

@@ -323,3 +323,19 @@ func TestNothingIsHandedOverBeforeItIsServed(t *testing.T) {
 		require.NoError(t, o.stop())
 	})
 }
+
+func TestNodesThatStartTogetherSettleTogether(t *testing.T) {
+	s := newSession("s", ttl, 0)
+	alone, both := members(1, []string{"h1"}, nil), members(1, []string{"h1", "h2"}, nil)
+	s.settle(nil, both, 10*time.Millisecond)
+	assert.Equal(t, settling, s.settled(), "who was there before")
+	s.settle(alone, both, 700*time.Millisecond)
+	assert.Equal(t, 1700*time.Millisecond, s.settled())
+	s.settle(both, alone, 800*time.Millisecond)
+	assert.Equal(t, 1700*time.Millisecond, s.settled(), "one that goes")
+	s.settle(alone, both, 2*time.Second)
+	assert.Equal(t, 1700*time.Millisecond, s.settled(), "settled already")
+	s.settling.Store(int64(4500 * time.Millisecond))
+	s.settle(alone, both, 4400*time.Millisecond)
+	assert.Equal(t, settlingLimit, s.settled())
+}

@@ -14,6 +14,14 @@ import (
 // removes an expired address up to 0.35 s late.
 const margin = time.Second
 
+// settling is for how long a new member leaves free locks alone, so that nodes
+// that start together find each other and share, instead of the first taking
+// all. settlingLimit is for how long at most, if ever more arrive.
+const (
+	settling      = time.Second
+	settlingLimit = 5 * time.Second
+)
+
 // fencePoll bounds how late a deadline is noticed after the machine was
 // suspended, for which time Go's timers stand still.
 const fencePoll = 250 * time.Millisecond
@@ -28,6 +36,7 @@ type session struct {
 	lose context.CancelCauseFunc
 
 	born     time.Duration // when its creation was sent off
+	settling atomic.Int64  // until when free locks are left alone
 	ttl      time.Duration
 	deadline atomic.Int64 // the hold deadline F, a time.Duration of the Keeper's clock
 }
@@ -37,7 +46,25 @@ func newSession(id string, ttl, sent time.Duration) *session {
 	s := &session{id: id, born: sent, ttl: ttl}
 	s.ctx, s.lose = context.WithCancelCause(context.Background())
 	s.deadline.Store(int64(sent + ttl - margin))
+	s.settling.Store(int64(sent + settling))
 	return s
+}
+
+// settled is when the process stops leaving free locks alone.
+func (s *session) settled() time.Duration { return time.Duration(s.settling.Load()) }
+
+// settle waits for members that arrive while it settles itself, within reason:
+// then all that start together are done at the same time.
+func (s *session) settle(before, after *view, now time.Duration) {
+	if before == nil || now >= s.settled() {
+		return
+	}
+	for node := range after.members {
+		if _, known := before.members[node]; !known {
+			s.settling.Store(int64(min(now+settling, s.born+settlingLimit)))
+			return
+		}
+	}
 }
 
 // renewed moves the hold deadline: the server counts the TTL from when it got

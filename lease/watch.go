@@ -137,7 +137,12 @@ func (k *Keeper) watch(ctx context.Context) {
 			continue
 		}
 		if now != index {
-			k.board.postView(newView(k.cfg.Prefix, pairs, now))
+			before, s, _ := k.board.read()
+			v := newView(k.cfg.Prefix, pairs, now)
+			if s != nil {
+				s.settle(before, v, k.now())
+			}
+			k.board.postView(v)
 		}
 		index = now
 	}
