@@ -5,7 +5,8 @@
 #
 # With another prefix or service in the configuration, change it here too.
 
-# The locks, the owners' records and the list of members. The slash matters:
+# The locks, the owners' records, the list of members and the pins, which
+# operators write and the agent only reads. The slash matters:
 # without it "consul-vip-backup" would be covered as well.
 key_prefix "consul-vip/" {
   policy = "write"

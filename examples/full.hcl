@@ -63,31 +63,32 @@ vip "10.77.0.100" {
 
   # Who is preferred, 0 to 1000, the lower number first. Hosts of equal
   # priority share several addresses evenly. A running owner keeps its address
-  # even if a preferred host comes back.
+  # even if a preferred host comes back, unless preempt is set.
   priority = 100
 
   # When another host on the network claims the address:
   #   "exit"    unbind, release the lock and exit with status 5; the supervisor
   #             restarts the agent, which contends again
   #   "quit"    the same with status 0, for a supervisor that then leaves it
-  #   "defend"  announce the address again while the lock is ours, else exit
+  #   "defend"  announce the address again if Consul confirms the lock, else exit
   #   "log"     only say so, while both hosts answer for the address
   on_conflict = "exit"
 
   # When the lock is lost but Consul is well, for example because somebody
-  # deleted the key or took it with "consul lock": "exit" unbinds and exits with
-  # status 4, "contend" unbinds this address only and queues up again.
+  # deleted the key, or when another program removed the address five times
+  # within a minute: "exit" unbinds and exits with status 4, "contend" unbinds
+  # this address only and queues up again.
   on_loss = "exit"
 
   # Before binding an address whose last owner did not release it: "probe" asks
   # the network and binds once nobody answers; "strict" waits out the last
-  # owner's session_ttl as well, for networks that can split in two halves.
+  # owner's session_ttl first, for networks that can split in two halves.
   takeover = "probe"
 
   # Whether a running owner hands the address to a node with a better priority
-  # (or, among equal ones, the node that the address is hashed to) once that node
-  # has been there for preempt_delay, 1s to 1h. Off, an address moves only when
-  # it must.
+  # (or, among equal ones, the node whose share of the addresses it is) once that
+  # node has been there for preempt_delay, 1s to 1h. Off, an address moves only
+  # when it must or is pinned elsewhere. Set it alike on all hosts.
   preempt       = false
   preempt_delay = "10s"
 

@@ -1,6 +1,7 @@
 # Two addresses in front of Traefik (or any load balancer that runs on every
 # host): both names resolve to both addresses, each host prefers one, and one
-# host carries the two while the other is away.
+# host carries the two while the other is away. It goes on carrying both when the
+# other is back; with preempt = true in both blocks it hands one over.
 #
 # The same file serves all hosts. What differs comes from the environment, as in
 # VIP_A_PRIORITY=10 on the first host and VIP_B_PRIORITY=10 on the second.
