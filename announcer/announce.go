@@ -45,8 +45,8 @@ func (a Announcement) pause(step int) time.Duration {
 // Announce announces a.Addr until ctx ends (nil), by gratuitous ARP request and
 // reply: at once, four times more within 4.4 s, and then every interval. A
 // receive on again, which may be nil, starts over. Frames that cannot be sent are
-// logged and left out, those it is not entitled to are left out. It fails only for an address or interval it cannot do,
-// and with ErrClosed when the Wire ends.
+// logged and left out; those it is not entitled to are left out. It fails only
+// for an address or interval it cannot do, and with ErrClosed when the Wire ends.
 //
 // Once Announce has returned, none of its frames will leave any more.
 func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {

@@ -1,10 +1,11 @@
 package announcer
 
 import (
-	"bytes"
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -25,26 +26,35 @@ func (w *Wire) Yield(ctx context.Context, addr netip.Addr) error {
 
 // An Heir hears its address being yielded, also before it knows that it is to
 // inherit it. Create it with [Wire.Heir] in good time.
-type Heir struct{ listener *Listener }
+type Heir struct {
+	wire *Wire
+	addr netip.Addr
 
-// Heir subscribes to the probes for addr that come from now on, until Close.
+	mu      sync.Mutex
+	yields  map[string]time.Time // by the MAC that probed and has not claimed since
+	changed chan struct{}        // closed at the next yield
+}
+
+// Heir subscribes to what is said of addr from now on, until Close.
 func (w *Wire) Heir(addr netip.Addr) *Heir {
-	l := &Listener{wire: w, addr: addr.Unmap(), claims: make(chan Claim, 1)}
-	w.heirs.add(l)
-	return &Heir{listener: l}
+	h := &Heir{wire: w, addr: addr.Unmap(), yields: map[string]time.Time{}, changed: make(chan struct{})}
+	w.heirs.add(h.addr, h, func() {})
+	return h
 }
 
 // Await reports whether owner has yielded the address, within the last second
-// or for as long as patience and ctx allow.
+// or for as long as patience and ctx allow. A probe that owner's own
+// announcement followed was no yield: that is how it once came by the address.
 func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
+		yielded, changed := h.take(owner)
+		if yielded {
+			return true
+		}
 		select {
-		case probe := <-h.listener.claims:
-			if bytes.Equal(probe.MAC, owner) && time.Since(probe.Received) <= yieldedAgo {
-				return true
-			}
+		case <-changed:
 		case <-timeout.C:
 			return false
 		case <-ctx.Done():
@@ -53,13 +63,46 @@ func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.
 	}
 }
 
-// Close ends the subscription. Closing twice is fine.
-func (h *Heir) Close() { h.listener.wire.heirs.remove(h.listener) }
+// take takes owner's yield, which serves one inheritance only.
+func (h *Heir) take(owner net.HardwareAddr) (bool, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, ok := h.yields[string(owner)]
+	delete(h.yields, string(owner))
+	return ok && time.Since(at) <= yieldedAgo, h.changed
+}
 
-// tellHeirs passes a probe on to those who wait for its address.
-func (w *Wire) tellHeirs(in inbound) {
-	addr, mac := arpProbed(in.payload)
-	for _, l := range w.heirs.of(addr) {
-		l.offer(Claim{Addr: addr, MAC: mac, Received: in.received})
+// Close ends the subscription. Closing twice is fine.
+func (h *Heir) Close() { h.wire.heirs.remove(h.addr, h) }
+
+// probed and claimed are what the Wire's reader tells.
+func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.yields, func(_ string, at time.Time) bool { return time.Since(at) > yieldedAgo })
+	h.yields[string(mac)] = at
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *Heir) claimed(mac net.HardwareAddr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.yields, string(mac))
+}
+
+// tellHeirs passes on what a frame says to those who wait for its address.
+func (w *Wire) tellHeirs(in inbound, verdict Verdict) {
+	switch verdict {
+	case VerdictProbe:
+		addr, mac := arpProbed(in.payload)
+		for _, h := range w.heirs.of(addr) {
+			h.probed(mac, in.received)
+		}
+	case VerdictClaim, VerdictOtherAddress:
+		addr, mac, _ := arpSender(in.payload)
+		for _, h := range w.heirs.of(addr) {
+			h.claimed(mac)
+		}
 	}
 }

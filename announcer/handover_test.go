@@ -40,7 +40,10 @@ func TestHeir(t *testing.T) {
 		"meanwhile":     {func(s *fakeSocket) { time.AfterFunc(patience/2, func() { s.probe(vip, rivalMAC) }) }, true, patience / 2},
 		"somebody else": {func(s *fakeSocket) { s.probe(vip, secondMAC) }, false, patience},
 		"another one":   {func(s *fakeSocket) { s.probe(otherVIP, rivalMAC) }, false, patience},
-		"a claim":       {func(s *fakeSocket) { s.say(vip, rivalMAC) }, false, patience},
+		"a question, then the address bound and announced": {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.say(vip, rivalMAC) }, false, patience},
+		"announced, then yielded":                          {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.say(vip, rivalMAC); s.probe(vip, rivalMAC) }, true, 0},
+		"others in between":                                {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.probe(vip, secondMAC); s.say(vip, secondMAC) }, true, 0},
+		"a claim":                                          {func(s *fakeSocket) { s.say(vip, rivalMAC) }, false, patience},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -3,8 +3,6 @@ package announcer
 import (
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
 	"time"
 )
 
@@ -28,7 +26,7 @@ type Listener struct {
 // of a family the wire does not speak is never claimed.
 func (w *Wire) Listen(addr netip.Addr) *Listener {
 	l := &Listener{wire: w, addr: addr.Unmap(), claims: make(chan Claim, 1)}
-	w.listeners.add(l)
+	w.listeners.add(l.addr, l, func() { l.since = time.Now() })
 	return l
 }
 
@@ -38,7 +36,7 @@ func (l *Listener) Claims() <-chan Claim { return l.claims }
 
 // Close ends the subscription. A claim heard before may still be in the
 // channel. Closing twice is fine.
-func (l *Listener) Close() { l.wire.listeners.remove(l) }
+func (l *Listener) Close() { l.wire.listeners.remove(l.addr, l) }
 
 // offer puts c into the channel in place of what nobody took. There is one
 // caller, the Wire's reader, so the place it makes stays free for it.
@@ -48,40 +46,4 @@ func (l *Listener) offer(c Claim) {
 	default:
 	}
 	l.claims <- c
-}
-
-// listeners holds who listens for which address.
-type listeners struct {
-	mu     sync.RWMutex
-	byAddr map[netip.Addr][]*Listener // slices are replaced, never changed
-}
-
-// of returns the listeners of addr, not to be changed.
-func (ls *listeners) of(addr netip.Addr) []*Listener {
-	ls.mu.RLock()
-	defer ls.mu.RUnlock()
-	return ls.byAddr[addr]
-}
-
-// add adds l from now on. The lock makes "now" exact: a frame judged before l
-// was added was received before, too.
-func (ls *listeners) add(l *Listener) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if ls.byAddr == nil {
-		ls.byAddr = make(map[netip.Addr][]*Listener)
-	}
-	l.since = time.Now()
-	ls.byAddr[l.addr] = append(slices.Clip(ls.byAddr[l.addr]), l)
-}
-
-func (ls *listeners) remove(l *Listener) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	rest := slices.DeleteFunc(slices.Clone(ls.byAddr[l.addr]), func(o *Listener) bool { return o == l })
-	if len(rest) == 0 {
-		delete(ls.byAddr, l.addr)
-		return
-	}
-	ls.byAddr[l.addr] = rest
 }

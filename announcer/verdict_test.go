@@ -175,12 +175,12 @@ func FuzzClassify(f *testing.F) {
 }
 
 func BenchmarkClassify(b *testing.B) {
-	ls := &listeners{}
+	var ls subscribers[*Listener]
 	for i := range 1000 {
-		ls.add(&Listener{addr: netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)})})
+		ls.add(netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)}), &Listener{}, func() {})
 	}
-	l := &Listener{addr: vip}
-	ls.add(l)
+	l := &Listener{addr: vip, since: time.Now()}
+	ls.add(vip, l, func() {})
 	own := func(net.HardwareAddr) bool { return false }
 	for name, frame := range map[string]string{"claim": rivalRequest, "probe": probe} {
 		in := inbound{payload: unhex(b, frame), received: l.since.Add(time.Second)}

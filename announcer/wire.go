@@ -61,8 +61,8 @@ type Wire struct {
 
 	mac       atomic.Pointer[net.HardwareAddr]
 	tally     tally
-	listeners listeners
-	heirs     listeners
+	listeners subscribers[*Listener]
+	heirs     subscribers[*Heir]
 
 	// One outage is one line in the log, however many frames it costs.
 	receiving, sending, owning outage
@@ -176,9 +176,7 @@ func (w *Wire) dispatch(in inbound) {
 	for _, l := range hearers {
 		l.offer(claim)
 	}
-	if verdict == VerdictProbe {
-		w.tellHeirs(in)
-	}
+	w.tellHeirs(in, verdict)
 }
 
 // own reports whether mac is this host's. When the host cannot tell, mac counts
