@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -51,7 +52,7 @@ type contention struct {
 	outage outage
 	pause  backoff
 
-	holder      string        // the session last seen on the key
+	holder      string        // the session last seen on the key, or the node it is pinned to
 	predecessor Record        // of the key when it was last seen free
 	free        bool          // whether the key is free
 	index       uint64        // of the free key
@@ -67,10 +68,8 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	l := v.locks[c.lock.Name]
 	pin := v.pins[c.lock.Name]
 	if l.session != "" || (pin != "" && pin != k.node) {
-		if c.holder != l.session {
-			c.logHolder(l)
-		}
-		c.free, c.holder = false, l.session
+		c.free = false
+		c.logHolder(l, pin)
 		return 0, false
 	}
 	c.holder = ""
@@ -82,9 +81,16 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	return turn - k.now(), true
 }
 
-func (c *contention) logHolder(l lockState) {
+// logHolder says who has the lock, or may have it, once for each.
+func (c *contention) logHolder(l lockState, pin string) {
+	holder := cmp.Or(l.session, pin)
+	if holder == c.holder {
+		return
+	}
+	c.holder = holder
 	switch {
 	case l.session == "":
+		c.log.Warn("nobody has the lock, and only the node it is pinned to may", "node", pin)
 	case l.record.Session == l.session:
 		c.log.Info("another node has the lock", "node", l.record.Node)
 	default:

@@ -33,22 +33,22 @@ func (p *preemption) consider(v *view) {
 		p.set(to, ok && pin != p.node, errPinned, 0)
 		return
 	}
+	var to contender
 	r := v.ranks.ideal()
 	better := p.lock.PreemptDelay > 0 && r.place(p.lock.Name, p.node) > 0
 	if better {
-		p.to = r[p.lock.Name][0]
+		to = r[p.lock.Name][0]
 	}
-	p.set(p.to, better, errPreempted, p.lock.PreemptDelay)
+	p.set(to, better, errPreempted, p.lock.PreemptDelay)
 }
 
 func (p *preemption) set(to contender, wanted bool, why error, delay time.Duration) {
-	p.to = to
 	switch {
 	case !wanted:
 		p.why = nil
 		p.timer.Stop()
-	case p.why != why:
-		p.why = why
+	case p.why != why || p.to.session != to.session:
+		p.why, p.to = why, to
 		p.timer.Reset(delay)
 	}
 }

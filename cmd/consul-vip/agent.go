@@ -30,8 +30,8 @@ func (c *agentCommand) Help() string {
   SIGINT, or until a lost lock, a lost session or an address conflict ends it
   for the scheduler to start it again.
 
-  Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock or
-  session lost, 5 address conflict.`, fs)
+  Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock, session
+  or address lost, 5 address conflict.`, fs)
 }
 
 func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags) {

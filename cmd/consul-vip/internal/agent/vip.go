@@ -178,7 +178,7 @@ func ofLast(last lease.Record) []any {
 	case lease.StateUnknown:
 		return nil
 	case lease.StateHandover:
-		return []any{"from", last.From, "record", string(last.State)}
+		return []any{"handed_over_by", last.From, "record", string(last.State)}
 	}
 	return []any{"last_owner", last.Node, "record", string(last.State)}
 }
