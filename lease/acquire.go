@@ -18,11 +18,12 @@ func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
 	defer turn.Stop()
 	for ctx.Err() == nil {
 		v, s, changed := k.board.read()
-		// A view from before our last release may still show the lock as ours.
-		if v != nil && s != nil && v.index >= k.releasedAt(lock.Name) {
+		if v != nil && s != nil {
 			l := v.locks[lock.Name]
 			if l.session == s.id {
-				return c.given(l, s)
+				if h := c.given(ctx, l, s); h != nil {
+					return h
+				}
 			}
 			wait, free := c.consider(v, s)
 			if free && wait <= 0 {
@@ -114,7 +115,8 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 	switch {
 	case err == nil:
 		c.outage.ok()
-		h.index = index
+		h.index.Store(index)
+		k.taken.Store(c.lock.Name, index)
 		return h
 	case ctx.Err() != nil:
 		// Had it happened after all, the end of the session undoes it.
@@ -127,32 +129,44 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 		return nil
 	}
 	c.outage.failed(err)
+	c.pause.wait(ctx)
 	return c.readBack(ctx, s)
 }
 
-// readBack settles a write whose outcome is unknown: it may have happened.
+// readBack settles what only Consul's leader knows: whether the lock is ours.
 func (c *contention) readBack(ctx context.Context, s *session) *Held {
-	k := c.keeper
-	for c.pause.wait(ctx) && s.ctx.Err() == nil {
-		pair, err := k.consul.read(ctx, k.lockKey(c.lock.Name))
-		if err != nil {
-			c.outage.failed(err)
-			continue
+	for s.ctx.Err() == nil {
+		pair, err := c.keeper.consul.read(ctx, c.keeper.lockKey(c.lock.Name))
+		if err == nil {
+			c.outage.ok()
+			c.pause.reset()
+			if pair == nil || pair.Session != s.id {
+				return nil
+			}
+			return c.found(lockState{pair.Session, pair.ModifyIndex, ParseRecord(pair.Value)}, s)
 		}
-		c.outage.ok()
-		c.pause.reset()
-		if pair != nil && pair.Session == s.id {
-			return c.held(s, pair.ModifyIndex, c.predecessor)
+		c.outage.failed(err)
+		if !c.pause.wait(ctx) {
+			break
 		}
-		return nil
 	}
 	return nil
 }
 
-// given takes a lock that is found under our session: handed to us, or
-// acquired by an earlier try that we did not hear the end of.
-func (c *contention) given(l lockState, s *session) *Held {
-	if l.record.State == StateHandover && l.record.Node == c.keeper.node {
+// given takes a lock that the view shows under our session. One that was handed
+// to us since we last had it can be believed in; else it may be an old view, or
+// an earlier try that we did not hear the end of.
+func (c *contention) given(ctx context.Context, l lockState, s *session) *Held {
+	last, _ := c.keeper.taken.Load(c.lock.Name)
+	if index, _ := last.(uint64); l.record.handedTo(c.keeper.node) && l.index > index {
+		return c.found(l, s)
+	}
+	return c.readBack(ctx, s)
+}
+
+// found is l, which is under our session.
+func (c *contention) found(l lockState, s *session) *Held {
+	if l.record.handedTo(c.keeper.node) {
 		return c.held(s, l.index, l.record)
 	}
 	return c.held(s, l.index, c.predecessor)
@@ -161,16 +175,20 @@ func (c *contention) given(l lockState, s *session) *Held {
 func (c *contention) held(s *session, index uint64, predecessor Record) *Held {
 	k := c.keeper
 	now := time.Now().UTC().Truncate(time.Second)
-	return &Held{
+	h := &Held{
 		Predecessor: predecessor,
 		keeper:      k,
 		session:     s,
 		lock:        c.lock,
-		index:       index,
 		serving:     make(chan struct{}),
 		record: Record{
 			State: StateHeld, Node: k.node, Owner: c.lock.Owner, Since: &now,
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
 		},
 	}
+	if index != 0 {
+		h.index.Store(index)
+		k.taken.Store(c.lock.Name, index)
+	}
+	return h
 }

@@ -213,6 +213,12 @@ func (c *consul) list(ctx context.Context, prefix string, index uint64) (api.KVP
 func (c *consul) read(ctx context.Context, key string) (*api.KVPair, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	select {
+	case c.slots <- struct{}{}: // a connection of the writes': the watch, the renewals and the check keep theirs
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("reading %s: %w", key, context.Cause(ctx))
+	}
 	pair, meta, err := c.client.KV().Get(key, consistent(ctx))
 	switch {
 	case err != nil:

@@ -65,7 +65,6 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	case err != nil:
 		log.Warn("handing over, Consul does not say whether it has happened", "to", to.node, "error", err)
 	default:
-		k.released.Store(h.lock.Name, index)
 		k.awaitView(ctx, index)
 		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", why)
 	}
@@ -99,10 +98,16 @@ func (k *Keeper) confirm(ctx context.Context, h *Held) {
 	case <-ctx.Done():
 		return
 	}
+	key := k.lockKey(h.lock.Name)
 	var pause backoff
 	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "active"), what: "writing the record"}
 	for {
-		_, err := k.consul.commit(ctx, lockPair(api.KVLock, k.lockKey(h.lock.Name), h.record, h.session.id))
+		index, err := k.consul.commit(ctx,
+			&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: h.index.Load()},
+			lockPair(api.KVLock, key, h.record, h.session.id))
+		if err == nil {
+			h.index.Store(index)
+		}
 		switch {
 		case err == nil, errors.Is(err, errConflict), ctx.Err() != nil:
 			outage.ok()
@@ -129,7 +134,10 @@ func (k *Keeper) tidy(s *session) {
 				continue
 			}
 			k.log.Warn("giving up a lock that nobody here wants", "vip", name)
-			if _, err := k.consul.commit(s.ctx, lockPair(api.KVUnlock, k.lockKey(name), l.record, s.id)); err != nil {
+			_, err := k.consul.commit(s.ctx,
+				&api.KVTxnOp{Verb: api.KVCheckIndex, Key: k.lockKey(name), Index: l.index},
+				lockPair(api.KVUnlock, k.lockKey(name), l.record, s.id))
+			if err != nil {
 				k.log.Debug("could not give it up", "vip", name, "error", err)
 			}
 		}

@@ -126,7 +126,7 @@ func TestHandoverRefused(t *testing.T) {
 		refuse := only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(strings.NewReader(string(body)))
-			if strings.Contains(string(body), string(StateHandover)) || strings.Count(string(body), `"Verb"`) == 2 && strings.Contains(string(body), "unlock") {
+			if strings.Contains(string(body), `"Verb":"lock"`) && strings.Contains(string(body), `"Verb":"unlock"`) {
 				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
 			}
 			return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -40,7 +41,7 @@ type Held struct {
 	keeper  *Keeper
 	session *session
 	lock    Lock
-	index   uint64 // the key's ModifyIndex when it was acquired
+	index   atomic.Uint64 // the key's ModifyIndex as we last wrote it
 	record  Record
 	serving chan struct{} // closed by Serving
 	once    sync.Once
@@ -114,7 +115,7 @@ func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *
 		}
 		return err
 	case errors.Is(ended, ErrLockLost):
-		return k.afterLoss(ctx, h, ended)
+		return k.afterLoss(ctx, h, ended, errors.Is(err, ErrUnclean))
 	}
 	k.release(ctx, h, h.farewell(ended, errors.Is(err, ErrUnclean)))
 	return err
@@ -122,14 +123,14 @@ func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *
 
 // afterLoss settles which of the two was lost, as only the session can say, and
 // lets go of a key that was overwritten, which is still under it.
-func (k *Keeper) afterLoss(ctx context.Context, h *Held, lost error) error {
+func (k *Keeper) afterLoss(ctx context.Context, h *Held, lost error, unclean bool) error {
 	once, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossTimeout)
 	defer cancel()
 	if k.renewOnce(once, h.session); h.session.ctx.Err() != nil {
 		return context.Cause(h.session.ctx)
 	}
 	if errors.Is(lost, errOverwritten) {
-		k.release(ctx, h, h.farewell(lost, false))
+		k.release(ctx, h, h.farewell(lost, unclean))
 	}
 	return lost
 }
@@ -165,9 +166,9 @@ func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelC
 	for {
 		v, _, changed := k.board.read()
 		// A view from before the acquisition knows nothing of it.
-		if v != nil && v.index >= h.index {
+		if v != nil && v.index >= h.index.Load() {
 			if l := v.locks[h.lock.Name]; l.session != h.session.id || l.record.Session != h.session.id {
-				cancel(lockLost(l, h.session))
+				cancel(k.lockLost(l, h.session))
 				return
 			}
 			if h.isServing() {
@@ -179,7 +180,12 @@ func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelC
 		case <-served:
 			served = nil
 		case <-due.timer.C:
-			if ended := k.handOver(run, h, due.to, due.why); ended != nil {
+			trying, stop := context.WithCancelCause(run)
+			unhook := context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) }) // a stop has its own second for it
+			ended := k.handOver(trying, h, due.to, due.why)
+			unhook()
+			stop(nil)
+			if ended != nil {
 				cancel(ended)
 				return
 			}
@@ -193,8 +199,10 @@ func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelC
 	}
 }
 
-func lockLost(l lockState, own *session) error {
+func (k *Keeper) lockLost(l lockState, own *session) error {
 	switch {
+	case l.record.State == StateHandover && l.record.From == k.node:
+		return fmt.Errorf("%w to %s, later than was waited for", ErrHandedOver, l.record.Node)
 	case l.index == 0:
 		return fmt.Errorf("%w: its key was deleted", ErrLockLost)
 	case l.session == own.id:
@@ -211,7 +219,7 @@ func lockLost(l lockState, own *session) error {
 func (h *Held) farewell(reason error, unclean bool) Record {
 	now := time.Now().UTC().Truncate(time.Second)
 	switch {
-	case !h.isServing() && h.Predecessor.State != StateUnknown:
+	case !h.isServing() && h.Predecessor.State != StateUnknown && !(unclean && h.Predecessor.State == StateReleased):
 		return h.Predecessor
 	case !h.isServing() || unclean:
 		r := h.record
@@ -225,20 +233,12 @@ func (h *Held) farewell(reason error, unclean bool) Record {
 // ended it tries until it is done or the session is lost: a lock that nobody
 // serves under helps nobody.
 func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
-	unlock := lockPair(api.KVUnlock, k.lockKey(h.lock.Name), record, h.session.id)
-
 	var pause backoff
 	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "releasing"), what: "releasing the lock"}
 	for {
-		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-		index, err := k.consul.commit(once, unlock)
-		cancel()
-		switch {
-		case err == nil:
-			k.released.Store(h.lock.Name, index)
+		err := k.releaseOnce(ctx, h, record)
+		if err == nil {
 			return
-		case errors.Is(err, errConflict):
-			return // not ours any more
 		}
 		outage.failed(err)
 		if h.session.ctx.Err() != nil || !pause.wait(ctx) {
@@ -247,10 +247,29 @@ func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
 	}
 }
 
-// releasedAt is the index of this process's last release of name.
-func (k *Keeper) releasedAt(name string) uint64 {
-	if index, ok := k.released.Load(name); ok {
-		return index.(uint64)
+// releaseOnce unlocks the key as we left it and no other: a request that was
+// given up may still arrive when the lock has long been ours again.
+func (k *Keeper) releaseOnce(ctx context.Context, h *Held, record Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	key := k.lockKey(h.lock.Name)
+	for {
+		index := h.index.Load()
+		_, err := k.consul.commit(ctx,
+			&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index},
+			lockPair(api.KVUnlock, key, record, h.session.id))
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		pair, err := k.consul.read(ctx, key)
+		switch {
+		case err != nil:
+			return err
+		case pair == nil || pair.Session != h.session.id:
+			return nil // not ours any more
+		case pair.ModifyIndex == index:
+			return errConflict // refused for another reason, such as the ACL
+		}
+		h.index.Store(pair.ModifyIndex)
 	}
-	return 0
 }

@@ -79,7 +79,7 @@ type Keeper struct {
 	roster *roster
 	now    func() time.Duration // CLOCK_BOOTTIME
 
-	released sync.Map // by name, the index of our last release
+	taken sync.Map // by name, the index at which we last took the lock
 
 	// Below here only Run's goroutine writes, and only before the first session
 	// is on the board.
@@ -131,6 +131,7 @@ func (k *Keeper) keepSessions(ctx context.Context) error {
 		}
 		k.board.postSession(s)
 		err = k.keep(ctx, s)
+		k.evicted = false // Consul may keep it alive for longer than we do
 		k.board.postSession(nil)
 		if ctx.Err() == nil {
 			k.log.Warn("session ended", "session", s.id, "reason", err)
@@ -169,7 +170,10 @@ func (k *Keeper) end(s *session) {
 	defer cancel()
 	var errs error
 	if s != nil {
-		_, err := k.consul.commit(ctx, k.membership(s, nil, true)...)
+		// Writes that hang must not keep the session from being ended.
+		first, cancel := context.WithTimeout(ctx, endTimeout/3)
+		_, err := k.consul.commit(first, k.membership(s, nil, true)...)
+		cancel()
 		if errors.Is(err, errConflict) {
 			err = nil // it had left before
 		}

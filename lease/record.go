@@ -73,6 +73,9 @@ func (r Record) OwnerTTL(fallback time.Duration) time.Duration {
 	return fallback
 }
 
+// handedTo reports whether the lock was handed over to node.
+func (r Record) handedTo(node string) bool { return r.State == StateHandover && r.Node == node }
+
 // encode cannot fail: a Record is strings and times.
 func (r Record) encode() []byte {
 	b, _ := json.Marshal(r)

@@ -76,6 +76,11 @@ func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
 	}
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
+	if g.paused() > 0 {
+		if err := g.refresh(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		var err error
 		select {
@@ -88,7 +93,7 @@ func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
 		case <-g.missing:
 			err = g.refresh(ctx)
 		case <-g.taken:
-			err = g.address.Taken() // or was it, before it was ours
+			err = unclean(g.address.Taken()) // or was it, before it was ours
 		case <-tick.C:
 			err = g.refresh(ctx)
 		case <-changed:

@@ -12,6 +12,7 @@ import (
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/netif"
 )
 
 // state is where a VIP is in its life, as the log shows it.
@@ -154,14 +155,15 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 		return err
 	}
 	v.forget()
+	before := held.Now()
 	address, err := v.bind(ctx, held)
 	if address == nil {
-		return err
+		return unclean(err)
 	}
 	listener := v.wire.Listen(v.cfg.Addr())
 	held.Serving()
 	g := &guard{vip: v, held: held, address: address}
-	g.seen.Store(int64(held.Now()))
+	g.seen.Store(int64(before)) // the process may have been stopped right before it bound
 	g.until = held.Now() + v.lifetime(held)
 	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
@@ -170,6 +172,14 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	}()
 	v.enter(active, "address bound", "interface", v.link.name)
 	return g.run(ctx, listener.Claims())
+}
+
+// unclean marks err if it says that this host goes on answering for the address.
+func unclean(err error) error {
+	if errors.Is(err, netif.ErrForeign) {
+		return fmt.Errorf("%w: %w", lease.ErrUnclean, err)
+	}
+	return err
 }
 
 // ofLast is the last owner as the log shows it.
