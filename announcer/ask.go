@@ -19,6 +19,9 @@ const (
 	// it slept through, in which it asked nothing, for silence.
 	askRounds = 5
 
+	// Silence is how long the wire must be silent for an Ask to end.
+	Silence = askRounds * askInterval
+
 	// askOutage is how long to try when no probe can be sent.
 	askOutage = time.Second
 )

@@ -111,6 +111,7 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 		unchanged = &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key}
 	}
 	h := c.held(s, 0, c.predecessor)
+	h.known = k.now()
 	index, err := k.consul.commit(ctx, unchanged, lockPair(api.KVLock, key, h.record, s.id))
 	switch {
 	case err == nil:
@@ -136,6 +137,7 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 // readBack settles what only Consul's leader knows: whether the lock is ours.
 func (c *contention) readBack(ctx context.Context, s *session) *Held {
 	for s.ctx.Err() == nil {
+		asked := c.keeper.now()
 		pair, err := c.keeper.consul.read(ctx, c.keeper.lockKey(c.lock.Name))
 		if err == nil {
 			c.outage.ok()
@@ -143,7 +145,7 @@ func (c *contention) readBack(ctx context.Context, s *session) *Held {
 			if pair == nil || pair.Session != s.id {
 				return nil
 			}
-			return c.found(lockState{pair.Session, pair.ModifyIndex, ParseRecord(pair.Value)}, s)
+			return c.found(lockState{pair.Session, pair.ModifyIndex, ParseRecord(pair.Value)}, s, asked)
 		}
 		c.outage.failed(err)
 		if !c.pause.wait(ctx) {
@@ -159,17 +161,21 @@ func (c *contention) readBack(ctx context.Context, s *session) *Held {
 func (c *contention) given(ctx context.Context, l lockState, s *session) *Held {
 	last, _ := c.keeper.taken.Load(c.lock.Name)
 	if index, _ := last.(uint64); l.record.handedTo(c.keeper.node) && l.index > index {
-		return c.found(l, s)
+		// A view may be as old as a pause. The giver's word, or the wire, tells.
+		return c.found(l, s, c.keeper.now())
 	}
 	return c.readBack(ctx, s)
 }
 
-// found is l, which is under our session.
-func (c *contention) found(l lockState, s *session) *Held {
+// found is l, which was known to be under our session at that time.
+func (c *contention) found(l lockState, s *session, known time.Duration) *Held {
+	predecessor := c.predecessor
 	if l.record.handedTo(c.keeper.node) {
-		return c.held(s, l.index, l.record)
+		predecessor = l.record
 	}
-	return c.held(s, l.index, c.predecessor)
+	h := c.held(s, l.index, predecessor)
+	h.known = known
+	return h
 }
 
 func (c *contention) held(s *session, index uint64, predecessor Record) *Held {

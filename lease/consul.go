@@ -11,7 +11,7 @@ import (
 
 // MaxConns is how many connections to the Consul agent a Keeper uses at most,
 // whatever the number of locks: one each for the watch, the renewals and the
-// check, two for writes. An agent grants 200 to each client address
+// check, two for writes and single reads. An agent grants 200 to each client address
 // (http_max_conns_per_client). The client's transport should be limited to it.
 const MaxConns = 5
 
@@ -79,6 +79,9 @@ func (c *consul) register(ctx context.Context, service, id, version string, ttl 
 			TTL:     ttl.String(),
 			// After a crash nobody else takes the service away.
 			DeregisterCriticalServiceAfter: "1m",
+			// Registered anew by an agent that lost its state, it must not end the
+			// session by being critical for a moment.
+			Status: api.HealthPassing,
 		},
 	}, api.ServiceRegisterOpts{}.WithContext(ctx))
 	if err != nil {

@@ -43,6 +43,7 @@ type Held struct {
 	lock    Lock
 	index   atomic.Uint64 // the key's ModifyIndex as we last wrote it
 	record  Record
+	known   time.Duration // when it was not lost yet, on the Keeper's clock
 	serving chan struct{} // closed by Serving
 	once    sync.Once
 }
@@ -51,6 +52,10 @@ type Held struct {
 // move. Zero or less means that nothing may be held any more, even if ctx has
 // not ended yet.
 func (h *Held) Remaining() time.Duration { return h.session.hold() - h.keeper.now() }
+
+// Since is a time on the clock of Now at which the lock was not lost yet. What
+// has happened since, this process knows only if it was not paused.
+func (h *Held) Since() time.Duration { return h.known }
 
 // Verify asks Consul's leader whether the lock is still held. An error that is
 // ErrLockLost says that it is not; any other, that nobody knows.
@@ -126,7 +131,8 @@ func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *
 func (k *Keeper) afterLoss(ctx context.Context, h *Held, lost error, unclean bool) error {
 	once, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossTimeout)
 	defer cancel()
-	if k.renewOnce(once, h.session); h.session.ctx.Err() != nil {
+	_ = k.renewOnce(once, h.session) // what it finds out, the session's context says
+	if h.session.ctx.Err() != nil {
 		return context.Cause(h.session.ctx)
 	}
 	if errors.Is(lost, errOverwritten) {

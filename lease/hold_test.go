@@ -220,3 +220,20 @@ func TestLockDelayIsWaitedOut(t *testing.T) {
 		require.NoError(t, h.release("done"))
 	})
 }
+
+// A lock is known to be held from when it was asked for, not from when the answer
+// was read: the process may have been paused in between.
+func TestSinceIsBeforeTheAnswer(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.consul.delay(func(r *http.Request) {
+			if r.URL.Path == "/v1/txn" {
+				time.Sleep(3 * time.Second)
+			}
+		})
+		h := b.hold()
+		held := <-h.held
+		assert.GreaterOrEqual(t, held.Now()-held.Since(), 3*time.Second)
+		b.consul.delay(nil)
+		require.NoError(t, h.release("done"))
+	})
+}

@@ -81,12 +81,13 @@ type Keeper struct {
 
 	taken sync.Map // by name, the index at which we last took the lock
 
-	// Below here only Run's goroutine writes, and only before the first session
-	// is on the board.
-	node       string // this instance's name
-	agentNode  string // Consul's name for the node
-	checkID    string // empty where no check is wanted
-	evicted    bool
+	// Set once, before the first session is on the board.
+	node      string // this instance's name
+	agentNode string // Consul's name for the node
+	checkID   string // empty where no check is wanted
+
+	// Of keepSessions alone.
+	evicted    bool // no session of a predecessor, or of ours, is left
 	registered bool // the service may be known to the agent
 }
 

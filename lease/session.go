@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// margin is kept between the hold deadline and the session's TTL. The kernel
+// Margin is kept between the hold deadline and the session's TTL. The kernel
 // removes an expired address up to 0.35 s late.
-const margin = time.Second
+const Margin = time.Second
 
 // settling is for how long a new member leaves free locks alone, so that nodes
 // that start together find each other and share, instead of the first taking
@@ -45,7 +45,7 @@ type session struct {
 func newSession(id string, ttl, sent time.Duration) *session {
 	s := &session{id: id, born: sent, ttl: ttl}
 	s.ctx, s.lose = context.WithCancelCause(context.Background())
-	s.deadline.Store(int64(sent + ttl - margin))
+	s.deadline.Store(int64(sent + ttl - Margin))
 	s.settling.Store(int64(sent + settling))
 	return s
 }
@@ -72,7 +72,7 @@ func (s *session) settle(before, after *view, now time.Duration) {
 // deadline revives nothing.
 func (s *session) renewed(sent, now time.Duration) {
 	if now < s.hold() && s.ctx.Err() == nil {
-		s.deadline.Store(int64(sent + s.ttl - margin))
+		s.deadline.Store(int64(sent + s.ttl - Margin))
 	}
 }
 
@@ -152,7 +152,7 @@ func (k *Keeper) fence(s *session) {
 	for {
 		left := s.hold() - k.now()
 		if left <= 0 {
-			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-margin))
+			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-Margin))
 			return
 		}
 		if !sleep(s.ctx, min(left, fencePoll)) {

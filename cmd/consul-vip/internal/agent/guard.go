@@ -23,6 +23,8 @@ const (
 	// verifyTimeout bounds how long a question to Consul keeps the VIP from
 	// listening.
 	verifyTimeout = time.Second
+	// verifyPause is how long to wait with the next question.
+	verifyPause = 200 * time.Millisecond
 	// carrierDebounce is how long a carrier may be away.
 	carrierDebounce = 500 * time.Millisecond
 	// defendInterval keeps a flood of claims from becoming a flood of ours.
@@ -76,11 +78,6 @@ func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
 	}
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
-	if g.paused() > 0 {
-		if err := g.refresh(ctx); err != nil {
-			return err
-		}
-	}
 	for {
 		var err error
 		select {
@@ -129,7 +126,7 @@ func (g *guard) refresh(ctx context.Context) error {
 	}
 	if gap := g.paused(); gap > 0 {
 		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap.String())
-		err := g.verify(ctx)
+		err := g.verify(ctx, g.held)
 		switch {
 		case ctx.Err() != nil:
 			return nil // Hold knows why
@@ -173,12 +170,6 @@ func (g *guard) removedByOthers(now time.Duration) error {
 	return nil
 }
 
-func (g *guard) verify(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
-	defer cancel()
-	return g.held.Verify(ctx)
-}
-
 // linkChanged announces anew once the link is up or has another MAC, and sets
 // a time limit to its being down.
 func (g *guard) linkChanged(up bool) {
@@ -206,7 +197,7 @@ func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
 	case config.ConflictExit, config.ConflictQuit:
 		return conflict
 	case config.ConflictDefend:
-		err := g.verify(ctx)
+		err := g.verify(ctx, g.held)
 		switch {
 		case ctx.Err() != nil:
 			return nil // Hold knows why

@@ -28,6 +28,7 @@ type hold interface {
 // deadline is until when it may be believed in.
 type deadline interface {
 	Remaining() time.Duration
+	Since() time.Duration
 	Now() time.Duration
 }
 

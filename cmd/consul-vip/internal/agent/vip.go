@@ -38,6 +38,7 @@ var ErrAddressLost = errors.New("address lost")
 var (
 	// errCarrier gives a VIP away while its link is down.
 	errCarrier  = errors.New("carrier lost")
+	errPaused   = fmt.Errorf("%w, perhaps: this process was paused while it bound the address", lease.ErrSessionLost)
 	errDeadline = fmt.Errorf("%w: its hold deadline is here", lease.ErrSessionLost)
 )
 
@@ -155,15 +156,18 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 		return err
 	}
 	v.forget()
-	before := held.Now()
-	address, err := v.bind(ctx, held)
+	sure, err := v.makeSure(ctx, held)
+	if err != nil {
+		return err
+	}
+	address, err := v.bind(ctx, held, sure)
 	if address == nil {
 		return unclean(err)
 	}
 	listener := v.wire.Listen(v.cfg.Addr())
 	held.Serving()
 	g := &guard{vip: v, held: held, address: address}
-	g.seen.Store(int64(before)) // the process may have been stopped right before it bound
+	g.seen.Store(int64(sure))
 	g.until = held.Now() + v.lifetime(held)
 	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
@@ -238,7 +242,12 @@ func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.
 // side of a split network where it cannot be heard.
 func (v *vip) waitOut(ctx context.Context, ttl time.Duration) {
 	v.log.Info("waiting out the last owner", "for", ttl.String())
-	t := time.NewTimer(ttl)
+	wait(ctx, ttl)
+}
+
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -246,9 +255,40 @@ func (v *vip) waitOut(ctx context.Context, ttl time.Duration) {
 	}
 }
 
-// bind binds the address, inside the hold deadline before and after. It
-// returns nil without an error when the hold has ended.
-func (v *vip) bind(ctx context.Context, held hold) (bound, error) {
+// verify asks Consul whether the lock is still ours.
+func (v *vip) verify(ctx context.Context, held hold) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	return held.Verify(ctx)
+}
+
+// makeSure returns when the lock was last known to be ours, which was a moment
+// ago. If it was not, because of a pause or because the last owner took its
+// time, Consul is asked first: the check may have run out in a pause, and the
+// address be another's while the news of it waits for us.
+func (v *vip) makeSure(ctx context.Context, held hold) (sure time.Duration, err error) {
+	sure = held.Since()
+	for held.Now()-sure > longestGap && ctx.Err() == nil {
+		asked := held.Now()
+		err := v.verify(ctx, held)
+		switch {
+		case ctx.Err() != nil: // Hold knows why
+		case errors.Is(err, lease.ErrLockLost):
+			return 0, err
+		case err == nil:
+			sure = asked
+		default:
+			v.log.Warn("not binding the address yet: Consul does not answer", "error", err)
+			wait(ctx, verifyPause)
+		}
+	}
+	return sure, nil
+}
+
+// bind binds the address, inside the hold deadline before and after, and with
+// no pause since it was sure that the lock is ours. It returns nil without an
+// error when the hold has ended.
+func (v *vip) bind(ctx context.Context, held hold, sure time.Duration) (bound, error) {
 	lifetime := v.lifetime(held)
 	switch {
 	case ctx.Err() != nil:
@@ -262,6 +302,9 @@ func (v *vip) bind(ctx context.Context, held hold) (bound, error) {
 	}
 	if held.Remaining() <= 0 {
 		return nil, errors.Join(errDeadline, address.Unbind())
+	}
+	if held.Now()-sure > longestGap {
+		return nil, errors.Join(errPaused, address.Unbind())
 	}
 	return address, nil
 }

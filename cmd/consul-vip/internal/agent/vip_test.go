@@ -59,7 +59,7 @@ func TestServeStrictWaitsOutTheLastOwner(t *testing.T) {
 			assert.Empty(t, w.deeds(), "what is heard before proves nothing")
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
-			assert.Equal(t, []string{"ask ", "bind", "serving", "announce"}, w.deeds())
+			assert.Equal(t, []string{"ask ", "verify", "bind", "serving", "announce"}, w.deeds())
 			stop(errTest)
 		}))
 	})
@@ -78,6 +78,37 @@ func TestHoldDeadlineWhileBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
 		w.binding = func() { w.asleep.Store(int64(2 * time.Hour)) }
+		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
+		assert.Equal(t, []string{"bind", "unbind"}, w.deeds())
+	})
+}
+
+// A process that was paused between acquiring the lock and binding the address
+// may have lost the one and not have heard of it.
+func TestServePausedBeforeBinding(t *testing.T) {
+	for name, test := range map[string]struct {
+		verdict error
+		did     []string
+	}{
+		"lost": {lease.ErrLockLost, []string{"ask ", "verify"}},
+		"held": {nil, []string{"ask ", "verify", "bind", "serving", "announce", "silence", "unbind"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(nil)
+				w.verdict = test.verdict
+				w.asking = func() { w.asleep.Store(int64(2 * time.Second)) }
+				require.ErrorIs(t, serving(w, lease.Record{}, stopped), test.verdict)
+				assert.Equal(t, test.did, w.deeds())
+			})
+		})
+	}
+}
+
+func TestServePausedWhileBinding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		w.binding = func() { w.asleep.Store(int64(2 * time.Second)) }
 		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
 		assert.Equal(t, []string{"bind", "unbind"}, w.deeds())
 	})

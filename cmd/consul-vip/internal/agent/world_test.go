@@ -33,10 +33,12 @@ type world struct {
 	// the lock
 	asleep   atomic.Int64  // time that passed unseen by Go's clock
 	deadline time.Duration // the hold deadline on the clock of Now
+	since    time.Duration // when the lock was known to be ours
 	verdict  error         // Verify's answer
 
 	// the wire
 	answer   error // Ask's
+	asking   func()
 	entitled func() bool
 	claims   chan announcer.Claim
 
@@ -79,6 +81,7 @@ func (w *world) deeds() []string {
 
 // hold
 func (w *world) Now() time.Duration       { return time.Since(w.born) + time.Duration(w.asleep.Load()) }
+func (w *world) Since() time.Duration     { return w.since }
 func (w *world) Remaining() time.Duration { return w.deadline - w.Now() }
 func (w *world) Verify(context.Context) error {
 	w.do("verify")
@@ -92,6 +95,9 @@ func (w *world) Serving() { w.do("serving") }
 // wire
 func (w *world) Ask(_ context.Context, q announcer.Question) error {
 	w.do("ask " + q.Last.String())
+	if w.asking != nil {
+		w.asking()
+	}
 	return w.answer
 }
 

@@ -5,15 +5,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
 )
 
-const (
-	// silence is how long the wire must be silent before a takeover.
-	silence = 50 * time.Millisecond
-	// kernelSlack is how late the kernel may remove an expired address.
-	kernelSlack = 500 * time.Millisecond
-)
+// kernelSlack is how late the kernel may remove an expired address.
+const kernelSlack = 500 * time.Millisecond
 
 // logWorstCases tells the operator what this configuration can cost: for each
 // failure, until when the address has left its owner, and until when a
@@ -33,14 +31,11 @@ func logWorstCases(log hclog.Logger, cfg *config.Config) {
 		log.Info("worst case", append([]any{"failure", failure}, args...)...)
 	}
 	worst("this process is killed or frozen",
-		"address_gone_within", deadMan.String(), "taken_over_within", (max(died, deadMan) + silence).String())
+		"address_gone_within", deadMan.String(), "taken_over_within", (max(died, deadMan) + announcer.Silence).String())
 	worst("this node cannot reach Consul's servers",
-		"address_gone_within", (ttl - margin).String(), "taken_over_within", (2*ttl + silence).String(),
+		"address_gone_within", (ttl - lease.Margin).String(), "taken_over_within", (2*ttl + announcer.Silence).String(),
 		"usually", "as soon as it is gone: Serf notices within seconds")
 	worst("this host dies",
-		"taken_over_within", (2*ttl + silence).String(), "usually", "some 6s, as Serf notices")
+		"taken_over_within", (2*ttl + announcer.Silence).String(), "usually", "some 6s, as Serf notices")
 	worst("the link loses its carrier", "address_gone_within", carrierDebounce.String())
 }
-
-// margin is what the hold deadline is before the session's TTL.
-const margin = time.Second
