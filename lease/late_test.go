@@ -1,0 +1,174 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What comes late, or twice, or from another history of Consul.
+
+// body reads a request's body and leaves it to be read again.
+func body(r *http.Request) string {
+	b, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(strings.NewReader(string(b)))
+	return string(b)
+}
+
+// unlocks reports whether a request unlocks a key.
+func unlocks(r *http.Request) bool {
+	return r.URL.Path == "/v1/txn" && strings.Contains(body(r), `"unlock"`)
+}
+
+// detain breaks the connection of the first unlock, which the agent still has,
+// and returns what lets it arrive.
+func (b *bench) detain() (arrive func()) {
+	late := make(chan func(), 1)
+	detained := false
+	b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
+		if !detained && unlocks(r) {
+			detained = true
+			again := r.Clone(context.Background())
+			again.Body = io.NopCloser(strings.NewReader(body(r)))
+			late <- func() { b.consul.serve(again) }
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	return func() { (<-late)() }
+}
+
+// served is a hold's function that serves and ends at once.
+func served(why error) func(context.Context, *Held) error {
+	return func(_ context.Context, h *Held) error {
+		h.Serving()
+		return why
+	}
+}
+
+func TestLateReleaseFreesNothing(t *testing.T) {
+	bubble(t, func(b *bench) {
+		why := errors.New("carrier lost")
+		arrive := b.detain()
+		require.Equal(t, why, b.keeper.Hold(context.Background(), ours, served(why)))
+		h := b.hold()
+		<-h.held
+		arrive()
+		synctest.Wait()
+		assert.NotEmpty(t, b.consul.get(lockKey).Session)
+		assert.Equal(t, StateHeld, b.record().State)
+		assert.Empty(t, h.lost)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestReleaseUnheardAndAnOldView(t *testing.T) {
+	bubble(t, func(b *bench) {
+		why := errors.New("carrier lost")
+		unheard := false
+		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
+			h.Serving()
+			b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/v1/kv/p/" {
+					panic(http.ErrAbortHandler) // the watch has an outage of its own
+				}
+				if !unheard && unlocks(r) {
+					unheard = true
+					b.consul.serve(r)
+					panic(http.ErrAbortHandler)
+				}
+				return false
+			})
+			return why
+		})
+		require.Equal(t, why, err)
+		b.consul.put(lockKey, `{"state":"held","node":"h2"}`, "other")
+		h := b.hold()
+		time.Sleep(200 * time.Millisecond)
+		assert.Empty(t, h.held, "the old view says that it is ours")
+		b.consul.on(nil)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestOverwrittenAndUnclean(t *testing.T) {
+	bubble(t, func(b *bench) {
+		serving := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
+				h.Serving()
+				close(serving)
+				<-ctx.Done()
+				return fmt.Errorf("%w: the kernel refused", ErrUnclean)
+			})
+		}()
+		<-serving
+		b.consul.put(lockKey, "mine", "")
+		require.ErrorIs(t, <-ended, ErrLockLost)
+		assert.Equal(t, StateHeld, b.record().State)
+	})
+}
+
+func TestServersWithAnotherHistory(t *testing.T) {
+	bubble(t, func(b *bench) {
+		f := b.consul
+		f.mu.Lock()
+		f.index = 100_000
+		f.mu.Unlock()
+		h := b.hold()
+		<-h.held
+		require.NoError(t, h.release("done"))
+
+		f.mu.Lock()
+		clear(f.keys)
+		clear(f.sessions)
+		f.index = 20
+		f.bump()
+		f.mu.Unlock()
+		h = b.hold()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, h.held, 1)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestNothingIsHandedToAnOldSession(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		// The successor hears nothing of its session until it gives it up, while
+		// Consul keeps it for twice the TTL.
+		old := b.consul.get("p/.members/h2").Session
+		b.consul.on(only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+		time.Sleep(ttl + 5*time.Second)
+		b.consul.on(nil)
+		synctest.Wait()
+		member := b.consul.get("p/.members/h2")
+		require.NotNil(t, member)
+		require.NotEqual(t, old, member.Session)
+		require.NoError(t, h.release("stopped"))
+		<-next.held
+		assert.Equal(t, member.Session, b.consul.get(lockKey).Session)
+	})
+}
+
+func TestSessionIsEndedThoughWritesHang(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.consul.on(only("/v1/txn", b.consul.orHang(nil)))
+		require.NoError(t, h.release("stopped"))
+		require.NoError(t, b.stop())
+		assert.Equal(t, 1, b.consul.count("PUT /v1/session/destroy/"))
+		assert.Equal(t, 1, b.consul.count("PUT /v1/agent/service/deregister/"))
+	})
+}
