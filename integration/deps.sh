@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the Debian packages that the tests need and that are missing. Silent
-# if there's nothing to do. Where it may not install, it says what to run.
+# Installs the Debian packages that the tests need and that are missing; with the
+# argument "bench" also those that the benchmark compares with. Silent if there's
+# nothing to do. Where it may not install, it says what to run.
 set -eu
 
 missing=""
@@ -17,6 +18,10 @@ need iproute2 command -v ip                  # what the tests read addresses by
 need nftables command -v nft                 # the firewall that cuts a host off
 need gcc command -v gcc                      # the race detector
 need libc6-dev test -e /usr/include/stdlib.h # the same
+if [ "${1-}" = bench ]; then
+	need keepalived command -v keepalived # without a configuration its service doesn't start
+	need iputils-arping command -v arping # for the script that "consul lock" runs
+fi
 
 [ -n "$missing" ] || exit 0
 
