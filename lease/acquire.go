@@ -55,6 +55,7 @@ type contention struct {
 
 	holder      string        // the session last seen on the key, or the node it is pinned to
 	predecessor Record        // of the key when it was last seen free
+	known       bool          // the lock was seen held, so this is no fresh start
 	free        bool          // whether the key is free
 	index       uint64        // of the free key
 	from        time.Duration // when it was first seen free, or when to try again
@@ -69,7 +70,7 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	l := v.locks[c.lock.Name]
 	pin := v.pins[c.lock.Name]
 	if l.session != "" || (pin != "" && pin != k.node) {
-		c.free = false
+		c.free, c.known = false, true
 		c.logHolder(l, pin)
 		return 0, false
 	}
@@ -77,9 +78,12 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	if !c.free || c.index != l.index {
 		c.free, c.index, c.predecessor, c.from = true, l.index, l.record, k.now()
 	}
+	from, delay := c.from, rankDelay
+	if !c.known {
+		from, delay = max(from, s.settled()), freshDelay
+	}
 	rank := v.ranks.free().place(c.lock.Name, k.node)
-	turn := max(c.from, s.settled()) + time.Duration(rank)*rankDelay
-	return turn - k.now(), true
+	return from + time.Duration(rank)*delay - k.now(), true
 }
 
 // logHolder says who has the lock, or may have it, once for each.

@@ -10,9 +10,14 @@ import (
 	"time"
 )
 
-// rankDelay is what each rank lets pass before it contends, so that the best
-// one there gets the lock: several times what a commit takes.
-const rankDelay = 30 * time.Millisecond
+// What each rank lets pass before it contends, so that the best one there gets
+// the lock: several times what a commit takes on a busy cluster. It costs time
+// only where the better ones are members, but dead. At a fresh start, when
+// everything is contended for at once, an even spread is worth more than speed.
+const (
+	rankDelay  = 100 * time.Millisecond
+	freshDelay = 300 * time.Millisecond
+)
 
 // contender is a live member, as one that could have a certain lock.
 type contender struct {
