@@ -197,10 +197,15 @@ func (c *consul) sessionInfo(ctx context.Context, id string) (*api.SessionEntry,
 
 // list reads everything below prefix: at once for index 0, else as soon as
 // something has changed since index, or after watchWait.
+//
+// The former asks a leader that has made sure that it is one. Else, once Consul
+// has been restarted, the answer may be history: a new leader shows what it has
+// replayed of its log so far, with locks and sessions of long ago.
 func (c *consul) list(ctx context.Context, prefix string, index uint64) (api.KVPairs, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	pairs, meta, err := c.client.KV().List(prefix, (&api.QueryOptions{WaitIndex: index, WaitTime: watchWait}).WithContext(ctx))
+	options := &api.QueryOptions{WaitIndex: index, WaitTime: watchWait, RequireConsistent: index == 0}
+	pairs, meta, err := c.client.KV().List(prefix, options.WithContext(ctx))
 	if err != nil {
 		return nil, 0, fmt.Errorf("watching %s: %w", prefix, err)
 	}

@@ -141,6 +141,31 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 	}
 }
 
+// A leader that is replaying its log answers with history, unless it is asked to
+// be consistent.
+func TestHistoryIsNotBelieved(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.consul.put("p/.members/h2", `{"node":"h2"}`, "dead")
+		b.consul.sessions["dead"] = true
+		b.consul.on(func(w http.ResponseWriter, r *http.Request) bool {
+			q := r.URL.Query()
+			if !strings.HasPrefix(r.URL.Path, "/v1/kv/") || q.Has("consistent") || q.Get("index") != "" {
+				return false
+			}
+			w.Header().Set("X-Consul-Index", "5")
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		})
+		o := b.second()
+		h := o.hold()
+		<-h.held
+		assert.NotContains(t, b.consul.sessions, "dead", "the session of the predecessor")
+		b.consul.on(nil)
+		_ = h.release("done")
+		require.NoError(t, o.stop())
+	})
+}
+
 func TestEvictsPredecessorOfThisNode(t *testing.T) {
 	bubble(t, func(b *bench) {
 		b.consul.sessions["dead"] = true
