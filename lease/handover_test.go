@@ -91,6 +91,7 @@ func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
 		assert.Empty(t, h.lost, "no answer yet")
 		require.NoError(t, <-h.result)
 		b.consul.delay(nil)
+		time.Sleep(time.Second) // for the answers that are still on their way
 	})
 }
 

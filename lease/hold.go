@@ -171,8 +171,9 @@ func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelC
 	served := h.serving
 	for {
 		v, _, changed := k.board.read()
-		// A view from before the acquisition knows nothing of it.
-		if v != nil && v.index >= h.index.Load() {
+		// A view from before the acquisition knows nothing of it, and its index may
+		// be another history's.
+		if v != nil && v.at >= h.known && v.index >= h.index.Load() {
 			if l := v.locks[h.lock.Name]; l.session != h.session.id || l.record.Session != h.session.id {
 				cancel(k.lockLost(l, h.session))
 				return

@@ -234,6 +234,7 @@ func TestSinceIsBeforeTheAnswer(t *testing.T) {
 		held := <-h.held
 		assert.GreaterOrEqual(t, held.Now()-held.Since(), 3*time.Second)
 		b.consul.delay(nil)
+		time.Sleep(4 * time.Second) // for the answers that are still on their way
 		require.NoError(t, h.release("done"))
 	})
 }

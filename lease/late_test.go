@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,10 +34,13 @@ func unlocks(r *http.Request) bool {
 // and returns what lets it arrive.
 func (b *bench) detain() (arrive func()) {
 	late := make(chan func(), 1)
-	detained := false
+	var once sync.Once
 	b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
-		if !detained && unlocks(r) {
-			detained = true
+		detained := false
+		if unlocks(r) {
+			once.Do(func() { detained = true })
+		}
+		if detained {
 			again := r.Clone(context.Background())
 			again.Body = io.NopCloser(strings.NewReader(body(r)))
 			late <- func() { b.consul.serve(again) }
@@ -74,15 +78,18 @@ func TestLateReleaseFreesNothing(t *testing.T) {
 func TestReleaseUnheardAndAnOldView(t *testing.T) {
 	bubble(t, func(b *bench) {
 		why := errors.New("carrier lost")
-		unheard := false
+		var once sync.Once
 		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
 			h.Serving()
 			b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/v1/kv/p/" {
 					panic(http.ErrAbortHandler) // the watch has an outage of its own
 				}
-				if !unheard && unlocks(r) {
-					unheard = true
+				unheard := false
+				if unlocks(r) {
+					once.Do(func() { unheard = true })
+				}
+				if unheard {
 					b.consul.serve(r)
 					panic(http.ErrAbortHandler)
 				}

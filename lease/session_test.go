@@ -83,6 +83,7 @@ func TestLateAnswerRevivesNothing(t *testing.T) {
 		assert.Equal(t, ttl-time.Second, <-h.lost)
 		close(released)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
+		b.consul.delay(nil)
 	})
 }
 

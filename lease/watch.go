@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 	"golang.org/x/time/rate"
@@ -27,6 +28,7 @@ const (
 // view is everything below the prefix at one index. It is immutable.
 type view struct {
 	index   uint64
+	at      time.Duration        // when it was read, on the Keeper's clock
 	locks   map[string]lockState // by name
 	members map[string]member    // by node, of those with a session
 	pins    map[string]string    // by name, the only node that may hold it
@@ -139,6 +141,7 @@ func (k *Keeper) watch(ctx context.Context) {
 		if now != index {
 			before, s, _ := k.board.read()
 			v := newView(k.cfg.Prefix, pairs, now)
+			v.at = k.now()
 			if s != nil {
 				s.settle(before, v, k.now())
 			}
