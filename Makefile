@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Everything but the integration tests, which need hosts and a Consul.
 UNIT := $(shell go list ./... 2>/dev/null | grep -v /integration)
 
-.PHONY: help build check test unit integration demo deps consul clean
+.PHONY: help build check test unit integration demo bench chaos deps consul clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -39,6 +39,13 @@ integration: deps consul build
 
 demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
 	@go run ./integration/demo -bin $(BIN)
+
+bench: deps consul build ## consul-vip beside keepalived and consul lock; writes docs/benchmarks.md
+	go run ./integration/bench -bin $(BIN) -out docs/benchmarks.md
+
+SEED ?= 1
+chaos: deps consul build ## 200 random faults, reproducible by SEED=n
+	go run ./integration/chaos -bin $(BIN) -faults 200 -seed $(SEED)
 
 deps: # Debian packages, where they are missing
 	@sh integration/deps.sh
