@@ -23,9 +23,9 @@ const (
 	retryDelay = time.Second
 )
 
-// yield hands h over because the hold is to end, and returns the cause with
+// handOverAtEnd hands h over because the hold is to end, and returns the cause with
 // which to end it: where there is no successor or it did not work, why.
-func (k *Keeper) yield(ctx context.Context, h *Held, why error) error {
+func (k *Keeper) handOverAtEnd(ctx context.Context, h *Held, why error) error {
 	v, _, _ := k.board.read()
 	if v == nil || !h.isServing() {
 		return why

@@ -148,7 +148,7 @@ func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, 
 	stop := context.AfterFunc(h.session.ctx, func() { cancel(context.Cause(h.session.ctx)) })
 	defer stop()
 	var beside sync.WaitGroup
-	beside.Go(func() { k.guard(ctx, run, h, cancel) })
+	beside.Go(func() { k.watchOver(ctx, run, h, cancel) })
 	if h.Predecessor.State == StateHandover {
 		beside.Go(func() { k.confirm(run, h) })
 	}
@@ -156,16 +156,16 @@ func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, 
 	err = fn(run, h)
 	cancel(err)
 	beside.Wait()
-	if ended = context.Cause(run); errors.Is(err, ErrLockLost) || errors.Is(err, ErrSessionLost) {
-		ended = err // fn found out first
+	if errors.Is(err, ErrLockLost) || errors.Is(err, ErrSessionLost) {
+		return err, err // fn found out first
 	}
-	return err, ended
+	return err, context.Cause(run)
 }
 
-// guard ends the hold as soon as the watch shows that the key is not ours, and
+// watchOver ends the hold as soon as the watch shows that the key is not ours, and
 // hands it over when ctx ends or another member should have it. It returns when
 // run, the hold's own context, has ended.
-func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
+func (k *Keeper) watchOver(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
 	due := newPreemption(k.node, h.lock)
 	defer due.timer.Stop()
 	served := h.serving
@@ -187,18 +187,13 @@ func (k *Keeper) guard(ctx, run context.Context, h *Held, cancel context.CancelC
 		case <-served:
 			served = nil
 		case <-due.timer.C:
-			trying, stop := context.WithCancelCause(run)
-			unhook := context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) }) // a stop has its own second for it
-			ended := k.handOver(trying, h, due.to, due.why)
-			unhook()
-			stop(nil)
-			if ended != nil {
+			if ended := k.preempt(ctx, run, h, due); ended != nil {
 				cancel(ended)
 				return
 			}
 			due.timer.Reset(retryDelay)
 		case <-ctx.Done():
-			cancel(k.yield(run, h, context.Cause(ctx)))
+			cancel(k.handOverAtEnd(run, h, context.Cause(ctx)))
 			return
 		case <-run.Done():
 			return

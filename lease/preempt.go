@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -51,4 +52,13 @@ func (p *preemption) set(to contender, wanted bool, why error, delay time.Durati
 		p.why, p.to = why, to
 		p.timer.Reset(delay)
 	}
+}
+
+// preempt hands h over to whom it is due, and returns nil if that did not work.
+// The end of ctx ends the try: a stop has a second of its own for it.
+func (k *Keeper) preempt(ctx, run context.Context, h *Held, due *preemption) error {
+	trying, stop := context.WithCancelCause(run)
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
+	return k.handOver(trying, h, due.to, due.why)
 }
