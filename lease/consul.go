@@ -23,9 +23,12 @@ const (
 	renewTimeout = 3 * time.Second
 	writeTimeout = 5 * time.Second
 	readTimeout  = 5 * time.Second
-	watchWait    = 15 * time.Second
+	// A watch that was forwarded to a leader hangs when that leader's host dies:
+	// nothing resets the connection between the servers. It is what a takeover
+	// then waits for.
+	watchWait = 3 * time.Second
 	// The agent adds up to a 16th of the wait of its own.
-	watchTimeout = watchWait + watchWait/16 + 5*time.Second
+	watchTimeout = watchWait + watchWait/16 + time.Second
 )
 
 // Answers that no Consul gives: a proxy, a wrong port, a broken agent.
