@@ -40,7 +40,8 @@ integration: deps consul build
 demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
 	@go run ./integration/demo -bin $(BIN)
 
-bench: deps consul build ## consul-vip beside keepalived and consul lock; writes docs/benchmarks.md
+bench: consul build ## consul-vip beside keepalived and consul lock; writes docs/benchmarks.md
+	@sh integration/deps.sh bench
 	go run ./integration/bench -bin $(BIN) -out docs/benchmarks.md
 
 SEED ?= 1
