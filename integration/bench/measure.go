@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+// result is what one repetition showed.
+type result struct {
+	err   error // it could not be measured; nothing else counts then
+	owner string
+	led   bool // the owner was Consul's leader, too
+
+	gap    time.Duration // the client's longest, from the failure on
+	lost   int           // requests in that gap
+	open   bool          // the gap had not ended when the repetition did
+	double time.Duration // with two owners
+	left   bool          // the address is still on the old host
+
+	next      string        // who answered the client then, "" if nobody else
+	takenOver time.Duration // from the failure to that answer
+
+	reaction time.Duration // of consul-vip, from a foreign frame to unbound
+	handover handover      // of consul-vip
+}
+
+// String says it in one line.
+func (r result) String() string {
+	if r.err != nil {
+		return fmt.Sprintf("FAILED: %v", r.err)
+	}
+	moved := "stays on " + r.owner
+	if r.next != "" {
+		moved = fmt.Sprintf("from %s to %s after %s ms", r.owner, r.next, ms(r.takenOver))
+	}
+	text := fmt.Sprintf("%s; longest gap %s ms (%d lost), two owners %s ms", moved, ms(r.gap), r.lost, ms(r.double))
+	if r.led {
+		text += "; " + r.owner + " was Consul's leader"
+	}
+	if r.open {
+		text += "; no answer at the end"
+	}
+	if r.left {
+		text += "; the address is still on " + r.owner
+	}
+	if r.reaction > 0 {
+		text += fmt.Sprintf("; unbound after %s ms", ms(r.reaction))
+	}
+	if h := r.handover; h.handedOver > 0 {
+		text += fmt.Sprintf("; %s", h)
+	}
+	return text
+}
+
+func (h handover) String() string {
+	return fmt.Sprintf("handed over %s, released %s, successor has lock %s, active %s ms",
+		ms(h.handedOver), ms(h.released), ms(h.acquired), ms(h.active))
+}
+
+// key is a cell of the tables: a peer and a failure.
+type key struct{ peer, scenario string }
+
+func (k key) String() string { return k.peer + "/" + k.scenario }
+
+// results are all repetitions.
+type results map[key][]result
+
+// failed counts the repetitions that could not be measured.
+func (rs results) failed() int {
+	n := 0
+	for _, cell := range rs {
+		n += len(cell) - len(measured(cell))
+	}
+	return n
+}
+
+// measured returns those repetitions that could be measured.
+func measured(cell []result) []result {
+	return slices.DeleteFunc(slices.Clone(cell), func(r result) bool { return r.err != nil })
+}
+
+// longestAfter returns the longest gap that had not ended before the failure.
+func longestAfter(gaps []lab.Gap, failure time.Time) lab.Gap {
+	var longest lab.Gap
+	for _, g := range gaps {
+		if g.To.After(failure) && g.Length() > longest.Length() {
+			longest = g
+		}
+	}
+	return longest
+}
+
+// doublesAfter counts the questions from the failure on that two hosts answered.
+func doublesAfter(doubles []lab.Double, failure time.Time) int {
+	n := 0
+	for _, d := range doubles {
+		if !d.At.Before(failure) {
+			n++
+		}
+	}
+	return n
+}
+
+// spread is the median and the worst of several durations.
+type spread struct{ median, worst time.Duration }
+
+// spreadOf returns the spread of what value returns of each repetition. There
+// must be one at least. Of an even number the median is the mean of the two in
+// the middle.
+func spreadOf(cell []result, value func(result) time.Duration) spread {
+	var values []time.Duration
+	for _, r := range cell {
+		values = append(values, value(r))
+	}
+	slices.Sort(values)
+	upper := len(values) / 2
+	lower := (len(values) - 1) / 2
+	return spread{median: (values[lower] + values[upper]) / 2, worst: values[len(values)-1]}
+}
+
+func gapOf(r result) time.Duration      { return r.gap }
+func doubleOf(r result) time.Duration   { return r.double }
+func reactionOf(r result) time.Duration { return r.reaction }
+
+// ms writes a duration in milliseconds: one decimal below ten, two below one.
+func ms(d time.Duration) string {
+	value := float64(d) / float64(time.Millisecond)
+	switch {
+	case value == 0:
+		return "0"
+	case value < 1:
+		return fmt.Sprintf("%.2f", value)
+	case value < 10:
+		return fmt.Sprintf("%.1f", value)
+	}
+	return fmt.Sprintf("%.0f", value)
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	notRun        = "not run"
+	notApplicable = "–"
+)
+
+// table writes a table in Markdown: a row for every failure, a column for every
+// peer, and in it what cell says of the repetitions that could be measured.
+func table(all results, cell func(scenario, []result) string) string {
+	var b strings.Builder
+	b.WriteString("| |")
+	rule := "| --- |"
+	for _, p := range peers() {
+		fmt.Fprintf(&b, " %s |", p.name())
+		rule += " --- |"
+	}
+	b.WriteString("\n" + rule + "\n")
+	for _, sc := range scenarios() {
+		fmt.Fprintf(&b, "| %s |", sc.name)
+		for _, p := range peers() {
+			fmt.Fprintf(&b, " %s |", fill(all, p, sc, cell))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// fill returns one cell, with what must be known besides its figures.
+func fill(all results, p peer, sc scenario, cell func(scenario, []result) string) string {
+	if sc.ofConsul && !p.needsConsul() {
+		return notApplicable
+	}
+	repetitions := all[key{p.name(), sc.name}]
+	good := measured(repetitions)
+	failed := len(repetitions) - len(good)
+	switch {
+	case len(repetitions) == 0:
+		return notRun
+	case len(good) == 0:
+		return fmt.Sprintf("%d failed", failed)
+	case failed > 0:
+		return fmt.Sprintf("%s (%d failed)", cell(sc, good), failed)
+	}
+	return cell(sc, good)
+}
+
+// gapCell is the client's longest gap in milliseconds.
+func gapCell(sc scenario, cell []result) string {
+	stayed, open := 0, 0
+	for _, r := range cell {
+		if r.next == "" {
+			stayed++
+		}
+		if r.open {
+			open++
+		}
+	}
+	text := spreadOf(cell, gapOf).String()
+	if open > 0 {
+		text = "> " + text
+	}
+	switch {
+	case sc.mayStay && stayed > 0:
+		text += ", " + some(stayed, len(cell), "stays")
+	case stayed > 0:
+		text += ", " + some(stayed, len(cell), "not taken over")
+	}
+	return text
+}
+
+// doubleCell is the time with two owners in milliseconds. Where the old one had
+// the address to the end it would have been longer.
+func doubleCell(_ scenario, cell []result) string {
+	text := spreadOf(cell, doubleOf).String()
+	if slices.ContainsFunc(cell, func(r result) bool { return r.left && r.double > 0 }) {
+		text = "> " + text
+	}
+	return text
+}
+
+// leftCell says if the old host still has the address.
+func leftCell(sc scenario, cell []result) string {
+	if sc.hostGone {
+		return notApplicable
+	}
+	left := 0
+	for _, r := range cell {
+		if r.left {
+			left++
+		}
+	}
+	if left == 0 {
+		return "no"
+	}
+	return some(left, len(cell), "yes")
+}
+
+// takenCell is the time until another host answered, in milliseconds.
+func takenCell(_ scenario, cell []result) string {
+	var moved []result
+	for _, r := range cell {
+		if r.next != "" {
+			moved = append(moved, r)
+		}
+	}
+	if len(moved) == 0 {
+		return "never"
+	}
+	text := spreadOf(moved, func(r result) time.Duration { return r.takenOver }).String()
+	if never := len(cell) - len(moved); never > 0 {
+		text += ", " + some(never, len(cell), "never")
+	}
+	return text
+}
+
+// some says that something is so in some of all repetitions.
+func some(n, of int, so string) string {
+	if n == of {
+		return so
+	}
+	return fmt.Sprintf("%s in %d of %d", so, n, of)
+}
+
+func (s spread) String() string {
+	if s.median == s.worst {
+		return ms(s.median)
+	}
+	return ms(s.median) + " / " + ms(s.worst)
+}
