@@ -1,0 +1,121 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) time.Time { return noon.Add(d) }
+
+func TestClock(t *testing.T) {
+	var c clock
+	require.False(t, c.overdue(noon, at(ownerLimit)))
+	require.True(t, c.overdue(noon, at(ownerLimit+1)), "without any fault the gap itself counts")
+	c.event(at(10*time.Second), ownerLimit)
+	require.False(t, c.overdue(noon, at(25*time.Second)))
+	require.True(t, c.overdue(noon, at(25*time.Second+1)))
+	c.event(at(11*time.Second), deathLimit)
+	c.event(at(12*time.Second), ownerLimit)
+	require.False(t, c.overdue(noon, at(36*time.Second)), "a shorter limit does not shorten a longer one")
+	require.True(t, c.overdue(noon, at(36*time.Second+1)))
+}
+
+func TestAnswers(t *testing.T) {
+	a := answers{vip: vipOf(0), last: noon, host: "h1"}
+	reign := func(host string, first, last time.Duration) lab.Reign {
+		return lab.Reign{Host: host, First: at(first), Last: at(last)}
+	}
+	news, ended := a.look(at(20*time.Millisecond), reign("h1", 0, 10*time.Millisecond))
+	require.Empty(t, news)
+	require.Nil(t, ended)
+
+	news, ended = a.look(at(30*time.Millisecond), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
+	require.Contains(t, news, "answered by h2, 10ms after the last answer of h1")
+	require.Nil(t, ended)
+
+	news, _ = a.look(at(20*time.Millisecond+silence), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
+	require.Empty(t, news)
+	news, _ = a.look(at(20*time.Millisecond+silence+1), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
+	require.Contains(t, news, "nobody answers")
+
+	var c clock
+	require.False(t, a.overdue(at(10*time.Second), &c))
+	require.True(t, a.overdue(at(16*time.Second), &c))
+	require.False(t, a.overdue(at(17*time.Second), &c), "each gap is blamed once")
+
+	// The same host again: its reign goes on, but there was a gap.
+	news, ended = a.look(at(18*time.Second), reign("h2", 20*time.Millisecond, 18*time.Second))
+	require.Contains(t, news, "answered by h2 again")
+	require.Equal(t, &gap{vip: vipOf(0), from: at(20 * time.Millisecond), to: at(18 * time.Second)}, ended)
+	require.False(t, a.overdue(at(40*time.Second), &c), "it is not silent")
+}
+
+func TestDoubles(t *testing.T) {
+	double := func(vip int, d time.Duration) lab.Double {
+		return lab.Double{Addr: vipOf(vip), At: at(d), Hosts: []string{"h1", "h2"}}
+	}
+	var d doubles
+	news, first := d.look(nil)
+	require.Empty(t, news)
+	require.Empty(t, first)
+	// By address, as the observer has them.
+	all := []lab.Double{double(0, 0), double(0, 10*time.Millisecond), double(1, 5*time.Millisecond)}
+	news, first = d.look(all)
+	require.Len(t, news, 3)
+	require.Equal(t, []lab.Double{double(0, 0), double(1, 5*time.Millisecond)}, first)
+	news, first = d.look(all)
+	require.Empty(t, news)
+	require.Empty(t, first)
+	all = []lab.Double{all[0], all[1], double(0, doubleApart), double(0, time.Minute), all[2]}
+	news, first = d.look(all)
+	require.Len(t, news, 2)
+	require.Equal(t, []lab.Double{double(0, time.Minute)}, first)
+}
+
+func TestOrphans(t *testing.T) {
+	a, b := vipOf(0), vipOf(1)
+	bound := map[netip.Addr][]string{a: {"h1"}, b: {"h2", "h3"}}
+	locks := map[netip.Addr]string{a: "h1", b: "h2"}
+	var o orphans
+	require.Empty(t, o.look(noon, bound, locks))
+	require.Empty(t, o.look(at(orphanLimit), bound, locks))
+	require.Equal(t, []place{{b, "h3"}}, o.look(at(orphanLimit+1), bound, locks))
+	require.Empty(t, o.look(at(time.Minute), bound, locks), "each is blamed once")
+
+	// It had the lock in between, so the time starts anew.
+	require.Empty(t, o.look(at(2*time.Minute), bound, map[netip.Addr]string{a: "h1", b: "h3"}))
+	require.Empty(t, o.look(at(3*time.Minute), bound, locks))
+	require.Equal(t, []place{{b, "h3"}}, o.look(at(4*time.Minute), bound, locks))
+
+	// Nobody has any lock.
+	o = orphans{}
+	require.Empty(t, o.look(noon, bound, nil))
+	require.Equal(t, []place{{a, "h1"}, {b, "h2"}, {b, "h3"}}, o.look(at(time.Minute), bound, nil))
+}
+
+func TestUsage(t *testing.T) {
+	then := usage{fds: 10, threads: 8, rss: 20 << 20}
+	now := usage{fds: 10 + growth.fds, threads: 8 + growth.threads, rss: 20<<20 + growth.rss}
+	require.Empty(t, now.exceeds(then))
+	now.fds++
+	require.Equal(t, []string{"descriptors: 19, were 10"}, now.exceeds(then))
+	now.threads++
+	now.rss++
+	require.Len(t, now.exceeds(then), 3)
+}
+
+func TestUsageOf(t *testing.T) {
+	u, err := usageOf(1)
+	require.NoError(t, err)
+	require.Positive(t, u.threads)
+	require.Positive(t, u.rss)
+	_, err = usageOf(-1)
+	require.Error(t, err)
+}

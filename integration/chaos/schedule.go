@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// hosts and vips are how many there are of each.
+const (
+	hosts = 3
+	vips  = 10
+)
+
+// Kind is a kind of fault.
+type Kind string
+
+// The kinds of faults.
+const (
+	Stop             Kind = "stop"              // SIGTERM, restarted
+	Interrupt        Kind = "interrupt"         // SIGINT, restarted
+	Crash            Kind = "crash"             // SIGKILL, restarted
+	Freeze           Kind = "freeze"            // SIGSTOP, then SIGCONT
+	HostDeath        Kind = "host death"        // everything on it killed and the cable out, then back
+	Carrier          Kind = "carrier flap"      // the cable out, then in
+	CutOff           Kind = "cut-off"           // a firewall between the host and the other Consul servers
+	LeaderCrash      Kind = "leader crash"      // Consul's leader killed and started
+	ConsulRestart    Kind = "consul restart"    // all of Consul killed and started
+	AddressDeleted   Kind = "address deleted"   // by "ip address delete"
+	SessionDestroyed Kind = "session destroyed" // through Consul's API
+	KeyDeleted       Kind = "key deleted"       // the lock's
+	KeyOverwritten   Kind = "key overwritten"   // the lock's, by a plain put
+	ConsulLock       Kind = "consul lock"       // takes the lock for two seconds
+	ForeignARP       Kind = "foreign ARP"       // a gratuitous frame by a stranger
+	Pin              Kind = "pin"               // set, then removed
+)
+
+// target is what a kind of fault is aimed at.
+type target int
+
+const (
+	aHost target = iota
+	aVIP
+	consul
+)
+
+// traits tell a kind from the others.
+type traits struct {
+	target target
+	// shortest and longest are for how long the fault lasts.
+	shortest, longest time.Duration
+	// consul says that Consul may need a while to be itself again.
+	consul bool
+}
+
+var kinds = map[Kind]traits{
+	Stop:             {target: aHost},
+	Interrupt:        {target: aHost},
+	Crash:            {target: aHost},
+	Freeze:           {target: aHost, shortest: 500 * time.Millisecond, longest: 10 * time.Second},
+	HostDeath:        {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
+	Carrier:          {target: aHost, shortest: 100 * time.Millisecond, longest: 3 * time.Second, consul: true},
+	CutOff:           {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
+	LeaderCrash:      {target: consul, shortest: 500 * time.Millisecond, longest: 8 * time.Second, consul: true},
+	ConsulRestart:    {target: consul, shortest: 0, longest: 3 * time.Second, consul: true},
+	AddressDeleted:   {target: aVIP},
+	SessionDestroyed: {target: aHost},
+	KeyDeleted:       {target: aVIP},
+	KeyOverwritten:   {target: aVIP},
+	ConsulLock:       {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
+	ForeignARP:       {target: aVIP},
+	Pin:              {target: aVIP, shortest: time.Second, longest: 8 * time.Second},
+}
+
+// Fault is one thing that goes wrong.
+type Fault struct {
+	Number int // from 1
+	Kind   Kind
+	VIP    int // which of the addresses, where it matters
+	Host   int // which of the hosts, where it matters
+	// Owner aims at the host that owns the address then, instead of Host.
+	Owner bool
+	// After is when it begins, since the group's beginning.
+	After time.Duration
+	// Lasts is when it is undone, since it began.
+	Lasts time.Duration
+	// Restart is how long the scheduler waits before it starts a process again.
+	Restart time.Duration
+	// Reply sends a forged frame as a reply instead of a request.
+	Reply bool
+}
+
+// String says what goes wrong, and where.
+func (f Fault) String() string {
+	s := fmt.Sprintf("%d: %s", f.Number, f.Kind)
+	switch t := kinds[f.Kind].target; {
+	case t == aHost && f.Owner:
+		s += " of the host of " + vipOf(f.VIP).String()
+	case t == aHost:
+		s += " of h" + fmt.Sprint(f.Host+1)
+	case t == aVIP:
+		s += " of " + vipOf(f.VIP).String()
+	}
+	if f.Kind == Pin {
+		s += " to h" + fmt.Sprint(f.Host+1)
+	}
+	if f.Lasts > 0 {
+		s += " for " + f.Lasts.String()
+	}
+	return s
+}
+
+// Group is one fault, or two that overlap.
+type Group struct {
+	Pause  time.Duration // before it
+	Faults []Fault
+	// Settle says to wait afterwards until everything is as it should be.
+	Settle bool
+}
+
+// Schedule returns groups with n faults in all. It depends on its arguments
+// alone.
+func Schedule(seed uint64, n int) []Group {
+	s := &scheduler{r: rand.New(rand.NewPCG(seed, 0))}
+	var groups []Group
+	for s.number < n {
+		g := Group{Pause: s.between(200*time.Millisecond, 5*time.Second), Faults: []Fault{s.fault()}}
+		if s.number < n && s.r.IntN(2) == 0 {
+			if second := s.fault(); compatible(g.Faults[0], second) {
+				second.After = s.offset()
+				if s.r.IntN(2) == 0 && second.Kind != ConsulLock && g.Faults[0].Kind != ConsulLock {
+					second.VIP = g.Faults[0].VIP
+				}
+				g.Faults = append(g.Faults, second)
+			} else {
+				s.putBack(second)
+			}
+		}
+		// Consul has to be itself again before it is told apart from a fault.
+		g.Settle = s.r.IntN(3) > 0 || slices.ContainsFunc(g.Faults, func(f Fault) bool { return kinds[f.Kind].consul })
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+// compatible says if two faults may overlap. What `consul lock` leaves behind
+// where it can't reach Consul is nobody else's for 45 s: its own session's end
+// and its lock-delay.
+func compatible(a, b Fault) bool {
+	if b.Kind == ConsulLock {
+		a, b = b, a
+	}
+	return a.Kind != ConsulLock || !kinds[b.Kind].consul && b.Kind != ConsulLock && a.VIP != b.VIP
+}
+
+// scheduler draws faults. Every kind comes once before any comes again.
+type scheduler struct {
+	r      *rand.Rand
+	number int
+	bag    []Kind
+}
+
+func (s *scheduler) fault() Fault {
+	if len(s.bag) == 0 {
+		for k := range kinds {
+			s.bag = append(s.bag, k)
+		}
+		slices.Sort(s.bag) // a map has no order
+		s.r.Shuffle(len(s.bag), func(i, j int) { s.bag[i], s.bag[j] = s.bag[j], s.bag[i] })
+	}
+	k := s.bag[0]
+	s.bag = s.bag[1:]
+	s.number++
+	t := kinds[k]
+	return Fault{
+		Number:  s.number,
+		Kind:    k,
+		VIP:     s.r.IntN(vips),
+		Host:    s.r.IntN(hosts),
+		Owner:   t.target == aHost && s.r.IntN(3) > 0,
+		Lasts:   s.between(t.shortest, t.longest),
+		Restart: s.between(0, 2*time.Second),
+		Reply:   s.r.IntN(2) == 0,
+	}
+}
+
+// putBack undoes the drawing of f.
+func (s *scheduler) putBack(f Fault) {
+	s.bag = append([]Kind{f.Kind}, s.bag...)
+	s.number--
+}
+
+// between draws a time, in whole milliseconds so that a reader can make it out.
+func (s *scheduler) between(shortest, longest time.Duration) time.Duration {
+	return (shortest + time.Duration(s.r.Int64N(int64(longest-shortest)+1))).Truncate(time.Millisecond)
+}
+
+// offset draws how much later the second of two faults comes: 1 ms to 3 s,
+// each order of magnitude as likely as any other, because the moments in which
+// a second fault hurts most are short.
+func (s *scheduler) offset() time.Duration {
+	ms := math.Pow(10, s.r.Float64()*math.Log10(3000))
+	return (time.Duration(ms*1000) * time.Microsecond).Round(100 * time.Microsecond)
+}
