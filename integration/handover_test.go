@@ -106,8 +106,8 @@ func TestCarrierLost(t *testing.T) {
 	s := newScene(t, sharedWorld(t))
 	procs := s.startAll(config{})
 	h1 := procs[0].Host
-	require.NoError(t, h1.SetCable(false))
-	t.Cleanup(func() { require.NoError(t, h1.SetCable(true)) })
+	require.NoError(t, h1.Unplug("eth0"))
+	t.Cleanup(func() { require.NoError(t, h1.Plug("eth0")) })
 	s.eventually(soon, func() error {
 		if owns, err := h1.Owns(t.Context(), s.vip); err != nil || owns {
 			return errors.Join(err, errors.New("the address is still bound"))
@@ -116,7 +116,7 @@ func TestCarrierLost(t *testing.T) {
 	})
 	s.asked = s.cluster.Servers[1]
 	next := s.takenOver(h1)
-	require.NoError(t, h1.SetCable(true))
+	require.NoError(t, h1.Plug("eth0"))
 	s.elapse(within)
 	require.NoError(t, s.ownedBy(next), "it does not come back for having a cable again")
 }

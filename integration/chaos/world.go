@@ -124,8 +124,8 @@ func newNode(s *lab.Server, binary string, j *journal, blame func(string, string
 	n.halted = &latch{do: n.instance.halt, undo: n.instance.resume}
 	n.consulDown = &latch{do: s.Kill, undo: s.Start}
 	n.unplugged = &latch{
-		do:   func() error { return h.SetCable(false) },
-		undo: func() error { return h.SetCable(true) },
+		do:   func() error { return h.Unplug("eth0") },
+		undo: func() error { return h.Plug("eth0") },
 	}
 	n.cut = &latch{
 		do:   func() error { return h.CutOff(context.Background()) },

@@ -1,50 +1,26 @@
 package lab
 
-import (
-	"fmt"
-	"net"
-	"net/netip"
+import "fmt"
 
-	"github.com/vishvananda/netlink"
-)
+// Unplug takes the cable out of an interface of the host: the interface stays
+// as configured but loses its carrier, and no frame passes either way.
+func (h *Host) Unplug(ifname string) error { return h.cable(ifname, false) }
 
-// SetCable plugs the cable of the host's eth0 in or pulls it out: the interface
-// stays as it is but for its carrier.
-func (h *Host) SetCable(plugged bool) error {
-	link, err := h.nl.LinkByName("eth0")
+// Plug undoes Unplug.
+func (h *Host) Plug(ifname string) error { return h.cable(ifname, true) }
+
+// cable sets the far end of the interface, the port of the segment, up or down.
+func (h *Host) cable(ifname string, in bool) error {
+	link, err := h.nl.LinkByName(ifname)
 	if err != nil {
 		return err
 	}
-	// The other end of a veth pair is its "parent".
 	port, err := h.lab.wireNl.LinkByIndex(link.Attrs().ParentIndex)
 	if err != nil {
-		return fmt.Errorf("port of %s: %w", h.Name, err)
+		return fmt.Errorf("port of %s of %s: %w", ifname, h.Name, err)
 	}
-	if plugged {
+	if in {
 		return h.lab.wireNl.LinkSetUp(port)
 	}
 	return h.lab.wireNl.LinkSetDown(port)
-}
-
-// Bound returns the IPv4 addresses of eth0. It asks the kernel itself, many
-// times as fast as Addresses does.
-func (h *Host) Bound() ([]netip.Addr, error) {
-	link, err := h.nl.LinkByName("eth0")
-	if err != nil {
-		return nil, err
-	}
-	found, err := h.nl.AddrList(link, netlink.FAMILY_V4)
-	if err != nil {
-		return nil, fmt.Errorf("addresses of %s: %w", h.Name, err)
-	}
-	var addrs []netip.Addr
-	for _, a := range found {
-		addrs = append(addrs, addrOf(a.IP))
-	}
-	return addrs, nil
-}
-
-func addrOf(ip net.IP) netip.Addr {
-	addr, _ := netip.AddrFromSlice(ip)
-	return addr.Unmap()
 }
