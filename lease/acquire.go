@@ -76,7 +76,7 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	}
 	c.holder = ""
 	if !c.free || c.index != l.index {
-		c.free, c.index, c.predecessor, c.from = true, l.index, l.record, k.now()
+		c.free, c.index, c.predecessor, c.from = true, l.index, l.record.orphaned(), k.now()
 	}
 	from, delay := c.from, rankDelay
 	if !c.known {

@@ -50,14 +50,7 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
 	began := time.Now()
-	key := k.lockKey(h.lock.Name)
-	record := Record{
-		State: StateHandover, From: k.node, Node: to.node, Owner: h.lock.Owner,
-		Session: to.session, TTL: h.record.TTL, Version: k.cfg.Version,
-	}
-	index, err := k.consul.commit(ctx,
-		lockPair(api.KVUnlock, key, record, h.session.id),
-		lockPair(api.KVLock, key, record, to.session))
+	index, err := k.passOn(ctx, h, to, k.handoverRecord(h, to))
 	switch {
 	case errors.Is(err, errConflict), errors.Is(err, errUnsent):
 		log.Warn("could not hand over", "to", to.node, "error", err)
@@ -69,6 +62,48 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", why)
 	}
 	return fmt.Errorf("%w to %s: %w", ErrHandedOver, to.node, why)
+}
+
+// passOn makes the lock to's.
+func (k *Keeper) passOn(ctx context.Context, h *Held, to contender, record Record) (index uint64, err error) {
+	key := k.lockKey(h.lock.Name)
+	return k.consul.commit(ctx,
+		lockPair(api.KVUnlock, key, record, h.session.id),
+		lockPair(api.KVLock, key, record, to.session))
+}
+
+func (k *Keeper) handoverRecord(h *Held, to contender) Record {
+	return Record{
+		State: StateHandover, From: k.node, Node: to.node, Owner: h.lock.Owner,
+		Session: to.session, TTL: h.record.TTL, Version: k.cfg.Version,
+	}
+}
+
+// bequeath hands h over after what was under it has ended, because of why: to
+// has no word on the wire to wait for, as the record tells it. It returns false
+// where there is nobody or it did not work, so that the lock is still to be
+// released.
+func (k *Keeper) bequeath(ctx context.Context, h *Held, why error) bool {
+	v, _, _ := k.board.read()
+	if v == nil || !h.isServing() || ctx.Err() != nil {
+		return false
+	}
+	to, ok := v.successor(h.lock.Name, k.node)
+	if !ok {
+		return false
+	}
+	log := k.log.With("vip", h.lock.Name, "state", "releasing")
+	record := k.handoverRecord(h, to)
+	now := time.Now().UTC().Truncate(time.Second)
+	record.At, record.Reason = &now, why.Error()
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	if _, err := k.passOn(ctx, h, to, record); err != nil {
+		log.Warn("could not hand over", "to", to.node, "error", err)
+		return false
+	}
+	log.Info("handed over", "to", to.node, "reason", why)
+	return true
 }
 
 // awaitView returns when the watch has shown index, or after viewTimeout.

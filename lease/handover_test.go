@@ -78,6 +78,73 @@ func TestStopHandsOver(t *testing.T) {
 	})
 }
 
+// TestEndOfOneLockIsHandedOver is about a lock that ends by fn's own error,
+// while the process lives on.
+func TestEndOfOneLockIsHandedOver(t *testing.T) {
+	broken := errors.New("carrier lost")
+	unclean := fmt.Errorf("%w: a stranger", ErrUnclean)
+	tests := map[string]struct {
+		err   error
+		alone bool // nobody is there to take over
+		state State
+		letGo bool
+	}{
+		"to the successor":      {err: broken, state: StateHandover, letGo: true},
+		"not if it was unclean": {err: unclean, state: StateHeld},
+		"released if alone":     {err: broken, alone: true, state: StateReleased, letGo: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(b *bench) {
+				fail, result := make(chan error), make(chan error)
+				go func() {
+					result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
+						held.Serving()
+						return <-fail
+					})
+				}()
+				time.Sleep(5 * time.Second)
+				o := b.second()
+				defer func() { require.NoError(t, o.stop()) }()
+				next := &hold{held: make(chan *Held, 1), cancel: func(error) {}}
+				if !test.alone {
+					next = o.holdLock(ours)
+					time.Sleep(5 * time.Second)
+				}
+				began := time.Now()
+				fail <- test.err
+				require.Equal(t, test.err, <-result)
+				if test.alone {
+					assert.Equal(t, test.state, b.record().State)
+					return
+				}
+				got := <-next.held
+				assert.Equal(t, test.state, got.Predecessor.State)
+				assert.Equal(t, test.letGo, got.Predecessor.LetGo())
+				if test.letGo {
+					assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
+					assert.Equal(t, "carrier lost", got.Predecessor.Reason)
+				}
+				_ = next.release("done")
+			})
+		})
+	}
+}
+
+// TestHeirMayHaveServed is about a lock whose new owner was gone before it
+// could write that it serves.
+func TestHeirMayHaveServed(t *testing.T) {
+	at := time.Now()
+	bubble(t, func(b *bench) {
+		last := Record{State: StateHandover, From: "h3", Node: "h2", Owner: Owner{MAC: "02:00:00:00:00:03"}, TTL: "15s", At: &at}
+		b.consul.put(lockKey, string(last.encode()), "")
+		h := b.hold()
+		got := <-h.held
+		assert.Equal(t, Record{State: StateHeld, Node: "h2", TTL: "15s"}, got.Predecessor)
+		require.NoError(t, h.release("done"))
+	})
+}
+
 func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 		b.consul.delay(func(r *http.Request) {
@@ -151,7 +218,7 @@ func TestSuccessorDiesBeforeItBinds(t *testing.T) {
 		require.ErrorIs(t, <-next.result, ErrSessionLost)
 		again := b.hold()
 		got := <-again.held
-		assert.Equal(t, StateHandover, got.Predecessor.State)
+		assert.False(t, got.Predecessor.LetGo(), "it has to ask the wire")
 		require.NoError(t, again.release("done"))
 	})
 }

@@ -94,8 +94,9 @@ func (h *Held) isServing() bool {
 // and the instant the lock is lost, fn's context ends, with a cause that wraps
 // ErrHandedOver, ErrLockLost or ErrSessionLost, or is ctx's own.
 //
-// As soon as fn returns, a lock that is still held is given back, with a record
-// that gives fn's error, or else the cause, as the reason. fn must have undone
+// As soon as fn returns, a lock that is still held goes to another member, if it
+// is fn's own error that ended it, or else is given back, with a record that
+// gives fn's error, or else the cause, as the reason. fn must have undone
 // everything by then; where it could not, or has reason to think that it is not
 // the only owner, its error wraps ErrUnclean, and the record does not say
 // `released`, so that the next owner makes sure for itself.
@@ -122,7 +123,10 @@ func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *
 	case errors.Is(ended, ErrLockLost):
 		return k.afterLoss(ctx, h, ended, errors.Is(err, ErrUnclean))
 	}
-	k.release(ctx, h, h.farewell(ended, errors.Is(err, ErrUnclean)))
+	unclean := errors.Is(err, ErrUnclean)
+	if err == nil || unclean || !k.bequeath(ctx, h, err) {
+		k.release(ctx, h, h.farewell(ended, unclean))
+	}
 	return err
 }
 
@@ -221,7 +225,7 @@ func (k *Keeper) lockLost(l lockState, own *session) error {
 func (h *Held) farewell(reason error, unclean bool) Record {
 	now := time.Now().UTC().Truncate(time.Second)
 	switch {
-	case !h.isServing() && h.Predecessor.State != StateUnknown && !(unclean && h.Predecessor.State == StateReleased):
+	case !h.isServing() && h.Predecessor.State != StateUnknown && !(unclean && h.Predecessor.LetGo()):
 		return h.Predecessor
 	case !h.isServing() || unclean:
 		r := h.record

@@ -19,7 +19,8 @@ const (
 	// that its owner ended without saying goodbye.
 	StateHeld State = "held"
 	// StateHandover was written by an owner for its successor, whose session is
-	// on the key: From still serves, and says on the wire when it has ended.
+	// on the key: From still serves, and says on the wire when it has ended. With
+	// a time At it has ended already.
 	StateHandover State = "handover"
 	// StateReleased was written after the address had left the owner's kernel.
 	StateReleased State = "released"
@@ -45,7 +46,8 @@ type Record struct {
 	TTL     string     `json:"ttl,omitempty"`
 	Version string     `json:"version,omitempty"`
 
-	// At and Reason belong to StateReleased.
+	// At and Reason belong to StateReleased, and to StateHandover where From had
+	// let go before it handed the lock over.
 	At     *time.Time `json:"at,omitempty"`
 	Reason string     `json:"reason,omitempty"`
 }
@@ -73,8 +75,23 @@ func (r Record) OwnerTTL(fallback time.Duration) time.Duration {
 	return fallback
 }
 
+// LetGo reports whether the address had left the last owner's kernel when the
+// record was written.
+func (r Record) LetGo() bool {
+	return r.State == StateReleased || (r.State == StateHandover && r.At != nil)
+}
+
 // handedTo reports whether the lock was handed over to node.
 func (r Record) handedTo(node string) bool { return r.State == StateHandover && r.Node == node }
+
+// orphaned is what r says where no session is on the key. One that was handed
+// the lock may have served, and have died before it could write so.
+func (r Record) orphaned() Record {
+	if r.State != StateHandover {
+		return r
+	}
+	return Record{State: StateHeld, Node: r.Node, Session: r.Session, TTL: r.TTL, Version: r.Version}
+}
 
 // encode cannot fail: a Record is strings and times.
 func (r Record) encode() []byte {

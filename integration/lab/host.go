@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -95,6 +96,14 @@ func (h *Host) address(ifname string, prefix netip.Prefix, change func(netlink.L
 		return fmt.Errorf("%s on %s of %s: %w", prefix, ifname, h.Name, err)
 	}
 	return nil
+}
+
+// SetSysctl sets a variable of the host's kernel below net, named as in
+// "net/ipv4/conf/all/arp_ignore".
+func (h *Host) SetSysctl(name, value string) error {
+	return h.ns.do(func() error {
+		return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644)
+	})
 }
 
 // Dial connects to an address as seen from the host, typically one of its

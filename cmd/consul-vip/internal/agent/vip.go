@@ -198,14 +198,14 @@ func ofLast(last lease.Record) []any {
 }
 
 // awaitLastOwner returns when the last owner's kernel has let go of the
-// address. A record that says `released` was written after that; one that hands
-// the lock over is followed by a word on the wire; anything else proves nothing.
+// address. A record that says so was written after that; one that hands the lock
+// over is followed by a word on the wire; anything else proves nothing.
 func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) error {
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
-	switch last.State {
-	case lease.StateReleased:
+	switch {
+	case last.LetGo():
 		return nil
-	case lease.StateHandover:
+	case last.State == lease.StateHandover:
 		if heir.Await(ctx, mac, goTimeout) {
 			return nil
 		}
