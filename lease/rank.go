@@ -58,12 +58,13 @@ func newRankings(v *view) rankings {
 // rank orders by priority; then those who have their share already come last;
 // then by rendezvous hashing, so that few locks move when a member comes or
 // goes. The share makes many locks spread evenly, which hashing alone does only
-// roughly. What the members hold of locks counts towards it.
+// roughly. What the members hold of locks counts towards it. Who is drained has
+// no rank and no share, and what it holds counts as nobody's.
 func rank(v *view, locks map[string]lockState, without string) ranking {
 	r := ranking{}
 	load := map[string]int{} // by session
 	for node, m := range v.members {
-		if node == without {
+		if node == without || v.drained[node] {
 			continue
 		}
 		load[m.Session] = 0

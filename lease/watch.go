@@ -19,20 +19,29 @@ const (
 	watchBurst = 20
 )
 
+// The keys below the prefix: those of a lock in a folder of its name, and two
+// folders with a key for each node.
 const (
 	lockName    = ".lock"
 	pinName     = "pin"
+	releaseName = "release"
 	membersName = ".members"
+	drainName   = ".drain"
 )
+
+// nobody is the value of a pin with which no node may hold the lock.
+const nobody = "-"
 
 // view is everything below the prefix at one index. It is immutable.
 type view struct {
-	index   uint64
-	at      time.Duration        // when it was read, on the Keeper's clock
-	locks   map[string]lockState // by name
-	members map[string]member    // by node, of those with a session
-	pins    map[string]string    // by name, the only node that may hold it
-	ranks   rankings
+	index    uint64
+	at       time.Duration             // when it was read, on the Keeper's clock
+	locks    map[string]lockState      // by name
+	members  map[string]member         // by node, of those with a session
+	drained  map[string]bool           // by node, of those that are to hold nothing
+	pins     map[string]string         // by name, the only node that may hold it, or nobody
+	requests map[string]releaseRequest // by name, to give it up
+	ranks    rankings
 }
 
 // lockState is a lock's key; the zero value is a key that does not exist.
@@ -42,26 +51,46 @@ type lockState struct {
 	record  Record
 }
 
+// releaseRequest asks a node to give a lock up once, if it holds it.
+type releaseRequest struct {
+	node  string
+	index uint64 // the key's ModifyIndex
+}
+
+// newView sorts what the keys below prefix say. What it does not know it leaves
+// to whoever wrote it.
 func newView(prefix string, pairs api.KVPairs, index uint64) *view {
-	v := &view{index: index, locks: map[string]lockState{}, members: map[string]member{}, pins: map[string]string{}}
+	v := &view{
+		index: index, locks: map[string]lockState{}, members: map[string]member{},
+		drained: map[string]bool{}, pins: map[string]string{}, requests: map[string]releaseRequest{},
+	}
 	v.ranks = newRankings(v)
 	for _, p := range pairs {
 		dir, base, ok := cutLast(strings.TrimPrefix(p.Key, prefix+"/"))
 		switch {
-		case !ok:
+		case !ok || base == "":
+		case dir == membersName:
+			v.addMember(base, p)
+		case dir == drainName:
+			v.drained[base] = true
 		case base == lockName:
 			v.locks[dir] = lockState{session: p.Session, index: p.ModifyIndex, record: ParseRecord(p.Value)}
 		case base == pinName && len(p.Value) > 0:
 			v.pins[dir] = strings.TrimSpace(string(p.Value))
-		case dir == membersName && p.Session != "":
-			var m member
-			if json.Unmarshal(p.Value, &m) == nil {
-				m.Session = p.Session // the key's session counts, not what the value says
-				v.members[base] = m
-			}
+		case base == releaseName:
+			v.requests[dir] = releaseRequest{node: strings.TrimSpace(string(p.Value)), index: p.ModifyIndex}
 		}
 	}
 	return v
+}
+
+func (v *view) addMember(node string, p *api.KVPair) {
+	var m member
+	if p.Session == "" || json.Unmarshal(p.Value, &m) != nil {
+		return
+	}
+	m.Session = p.Session // the key's session counts, not what the value says
+	v.members[node] = m
 }
 
 func cutLast(s string) (dir, base string, ok bool) {
