@@ -31,7 +31,9 @@ const (
 type Owner struct {
 	Interface string `json:"interface,omitempty"`
 	MAC       string `json:"mac,omitempty"`
-	AllocID   string `json:"alloc_id,omitempty"`
+	// Under Nomad: the allocation and the job that the instance runs as.
+	AllocID string `json:"alloc_id,omitempty"`
+	Job     string `json:"job,omitempty"`
 }
 
 // Record is the value of a lock: one line of JSON for whoever asks

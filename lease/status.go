@@ -29,6 +29,7 @@ type Status struct {
 	Since     *time.Time `json:"since,omitempty"`
 	Session   string     `json:"session,omitempty"`
 	AllocID   string     `json:"alloc_id,omitempty"`
+	Job       string     `json:"job,omitempty"`
 	// Note says in words what the fields do not: the name of a foreign session,
 	// or how a free lock came to be free.
 	Note string `json:"note,omitempty"`
@@ -89,7 +90,7 @@ func statusOf(ctx context.Context, client *api.Client, name string, p *api.KVPai
 	case p.Session == r.Session:
 		return Status{
 			VIP: name, State: StatusHeld, Node: r.Node, Interface: r.Interface, MAC: r.MAC,
-			Since: r.Since, Session: p.Session, AllocID: r.AllocID,
+			Since: r.Since, Session: p.Session, AllocID: r.AllocID, Job: r.Job,
 		}
 	}
 	s := Status{VIP: name, State: StatusForeign, Session: p.Session}

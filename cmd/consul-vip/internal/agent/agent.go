@@ -115,7 +115,7 @@ func assemble(host *netif.Host, o Options) (*agent, error) {
 	})
 	for _, v := range a.vips {
 		v.locks = a.keeper
-		v.allocID = os.Getenv("NOMAD_ALLOC_ID")
+		v.owner = lease.Owner{AllocID: os.Getenv("NOMAD_ALLOC_ID"), Job: os.Getenv("NOMAD_JOB_NAME")}
 	}
 	return a, nil
 }

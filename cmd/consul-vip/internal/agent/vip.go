@@ -51,7 +51,7 @@ type vip struct {
 	kernel  kernel
 	wire    wire
 	handing succession
-	allocID string
+	owner   lease.Owner // what the process knows of itself; the link adds the rest
 
 	base  hclog.Logger
 	log   hclog.Logger // with the state
@@ -118,11 +118,13 @@ func (v *vip) run(ctx context.Context) error {
 // lock is what this VIP contends for, and with which face.
 func (v *vip) lock() lease.Lock {
 	_, mac, _ := v.link.state()
+	owner := v.owner
+	owner.Interface, owner.MAC = v.link.name, mac.String()
 	return lease.Lock{
 		Name:         v.cfg.Addr().String(),
 		Priority:     v.cfg.Priority,
 		PreemptDelay: v.cfg.PreemptDelay,
-		Owner:        lease.Owner{Interface: v.link.name, MAC: mac.String(), AllocID: v.allocID},
+		Owner:        owner,
 	}
 }
 

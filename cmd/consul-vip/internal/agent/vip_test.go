@@ -238,3 +238,11 @@ func TestRunDoesNotContendWithoutCarrier(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+func TestLockSaysWhoContends(t *testing.T) {
+	w := newWorld(func(c *config.VIP) { c.Priority = 7 })
+	w.vip.owner = lease.Owner{AllocID: "c0ffee", Job: "consul-vip"}
+	assert.Equal(t, lease.Lock{Name: "10.77.0.100", Priority: 7, Owner: lease.Owner{
+		Interface: "eth0", MAC: "02:00:00:00:00:01", AllocID: "c0ffee", Job: "consul-vip",
+	}}, w.vip.lock())
+}
