@@ -130,10 +130,11 @@ func TestCarrierLost(t *testing.T) {
 // TestCarrierLostHandsOver takes out the cable of the address alone: Consul can be
 // reached by another.
 func TestCarrierLostHandsOver(t *testing.T) {
-	s := newScene(t, sharedWorld(t))
-	for i, h := range s.Servers {
-		s.addService(h, net.HardwareAddr{2, 0, 0, 0, 1, byte(1 + i)})
+	w := sharedWorld(t)
+	for i, h := range w.Servers {
+		addService(t, h, net.HardwareAddr{2, 0, 0, 0, 1, byte(1 + i)})
 	}
+	s := newScene(t, w)
 	procs := s.startAll(config{vip: `  interface = "eth1"`})
 	h1 := procs[0].Host
 	s.unplug(h1, "eth1")
@@ -166,13 +167,13 @@ func (s *scene) unplug(h *lab.Host, ifname string) {
 
 // addService gives a host an interface eth1 for the address alone, until the end
 // of the test.
-func (s *scene) addService(h *lab.Host, mac net.HardwareAddr) {
-	s.t.Helper()
-	require.NoError(s.t, h.AddInterface("eth1", mac))
-	s.t.Cleanup(func() { require.NoError(s.t, h.RemoveInterface("eth1")) })
+func addService(t *testing.T, h *lab.Host, mac net.HardwareAddr) {
+	t.Helper()
+	require.NoError(t, h.AddInterface("eth1", mac))
+	t.Cleanup(func() { require.NoError(t, h.RemoveInterface("eth1")) })
 	// Only the interface that has an address answers for it.
-	require.NoError(s.t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "1"))
-	s.t.Cleanup(func() { require.NoError(s.t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "0")) })
+	require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "1"))
+	t.Cleanup(func() { require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "0")) })
 }
 
 // enrolled objects unless the host's instance contends for the address.

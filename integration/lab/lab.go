@@ -39,6 +39,7 @@ type Lab struct {
 	mu    sync.Mutex
 	hosts []*Host
 	names map[string]string // hardware address to name of its host
+	ports int               // made so far, each with a name of its own
 }
 
 // New builds an empty segment. Files go below dir; where that is "", into a
@@ -107,7 +108,8 @@ func (l *Lab) plug(h *Host, ifname string, mac net.HardwareAddr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = fmt.Sprintf("port%d", len(l.names)+1)
+	l.ports++
+	attrs.Name = fmt.Sprintf("port%d", l.ports)
 	attrs.MasterIndex = l.bridge.Attrs().Index
 	port := &netlink.Veth{
 		LinkAttrs:        attrs,
