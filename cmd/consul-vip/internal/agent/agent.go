@@ -34,6 +34,9 @@ type Options struct {
 // lease.ErrLockLost, lease.ErrSessionLost, ErrAddressLost or ErrConflict, or are
 // failures.
 func Run(ctx context.Context, o Options) error {
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
 	instance, err := claimInstance(o.Config.Consul)
 	if err != nil {
 		return err
