@@ -150,6 +150,23 @@ func TestHolderLetsGo(t *testing.T) {
 	s.seen(h1, h2)
 }
 
+// TestAgentDies kills the Consul agent of the owner's host for good. When Consul
+// has declared the host failed, the successor still has to wait for the address.
+func TestAgentDies(t *testing.T) {
+	s := newScene(t, sharedWorld(t))
+	procs := s.startAll(config{})
+	h1 := procs[0].Host
+	s.asked = s.cluster.Servers[1]
+	t.Cleanup(s.ready)
+	t.Cleanup(func() { require.NoError(t, s.cluster.Of(h1).Start()) })
+	began := time.Now()
+	require.NoError(t, s.cluster.Of(h1).Kill())
+	s.exits(procs[0], 4, fence+within)
+	t.Logf("the address was gone %v after the agent", time.Since(began).Round(time.Millisecond))
+	s.unboundOn(h1)
+	s.seen(h1, s.takenOver(h1))
+}
+
 // TestLeaderless takes Consul's quorum away. The owner lets go at its hold deadline;
 // the standbys, one of them without an agent, contend again when Consul is back.
 func TestLeaderless(t *testing.T) {
@@ -157,10 +174,12 @@ func TestLeaderless(t *testing.T) {
 	s := newScene(t, w)
 	h1, h2, h3 := s.Servers[0], s.Servers[1], s.Servers[2]
 	procs := s.startOn(config{}, h1, h2, h3)
+	began := time.Now()
 	for _, h := range []*lab.Host{h2, h3} {
 		require.NoError(t, w.cluster.Of(h).Kill())
 	}
 	s.exits(procs[0], 4, fence+within)
+	t.Logf("the address was gone %v after Consul's quorum", time.Since(began).Round(time.Millisecond))
 	s.unboundOn(h1)
 	for _, h := range []*lab.Host{h2, h3} {
 		require.NoError(t, w.cluster.Of(h).Start())
