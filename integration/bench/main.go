@@ -64,27 +64,16 @@ func main() {
 	}
 }
 
-// run prepares what the benchmark needs, in this order: once inside a namespace
-// without a network, nothing can be built any more.
 func run(ctx context.Context, o options) (err error) {
-	consul, err := lab.ProvideConsul(ctx, os.Stderr)
+	provided, err := lab.Prepare(ctx, o.bin, os.Stderr)
 	if err != nil {
 		return err
 	}
-	if o.bin, err = provideBinary(ctx, o.bin); err != nil {
-		return err
-	}
-	if err := errors.Join(os.Setenv("CONSUL_BIN", consul), os.Setenv("CONSUL_VIP_BIN", o.bin)); err != nil {
-		return err
-	}
-	p, err := findPrograms(consul, o.bin)
+	p, err := findPrograms(provided.Consul, provided.ConsulVIP)
 	if err != nil {
 		return err
 	}
 	if err := o.makeLogs(); err != nil {
-		return err
-	}
-	if err := lab.Enter(); err != nil {
 		return err
 	}
 	s, err := newStage(ctx, p, o.logs)
@@ -109,23 +98,6 @@ func (o *options) makeLogs() (err error) {
 		return err
 	}
 	return os.Mkdir(o.logs, 0o755)
-}
-
-// provideBinary returns the absolute path of the binary, which it builds if
-// there's none.
-func provideBinary(ctx context.Context, bin string) (string, error) {
-	if bin != "" {
-		return filepath.Abs(bin)
-	}
-	root, err := lab.ModuleRoot()
-	if err != nil {
-		return "", err
-	}
-	bin = filepath.Join(root, "bin", "consul-vip")
-	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
-		return "", err
-	}
-	return bin, lab.BuildBinary(ctx, bin)
 }
 
 // publish prints the report, and writes it where it's wanted.

@@ -19,7 +19,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +33,7 @@ const (
 
 func main() {
 	o := options{out: os.Stdout}
-	flag.StringVar(&o.binary, "bin", os.Getenv("CONSUL_VIP_BIN"), "the consul-vip `binary` to try (default: built now)")
+	flag.StringVar(&o.binary, "bin", os.Getenv("CONSUL_VIP_BIN"), "the consul-vip `binary` to try (default: built now, as bin/consul-vip)")
 	flag.Uint64Var(&o.seed, "seed", seedOf(), "what the faults are drawn from")
 	flag.IntVar(&o.faults, "faults", 200, "how many faults")
 	flag.DurationVar(&o.limit, "for", 0, "begin no fault after this `time` (default: no limit)")
@@ -66,32 +65,13 @@ func main() {
 // its own keeps the one of the process that it was started by.
 func seedOf() uint64 { return rand.Uint64N(1_000_000) }
 
-// tryAll prepares what the run needs, in this order: once inside a namespace
-// without a network, nothing can be built any more.
-func tryAll(ctx context.Context, o options) (err error) {
-	if o.consul, err = lab.ProvideConsul(ctx, os.Stderr); err != nil {
+// tryAll runs the faults and makes violations an error.
+func tryAll(ctx context.Context, o options) error {
+	p, err := lab.Prepare(ctx, o.binary, os.Stderr)
+	if err != nil {
 		return err
 	}
-	if o.binary == "" {
-		dir, err := os.MkdirTemp("", "consul-vip-chaos-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		o.binary = filepath.Join(dir, "consul-vip")
-		if err := lab.BuildBinary(ctx, o.binary); err != nil {
-			return err
-		}
-	}
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
-		return err
-	}
-	if err := errors.Join(os.Setenv("CONSUL_BIN", o.consul), os.Setenv("CONSUL_VIP_BIN", o.binary)); err != nil {
-		return err
-	}
-	if err := lab.Enter(); err != nil {
-		return err
-	}
+	o.consul, o.binary = p.Consul, p.ConsulVIP
 	began := time.Now()
 	fmt.Printf("seed %d, %d faults\n", o.seed, o.faults)
 	found, err := chaos(ctx, o)

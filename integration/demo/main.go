@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
@@ -41,43 +40,15 @@ func main() {
 	}
 }
 
-// run prepares what the demonstration needs, in this order: once inside a
-// namespace without a network, nothing can be built any more.
 func run(ctx context.Context, bin string) (err error) {
-	consul, err := lab.ProvideConsul(ctx, os.Stderr)
+	p, err := lab.Prepare(ctx, bin, os.Stderr)
 	if err != nil {
 		return err
 	}
-	if bin, err = provideBinary(ctx, bin); err != nil {
-		return err
-	}
-	if err := errors.Join(os.Setenv("CONSUL_BIN", consul), os.Setenv("CONSUL_VIP_BIN", bin)); err != nil {
-		return err
-	}
-	if err := lab.Enter(); err != nil {
-		return err
-	}
-	s, err := newStage(ctx, consul, bin)
+	s, err := newStage(ctx, p.Consul, p.ConsulVIP)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	return s.play(ctx)
-}
-
-// provideBinary returns the absolute path of the binary, which it builds if
-// there's none.
-func provideBinary(ctx context.Context, bin string) (string, error) {
-	if bin != "" {
-		return filepath.Abs(bin)
-	}
-	root, err := lab.ModuleRoot()
-	if err != nil {
-		return "", err
-	}
-	bin = filepath.Join(root, "bin", "consul-vip")
-	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
-		return "", err
-	}
-	return bin, lab.BuildBinary(ctx, bin)
 }
