@@ -57,6 +57,7 @@ func TestParseBad(t *testing.T) {
 		{"takeover", vip(`takeover = "prob"`), "2:12", `Did you mean "probe"?`},
 		{"node name empty", top(`node_name = ""`), "1:13", "Leave the key out"},
 		{"node name with slash", top(`node_name = "rack/h1"`), "1:13", "is not a node name"},
+		{"node name of nobody", top(`node_name = "-"`), "1:13", "at least one letter or digit"},
 		{"node name that is a path", top(`node_name = ".."`), "1:13", "is not a node name"},
 		{"interface empty", vip(`interface = ""`), "2:13", "Leave the key out"},
 		{"interface too long", vip(`interface = "enp0s31f6.100001"`), "2:13", "has 16 characters"},

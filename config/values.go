@@ -133,12 +133,15 @@ var segment = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func isSegment(s string) bool { return segment.MatchString(s) && s != "." && s != ".." }
 
+func isLetterOrDigit(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
+
 func nodeName(s string) (string, string) {
 	switch {
 	case s == "":
 		return "", "The name is empty. Leave the key out for the node name of the local Consul agent."
-	case len(s) > 253 || !isSegment(s):
-		return "", fmt.Sprintf("%q is not a node name: letters, digits, dots, dashes and underscores.", s)
+	case len(s) > 253 || !isSegment(s) || !strings.ContainsFunc(s, isLetterOrDigit):
+		// A bare dash means nobody, where a node is named in Consul.
+		return "", fmt.Sprintf("%q is not a node name: letters, digits, dots, dashes and underscores, at least one letter or digit.", s)
 	}
 	return s, ""
 }
