@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -11,28 +10,31 @@ import (
 )
 
 // acquire returns nil when ctx ended.
-func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
-	log := k.log.With("vip", lock.Name, "state", "standby")
-	c := contention{keeper: k, lock: lock, log: log, outage: outage{log: log, what: "acquiring the lock"}}
+func (k *Keeper) acquire(ctx context.Context, name string) *Held {
+	log := k.log.With("vip", name, "state", "standby")
+	c := contention{
+		keeper: k, name: name, log: log, outage: outage{log: log, what: "acquiring the lock"},
+		back: k.roster.awayUntil(name),
+	}
 	turn := time.NewTimer(0)
 	defer turn.Stop()
 	for ctx.Err() == nil {
 		v, s, changed := k.board.read()
 		if v != nil && s != nil {
-			l := v.locks[lock.Name]
+			l := v.locks[name]
 			if l.session == s.id {
 				if h := c.given(ctx, l, s); h != nil {
 					return h
 				}
 			}
-			wait, free := c.consider(v, s)
-			if free && wait <= 0 {
+			wait, due := c.consider(v, s)
+			if due && wait <= 0 {
 				if h := c.try(ctx, l, s); h != nil {
 					return h
 				}
 				continue
 			}
-			if free {
+			if due {
 				turn.Reset(wait)
 			}
 		}
@@ -48,12 +50,14 @@ func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
 // contention is one wait for one lock. It belongs to one goroutine.
 type contention struct {
 	keeper *Keeper
-	lock   Lock
+	name   string
 	log    hclog.Logger
 	outage outage
 	pause  backoff
 
-	holder      string        // the session last seen on the key, or the node it is pinned to
+	holder      string        // the session last seen on the key
+	bar         string        // why this process was last kept from contending
+	back        time.Duration // when it may contend again after a release on request; 0: now
 	predecessor Record        // of the key when it was last seen free
 	known       bool          // the lock was seen held, so this is no fresh start
 	free        bool          // whether the key is free
@@ -61,20 +65,21 @@ type contention struct {
 	from        time.Duration // when it was first seen free, or when to try again
 }
 
-// consider says whether the lock is free in v and how long to leave it to
-// better placed members. The wait counts from when the lock was first seen
-// free, however often the view changes meanwhile; but who is better placed may
-// change with it.
-func (c *contention) consider(v *view, s *session) (wait time.Duration, free bool) {
+// consider says after what wait to try to acquire the lock, if it is free in v:
+// it is left to better placed members first. The wait counts from when the lock
+// was first seen free, however often the view changes meanwhile; but who is
+// better placed may change with it.
+func (c *contention) consider(v *view, s *session) (wait time.Duration, due bool) {
 	k := c.keeper
-	l := v.locks[c.lock.Name]
-	pin := v.pins[c.lock.Name]
-	if l.session != "" || (pin != "" && pin != k.node) {
+	l := v.locks[c.name]
+	back := c.standingBack()
+	bar := c.barred(v, back)
+	c.logHolder(l)
+	c.logBar(bar)
+	if l.session != "" || bar != "" {
 		c.free, c.known = false, true
-		c.logHolder(l, pin)
-		return 0, false
+		return back, back > 0
 	}
-	c.holder = ""
 	if !c.free || c.index != l.index {
 		c.free, c.index, c.predecessor, c.from = true, l.index, l.record.orphaned(), k.now()
 	}
@@ -82,20 +87,47 @@ func (c *contention) consider(v *view, s *session) (wait time.Duration, free boo
 	if !c.known {
 		from, delay = max(from, s.settled()), freshDelay
 	}
-	rank := v.ranks.free().place(c.lock.Name, k.node)
+	rank := v.ranks.free().place(c.name, k.node)
 	return from + time.Duration(rank)*delay - k.now(), true
 }
 
-// logHolder says who has the lock, or may have it, once for each.
-func (c *contention) logHolder(l lockState, pin string) {
-	holder := cmp.Or(l.session, pin)
-	if holder == c.holder {
+// barred says why this process must not contend, whoever has the lock, or "".
+func (c *contention) barred(v *view, back time.Duration) string {
+	node, pin := c.keeper.node, v.pins[c.name]
+	switch {
+	case v.drained[node]:
+		return errDrained.Error()
+	case pin == nobody:
+		return errNobody.Error()
+	case pin != "" && pin != node:
+		return "it is pinned to " + pin
+	case back > 0:
+		return errRequested.Error()
+	}
+	return ""
+}
+
+// logBar says once what keeps this process from contending.
+func (c *contention) logBar(bar string) {
+	if bar == c.bar {
 		return
 	}
-	c.holder = holder
+	c.bar = bar
+	if bar == "" {
+		c.log.Info("contending again")
+		return
+	}
+	c.log.Warn("not contending", "reason", bar)
+}
+
+// logHolder says who has the lock, once for each.
+func (c *contention) logHolder(l lockState) {
+	if l.session == c.holder {
+		return
+	}
+	c.holder = l.session
 	switch {
 	case l.session == "":
-		c.log.Warn("nobody has the lock, and only the node it is pinned to may", "node", pin)
 	case l.record.Session == l.session:
 		c.log.Info("another node has the lock", "node", l.record.Node)
 	default:
@@ -103,11 +135,25 @@ func (c *contention) logHolder(l lockState, pin string) {
 	}
 }
 
+// standingBack is for how long the lock is still left to others after it was
+// given up on request.
+func (c *contention) standingBack() time.Duration {
+	if c.back == 0 {
+		return 0
+	}
+	left := c.back - c.keeper.now()
+	if left <= 0 {
+		c.back = 0
+		c.keeper.roster.comeBack(c.name)
+	}
+	return max(left, 0)
+}
+
 // try acquires the lock, which was seen as l without a session, or returns nil
 // with the time of the next try set.
 func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 	k := c.keeper
-	key := k.lockKey(c.lock.Name)
+	key := k.lockKey(c.name)
 	// Only if it still is what the view showed: a blind acquisition could slip
 	// past the end of another's session, and past its record.
 	unchanged := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: l.index}
@@ -121,7 +167,7 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 	case err == nil:
 		c.outage.ok()
 		h.index.Store(index)
-		k.taken.Store(c.lock.Name, index)
+		k.taken.Store(c.name, index)
 		return h
 	case ctx.Err() != nil:
 		// Had it happened after all, the end of the session undoes it.
@@ -142,7 +188,7 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 func (c *contention) readBack(ctx context.Context, s *session) *Held {
 	for s.ctx.Err() == nil {
 		asked := c.keeper.now()
-		pair, err := c.keeper.consul.read(ctx, c.keeper.lockKey(c.lock.Name))
+		pair, err := c.keeper.consul.read(ctx, c.keeper.lockKey(c.name))
 		if err == nil {
 			c.outage.ok()
 			c.pause.reset()
@@ -163,7 +209,7 @@ func (c *contention) readBack(ctx context.Context, s *session) *Held {
 // to us since we last had it can be believed in; else it may be an old view, or
 // an earlier try that we did not hear the end of.
 func (c *contention) given(ctx context.Context, l lockState, s *session) *Held {
-	last, _ := c.keeper.taken.Load(c.lock.Name)
+	last, _ := c.keeper.taken.Load(c.name)
 	if index, _ := last.(uint64); l.record.handedTo(c.keeper.node) && l.index > index {
 		// A view may be as old as a pause. The giver's word, or the wire, tells.
 		return c.found(l, s, c.keeper.now())
@@ -185,20 +231,21 @@ func (c *contention) found(l lockState, s *session, known time.Duration) *Held {
 func (c *contention) held(s *session, index uint64, predecessor Record) *Held {
 	k := c.keeper
 	now := time.Now().UTC().Truncate(time.Second)
+	lock, _ := k.roster.get(c.name)
 	h := &Held{
 		Predecessor: predecessor,
 		keeper:      k,
 		session:     s,
-		lock:        c.lock,
+		name:        c.name,
 		serving:     make(chan struct{}),
 		record: Record{
-			State: StateHeld, Node: k.node, Owner: c.lock.Owner, Since: &now,
+			State: StateHeld, Node: k.node, Owner: lock.Owner, Since: &now,
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
 		},
 	}
 	if index != 0 {
 		h.index.Store(index)
-		k.taken.Store(c.lock.Name, index)
+		k.taken.Store(c.name, index)
 	}
 	return h
 }

@@ -91,6 +91,30 @@ func (h *hold) release(why string) error {
 	return <-h.result
 }
 
+// holdUntil starts a Hold whose function serves, and returns err when its
+// context ends.
+func (b *bench) holdUntil(err error) (serving <-chan struct{}, result <-chan error) {
+	return b.holdBy(func(h *Held) { h.Serving() }, err)
+}
+
+// holdUnserved starts a Hold whose function never comes to serve.
+func (b *bench) holdUnserved() (running <-chan struct{}, result <-chan error) {
+	return b.holdBy(func(*Held) {}, nil)
+}
+
+func (b *bench) holdBy(begin func(*Held), err error) (<-chan struct{}, <-chan error) {
+	running, result := make(chan struct{}), make(chan error, 1)
+	go func() {
+		result <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
+			begin(h)
+			close(running)
+			<-ctx.Done()
+			return err
+		})
+	}()
+	return running, result
+}
+
 func (b *bench) record() Record { return ParseRecord(b.consul.get(lockKey).Value) }
 
 // status answers a request by itself, as a proxy or a broken agent would.

@@ -49,7 +49,7 @@ func TestCommitsTravelTogether(t *testing.T) {
 		f := newFakeConsul(t)
 		client, closeClient := f.client()
 		defer closeClient()
-		f.sessions["s"] = true
+		f.begin("s")
 		f.put("p/7/.lock", "", "other")
 		sizes := transactions(f)
 		c := newCommitter(client)

@@ -1,11 +1,21 @@
 package lease
 
 import (
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+func (b *bench) drain(node string) {
+	b.consul.put("p/.drain/"+node, `{"at":"2026-11-22T05:11:37Z"}`, "")
+}
+func (b *bench) undrain(node string) { b.consul.delete("p/.drain/" + node) }
 
 func TestDrainedHaveNoRankAndNoShare(t *testing.T) {
 	all := []string{"h1", "h2", "h3"}
@@ -33,4 +43,217 @@ func TestDrainedHaveNoRankAndNoShare(t *testing.T) {
 
 	v.drained["h1"], v.drained["h3"] = true, true
 	assert.Empty(t, v.ranks.free())
+}
+
+func TestDrain(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		began := time.Now()
+		b.drain("h1")
+		<-next.held
+		assert.Zero(t, time.Since(began))
+		err := <-h.result
+		require.ErrorIs(t, err, ErrHandedOver)
+		assert.ErrorContains(t, err, errDrained.Error())
+
+		// It stays a member, but is no successor and takes nothing.
+		h = b.hold()
+		require.NoError(t, next.release("stopped"))
+		require.NotErrorIs(t, next.cause, ErrHandedOver)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.held)
+		assert.Equal(t, 100, b.priority("h1"))
+
+		b.undrain("h1")
+		undrained := time.Now()
+		<-h.held
+		assert.Zero(t, time.Since(undrained))
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestDrainMovesNothingElse(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		other := Lock{Name: "10.77.0.101", Priority: 100}
+		theirs := o.holdLock(other)
+		<-theirs.held
+		standby := b.holdLock(other)
+		synctest.Wait()
+		before := b.consul.get("p/10.77.0.101/.lock").ModifyIndex
+		b.drain("h1")
+		<-next.held
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		b.undrain("h1")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, before, b.consul.get("p/10.77.0.101/.lock").ModifyIndex)
+		assert.Empty(t, next.lost, "nothing is taken back")
+		_ = standby.release("done")
+		_ = theirs.release("done")
+	})
+}
+
+func TestUndrainedPreempts(t *testing.T) {
+	eager, second := ours, ours
+	second.Priority, second.PreemptDelay = 200, 10*time.Second
+	bubble(t, func(b *bench) {
+		b.drain("h1")
+		o := b.second()
+		next := o.holdLock(second)
+		<-next.held
+		h := b.holdLock(eager)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, next.lost, "the drained one is not better placed")
+		b.undrain("h1")
+		began := time.Now()
+		<-h.held
+		assert.Equal(t, second.PreemptDelay, time.Since(began))
+		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		require.NoError(t, h.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestDrainedServesUntilSomebodyCanTakeIt(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.drain("h1")
+		b.drain("h2")
+		o := b.second()
+		next := o.hold()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost, "another that is drained cannot")
+		require.Empty(t, next.held)
+
+		b.undrain("h2")
+		began := time.Now()
+		<-next.held
+		assert.Zero(t, time.Since(began))
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.NoError(t, next.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestAllDrained(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.drain("h1")
+		b.drain("h2")
+		synctest.Wait()
+		owner, other := h, next
+		if len(next.held) > 0 { // h1 may have been faster than the second key
+			require.ErrorIs(t, <-h.result, ErrHandedOver)
+			owner, other = next, b.hold()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, owner.lost)
+		require.NoError(t, owner.release("stopped"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, b.consul.get(lockKey).Session, "it stays free")
+		_ = other.release("done")
+	})
+}
+
+func TestDrainOutlivesTheInstance(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		b.drain("h2")
+		require.NoError(t, next.release("stopped"))
+		require.NoError(t, o.stop())
+		o2 := b.second()
+		again := o2.hold()
+		require.NoError(t, h.release("stopped"))
+		require.NotErrorIs(t, h.cause, ErrHandedOver)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, again.held)
+		b.undrain("h2")
+		<-again.held
+		require.NoError(t, again.release("done"))
+		require.NoError(t, o2.stop())
+	})
+}
+
+func TestDrainedHandsOnWhatItIsHanded(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		b.drain("h1")
+		<-next.held
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		synctest.Wait()
+		h = b.hold()
+		synctest.Wait()
+		member := b.consul.get("p/.members/h1").Session
+		b.consul.put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
+		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		back := o.hold()
+		<-h.held
+		<-back.held
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.NoError(t, back.release("done"))
+	})
+}
+
+func TestDrainTriesAgain(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		var tries atomic.Int32
+		b.consul.on(only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(body(r), `"Verb":"unlock"`) && tries.Add(1) == 1 {
+				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"no"}]}`)(w, r)
+			}
+			return false
+		}))
+		began := time.Now()
+		b.drain("h1")
+		<-next.held
+		assert.Equal(t, retryDelay, time.Since(began))
+		assert.Equal(t, int32(2), tries.Load())
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		b.consul.on(nil)
+	})
+}
+
+// A pin and a drain both count.
+func TestPinnedToADrainedNode(t *testing.T) {
+	for _, node := range []string{"h1", "h2"} {
+		t.Run(node, func(t *testing.T) {
+			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+				b.drain(node)
+				if node == "h1" {
+					<-next.held
+					require.ErrorIs(t, <-h.result, ErrHandedOver)
+					h, next = next, b.hold()
+				}
+				b.consul.put(pinKey, node, "")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Empty(t, h.lost, "nobody can take it")
+				require.NoError(t, h.release("stopped"))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Empty(t, next.held)
+				b.undrain(node)
+				<-next.held
+				require.NoError(t, next.release("done"))
+			})
+		})
+	}
+}
+
+func TestDrainedWhereItIsPinned(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.consul.put(pinKey, "h1", "")
+		b.drain("h1")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost, "nobody else may have it")
+		b.consul.delete(pinKey)
+		<-next.held
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+	})
 }

@@ -132,6 +132,13 @@ func (f *fakeConsul) delete(key string) {
 	f.bump()
 }
 
+// begin starts a session of another program.
+func (f *fakeConsul) begin(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sessions[id] = true
+}
+
 func (f *fakeConsul) destroy(id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -30,7 +30,7 @@ func (k *Keeper) handOverAtEnd(ctx context.Context, h *Held, why error) error {
 	if v == nil || !h.isServing() {
 		return why
 	}
-	to, ok := v.successor(h.lock.Name, k.node)
+	to, ok := v.successor(h.name, k.node)
 	if !ok {
 		return why
 	}
@@ -46,7 +46,7 @@ func (k *Keeper) handOverAtEnd(ctx context.Context, h *Held, why error) error {
 // over. It returns nil if nothing has happened, and ErrHandedOver if it has or
 // may have: if it has not, the lock is found under our session afterwards.
 func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error) error {
-	log := k.log.With("vip", h.lock.Name, "state", "active")
+	log := k.log.With("vip", h.name, "state", "active")
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
 	began := time.Now()
@@ -66,15 +66,16 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 
 // passOn makes the lock to's.
 func (k *Keeper) passOn(ctx context.Context, h *Held, to contender, record Record) (index uint64, err error) {
-	key := k.lockKey(h.lock.Name)
+	key := k.lockKey(h.name)
 	return k.consul.commit(ctx,
 		lockPair(api.KVUnlock, key, record, h.session.id),
 		lockPair(api.KVLock, key, record, to.session))
 }
 
 func (k *Keeper) handoverRecord(h *Held, to contender) Record {
+	lock, _ := k.roster.get(h.name)
 	return Record{
-		State: StateHandover, From: k.node, Node: to.node, Owner: h.lock.Owner,
+		State: StateHandover, From: k.node, Node: to.node, Owner: lock.Owner,
 		Session: to.session, TTL: h.record.TTL, Version: k.cfg.Version,
 	}
 }
@@ -88,11 +89,11 @@ func (k *Keeper) bequeath(ctx context.Context, h *Held, why error) bool {
 	if v == nil || !h.isServing() || ctx.Err() != nil {
 		return false
 	}
-	to, ok := v.successor(h.lock.Name, k.node)
+	to, ok := v.successor(h.name, k.node)
 	if !ok {
 		return false
 	}
-	log := k.log.With("vip", h.lock.Name, "state", "releasing")
+	log := k.log.With("vip", h.name, "state", "releasing")
 	record := k.handoverRecord(h, to)
 	now := time.Now().UTC().Truncate(time.Second)
 	record.At, record.Reason = &now, why.Error()
@@ -133,9 +134,9 @@ func (k *Keeper) confirm(ctx context.Context, h *Held) {
 	case <-ctx.Done():
 		return
 	}
-	key := k.lockKey(h.lock.Name)
+	key := k.lockKey(h.name)
 	var pause backoff
-	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "active"), what: "writing the record"}
+	outage := outage{log: k.log.With("vip", h.name, "state", "active"), what: "writing the record"}
 	for {
 		index, err := k.consul.commit(ctx,
 			&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: h.index.Load()},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,11 +31,11 @@ func (b *bench) second() *bench {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- o.keeper.Run(ctx) }()
-	o.stop = func() error {
+	o.stop = sync.OnceValue(func() error {
 		cancel()
 		defer closeIdle()
 		return <-ended
-	}
+	})
 	return o
 }
 

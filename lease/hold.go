@@ -40,7 +40,7 @@ type Held struct {
 
 	keeper  *Keeper
 	session *session
-	lock    Lock
+	name    string
 	index   atomic.Uint64 // the key's ModifyIndex as we last wrote it
 	record  Record
 	known   time.Duration // when it was not lost yet, on the Keeper's clock
@@ -60,7 +60,7 @@ func (h *Held) Since() time.Duration { return h.known }
 // Verify asks Consul's leader whether the lock is still held. An error that is
 // ErrLockLost says that it is not; any other, that nobody knows.
 func (h *Held) Verify(ctx context.Context) error {
-	pair, err := h.keeper.consul.read(ctx, h.keeper.lockKey(h.lock.Name))
+	pair, err := h.keeper.consul.read(ctx, h.keeper.lockKey(h.name))
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (h *Held) isServing() bool {
 // ends, or another member should have the lock, it is handed over to that
 // member while fn still runs; where there is none, fn ends first. Either way,
 // and the instant the lock is lost, fn's context ends, with a cause that wraps
-// ErrHandedOver, ErrLockLost or ErrSessionLost, or is ctx's own.
+// ErrHandedOver, ErrReleased, ErrLockLost or ErrSessionLost, or is ctx's own.
 //
 // As soon as fn returns, a lock that is still held goes to another member, if it
 // is fn's own error that ended it, or else is given back, with a record that
@@ -102,20 +102,25 @@ func (h *Held) isServing() bool {
 // `released`, so that the next owner makes sure for itself.
 //
 // Hold returns nil when ctx has ended and nothing was lost; ErrHandedOver,
-// ErrLockLost or ErrSessionLost, wrapped, where fn was ended for that; else
-// fn's error.
+// ErrReleased, ErrLockLost or ErrSessionLost, wrapped, where fn was ended for
+// that; else fn's error. After ErrReleased it can be called again at once: it
+// contends when it may.
 func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *Held) error) error {
 	k.roster.join(lock)
 	defer k.roster.part(lock.Name)
-	h := k.acquire(ctx, lock)
+	h := k.acquire(ctx, lock.Name)
 	if h == nil {
 		return nil
 	}
+	k.roster.comeBack(lock.Name)
 	err, ended := k.runHeld(ctx, h, fn)
+	if errors.Is(ended, ErrReleased) {
+		k.giveUp(ctx, h, ended, errors.Is(err, ErrUnclean))
+	}
 	switch {
 	case errors.Is(ended, ErrSessionLost):
 		return ended
-	case errors.Is(ended, ErrHandedOver):
+	case errors.Is(ended, ErrHandedOver), errors.Is(ended, ErrReleased):
 		if err == nil && ctx.Err() == nil {
 			return ended
 		}
@@ -128,6 +133,14 @@ func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *
 		k.release(ctx, h, h.farewell(ended, unclean))
 	}
 	return err
+}
+
+// giveUp gives h back because of why, to nobody in particular.
+func (k *Keeper) giveUp(ctx context.Context, h *Held, why error, unclean bool) {
+	k.release(ctx, h, h.farewell(why, unclean))
+	if errors.Is(why, errRequested) {
+		k.roster.leave(h.name, k.now()+standBack)
+	}
 }
 
 // afterLoss settles which of the two was lost, as only the session can say, and
@@ -166,32 +179,34 @@ func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, 
 	return err, context.Cause(run)
 }
 
-// watchOver ends the hold as soon as the watch shows that the key is not ours, and
-// hands it over when ctx ends or another member should have it. It returns when
-// run, the hold's own context, has ended.
+// watchOver ends the hold as soon as the watch shows that the key is not ours or
+// that nobody may have it, and hands it over when ctx ends or another member
+// should have it. It returns when run, the hold's own context, has ended.
 func (k *Keeper) watchOver(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
-	due := newPreemption(k.node, h.lock)
+	due := newPreemption()
 	defer due.timer.Stop()
 	served := h.serving
 	for {
 		v, _, changed := k.board.read()
+		lock, altered := k.roster.get(h.name)
 		// A view from before the acquisition knows nothing of it, and its index may
 		// be another history's.
 		if v != nil && v.at >= h.known && v.index >= h.index.Load() {
-			if l := v.locks[h.lock.Name]; l.session != h.session.id || l.record.Session != h.session.id {
-				cancel(k.lockLost(l, h.session))
+			if ended := k.endedBy(v, h); ended != nil {
+				cancel(ended)
 				return
 			}
 			if h.isServing() {
-				due.consider(v)
+				due.consider(v.transfer(lock, k.node))
 			}
 		}
 		select {
 		case <-changed:
+		case <-altered:
 		case <-served:
 			served = nil
 		case <-due.timer.C:
-			if ended := k.preempt(ctx, run, h, due); ended != nil {
+			if ended := k.carryOut(ctx, run, h, due.transfer); ended != nil {
 				cancel(ended)
 				return
 			}
@@ -203,6 +218,18 @@ func (k *Keeper) watchOver(ctx, run context.Context, h *Held, cancel context.Can
 			return
 		}
 	}
+}
+
+// endedBy is why the hold has to end at once, as v shows.
+func (k *Keeper) endedBy(v *view, h *Held) error {
+	l := v.locks[h.name]
+	switch {
+	case l.session != h.session.id || l.record.Session != h.session.id:
+		return k.lockLost(l, h.session)
+	case v.pins[h.name] == nobody:
+		return fmt.Errorf("%w: %w", ErrReleased, errNobody)
+	}
+	return nil
 }
 
 func (k *Keeper) lockLost(l lockState, own *session) error {
@@ -240,7 +267,7 @@ func (h *Held) farewell(reason error, unclean bool) Record {
 // serves under helps nobody.
 func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
 	var pause backoff
-	outage := outage{log: k.log.With("vip", h.lock.Name, "state", "releasing"), what: "releasing the lock"}
+	outage := outage{log: k.log.With("vip", h.name, "state", "releasing"), what: "releasing the lock"}
 	for {
 		err := k.releaseOnce(ctx, h, record)
 		if err == nil {
@@ -258,7 +285,7 @@ func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
 func (k *Keeper) releaseOnce(ctx context.Context, h *Held, record Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	key := k.lockKey(h.lock.Name)
+	key := k.lockKey(h.name)
 	for {
 		index := h.index.Load()
 		_, err := k.consul.commit(ctx,

@@ -174,7 +174,7 @@ func TestAmbiguousAcquisition(t *testing.T) {
 
 func TestPredecessor(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.sessions["other"] = true
+		b.consul.begin("other")
 		b.consul.put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02","ttl":"15s"}`, "other")
 		h := b.hold()
 		time.Sleep(time.Minute)

@@ -29,6 +29,9 @@ var (
 	ErrLockLost = errors.New("lock lost")
 	// ErrHandedOver means that the lock is a successor's by now, as was intended.
 	ErrHandedOver = errors.New("handed over")
+	// ErrReleased means that the lock was given up because somebody asked for it,
+	// or wants nobody to have it.
+	ErrReleased = errors.New("given up")
 	// ErrSessionLost means that the session was destroyed or expired, or that
 	// its hold deadline passed without a renewal. Every lock is lost with it.
 	ErrSessionLost = errors.New("session lost")
@@ -190,6 +193,10 @@ func (k *Keeper) end(s *session) {
 
 func (k *Keeper) lockKey(name string) string {
 	return fmt.Sprintf("%s/%s/%s", k.cfg.Prefix, name, lockName)
+}
+
+func (k *Keeper) releaseKey(name string) string {
+	return fmt.Sprintf("%s/%s/%s", k.cfg.Prefix, name, releaseName)
 }
 
 func (k *Keeper) memberKey() string {

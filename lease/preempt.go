@@ -3,62 +3,96 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
+// Why another member, or nobody, should have a held lock.
 var (
 	errPreempted = errors.New("a better placed member is there")
 	errPinned    = errors.New("it is pinned there")
+	errDrained   = errors.New("this node is drained")
+	errRequested = errors.New("its release was requested")
+	errNobody    = errors.New("it is pinned to nobody")
 )
 
-// preemption is whether another member should have a held lock, and since when.
-type preemption struct {
-	node  string // this one
-	lock  Lock
-	to    contender
-	why   error       // nil while there is none
-	timer *time.Timer // runs while there is one
+// transfer is where a held lock should go.
+type transfer struct {
+	to      contender // the zero value: to nobody
+	why     error     // nil: it stays
+	delay   time.Duration
+	request uint64 // the index of the request to claim first; 0: there is none
 }
 
-func newPreemption(node string, l Lock) *preemption {
-	p := &preemption{node: node, lock: l, timer: time.NewTimer(0)}
+func (t transfer) equal(o transfer) bool {
+	return t.why == o.why && t.to.session == o.to.session && t.request == o.request
+}
+
+// transfer says where the lock should go from node, which holds it. What the
+// operator wants comes before what the ranking says.
+func (v *view) transfer(lock Lock, node string) transfer {
+	to, other := v.successor(lock.Name, node)
+	pin, pinned := v.pins[lock.Name]
+	request, requested := v.requests[lock.Name]
+	switch {
+	case requested && request.node == node:
+		return transfer{to: to, why: errRequested, request: request.index}
+	case pinned && pin != node && other:
+		return transfer{to: to, why: errPinned}
+	case v.drained[node] && other:
+		return transfer{to: to, why: errDrained}
+	case pinned || v.drained[node] || lock.PreemptDelay == 0:
+		return transfer{}
+	}
+	if r := v.ranks.ideal(); r.place(lock.Name, node) > 0 {
+		return transfer{to: r[lock.Name][0], why: errPreempted, delay: lock.PreemptDelay}
+	}
+	return transfer{}
+}
+
+// preemption is the wait until a held lock is transferred. It belongs to one
+// goroutine.
+type preemption struct {
+	transfer
+	since time.Time
+	timer *time.Timer // runs while there is a transfer
+}
+
+func newPreemption() *preemption {
+	p := &preemption{timer: time.NewTimer(0)}
 	p.timer.Stop()
 	return p
 }
 
-// consider starts and stops the wait of PreemptDelay, or of nothing where the
-// lock is pinned to another member.
-func (p *preemption) consider(v *view) {
-	if pin := v.pins[p.lock.Name]; pin != "" {
-		to, ok := v.successor(p.lock.Name, p.node)
-		p.set(to, ok && pin != p.node, errPinned, 0)
-		return
-	}
-	var to contender
-	r := v.ranks.ideal()
-	better := p.lock.PreemptDelay > 0 && r.place(p.lock.Name, p.node) > 0
-	if better {
-		to = r[p.lock.Name][0]
-	}
-	p.set(to, better, errPreempted, p.lock.PreemptDelay)
-}
-
-func (p *preemption) set(to contender, wanted bool, why error, delay time.Duration) {
+// consider starts and stops the wait.
+func (p *preemption) consider(t transfer) {
 	switch {
-	case !wanted:
-		p.why = nil
+	case t.why == nil:
 		p.timer.Stop()
-	case p.why != why || p.to.session != to.session:
-		p.why, p.to = why, to
-		p.timer.Reset(delay)
+	case !t.equal(p.transfer):
+		p.since = time.Now()
+		p.timer.Reset(t.delay)
+	case t.delay != p.delay:
+		p.timer.Reset(t.delay - time.Since(p.since))
 	}
+	p.transfer = t
 }
 
-// preempt hands h over to whom it is due, and returns nil if that did not work.
-// The end of ctx ends the try: a stop has a second of its own for it.
-func (k *Keeper) preempt(ctx, run context.Context, h *Held, due *preemption) error {
+// carryOut transfers h as t says and returns with what the hold ends then, or
+// nil if that did not work. The end of ctx ends the try: a stop has a second of
+// its own to hand h over.
+func (k *Keeper) carryOut(ctx, run context.Context, h *Held, t transfer) error {
 	trying, stop := context.WithCancelCause(run)
 	defer stop(nil)
 	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
-	return k.handOver(trying, h, due.to, due.why)
+	if t.request != 0 && !k.claim(trying, h.name, t.request) {
+		return nil
+	}
+	if t.to.session != "" {
+		ended := k.handOver(trying, h, t.to, t.why)
+		if ended != nil || t.request == 0 || ctx.Err() != nil {
+			return ended
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrReleased, t.why)
 }

@@ -147,7 +147,7 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 func TestHistoryIsNotBelieved(t *testing.T) {
 	bubble(t, func(b *bench) {
 		b.consul.put("p/.members/h2", `{"node":"h2"}`, "dead")
-		b.consul.sessions["dead"] = true
+		b.consul.begin("dead")
 		b.consul.on(func(w http.ResponseWriter, r *http.Request) bool {
 			q := r.URL.Query()
 			if !strings.HasPrefix(r.URL.Path, "/v1/kv/") || q.Has("consistent") || q.Get("index") != "" {
@@ -169,7 +169,7 @@ func TestHistoryIsNotBelieved(t *testing.T) {
 
 func TestEvictsPredecessorOfThisNode(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.sessions["dead"] = true
+		b.consul.begin("dead")
 		b.consul.put(lockKey, `{"state":"held","node":"h1"}`, "dead")
 		h := b.hold()
 		held := <-h.held
@@ -184,13 +184,13 @@ func TestNodeNameInUseElsewhere(t *testing.T) {
 		f := newFakeConsul(t)
 		client, closeClient := f.client()
 		defer closeClient()
-		f.sessions["live"] = true
+		f.begin("live")
 		f.put("p/.members/web", `{"node":"web"}`, "live")
 		k := New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
 		require.NoError(t, k.identify(t.Context()))
 		require.NoError(t, k.evictPredecessor(t.Context()), "same agent: a dead predecessor")
 
-		f.sessions["live"] = true
+		f.begin("live")
 		f.put("p/.members/web", `{"node":"web"}`, "live")
 		k = New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
 		k.agentNode, k.node = "h2", "web"

@@ -75,10 +75,10 @@ func newView(prefix string, pairs api.KVPairs, index uint64) *view {
 			v.drained[base] = true
 		case base == lockName:
 			v.locks[dir] = lockState{session: p.Session, index: p.ModifyIndex, record: ParseRecord(p.Value)}
-		case base == pinName && len(p.Value) > 0:
-			v.pins[dir] = strings.TrimSpace(string(p.Value))
+		case base == pinName && text(p) != "":
+			v.pins[dir] = text(p)
 		case base == releaseName:
-			v.requests[dir] = releaseRequest{node: strings.TrimSpace(string(p.Value)), index: p.ModifyIndex}
+			v.requests[dir] = releaseRequest{node: text(p), index: p.ModifyIndex}
 		}
 	}
 	return v
@@ -92,6 +92,9 @@ func (v *view) addMember(node string, p *api.KVPair) {
 	m.Session = p.Session // the key's session counts, not what the value says
 	v.members[node] = m
 }
+
+// text is a value as a person writes it, perhaps with a line's end.
+func text(p *api.KVPair) string { return strings.TrimSpace(string(p.Value)) }
 
 func cutLast(s string) (dir, base string, ok bool) {
 	i := strings.LastIndexByte(s, '/')

@@ -14,7 +14,7 @@ func TestView(t *testing.T) {
 		{Key: "p/10.77.0.100/pin", Value: []byte("h2\n")},
 		{Key: "p/10.77.0.100/release", ModifyIndex: 12, Value: []byte("h1\n")},
 		{Key: "p/10.77.0.100/note", Value: []byte("of an operator")},
-		{Key: "p/10.77.0.101/pin"},
+		{Key: "p/10.77.0.101/pin", Value: []byte("\n")},
 		{Key: "p/10.77.0.102/pin", Value: []byte(" - ")},
 		{Key: "p/.drain/", Value: []byte("a folder")},
 		{Key: "p/.drain/h3"},

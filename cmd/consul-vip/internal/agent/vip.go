@@ -105,7 +105,7 @@ func (v *vip) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver):
+		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver), errors.Is(err, lease.ErrReleased):
 		case (errors.Is(err, lease.ErrLockLost) || errors.Is(err, ErrAddressLost)) && v.cfg.OnLoss == config.LossContend:
 		default:
 			v.log.Error("giving up", "reason", err)

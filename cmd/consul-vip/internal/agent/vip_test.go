@@ -193,6 +193,7 @@ func TestRunContendsAgain(t *testing.T) {
 		"address lost, exit":    {ErrAddressLost, config.LossExit, false},
 		"address lost, contend": {ErrAddressLost, config.LossContend, true},
 		"handed over":           {lease.ErrHandedOver, config.LossExit, true},
+		"given up":              {lease.ErrReleased, config.LossExit, true},
 		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
 	}
 	for name, test := range tests {

@@ -1,0 +1,299 @@
+package lease
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	pinKey     = "p/10.77.0.100/pin"
+	requestKey = "p/10.77.0.100/release"
+)
+
+// foreign puts the lock under a session of another program, as `consul lock`
+// does where the lock is free.
+func (b *bench) foreign() {
+	b.consul.begin("foreign")
+	b.consul.put(lockKey, "", "foreign")
+}
+
+func TestReleaseOnRequestHandsOver(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		began := time.Now()
+		b.consul.put(requestKey, "h1\n", "")
+		got := <-next.held
+		assert.Zero(t, time.Since(began))
+		assert.Equal(t, StateHandover, got.Predecessor.State)
+		err := <-h.result
+		require.ErrorIs(t, err, ErrHandedOver)
+		require.NotErrorIs(t, err, ErrReleased)
+		assert.ErrorContains(t, err, "requested")
+		assert.Nil(t, b.consul.get(requestKey))
+
+		// It is once, and who gave it is there to take it again.
+		again := b.hold()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, next.lost)
+		require.NoError(t, next.release("stopped"))
+		<-again.held
+		require.NoError(t, again.release("done"))
+	})
+}
+
+func TestReleaseOnRequestOfAnother(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.consul.put(requestKey, "h2", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, h.lost)
+		assert.NotNil(t, b.consul.get(requestKey), "it is for its writer to take back")
+		b.consul.delete(requestKey)
+		_ = h.release("done")
+	})
+}
+
+func TestReleaseOnRequestWithoutSuccessor(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		synctest.Wait()
+		b.consul.put(requestKey, "h1", "")
+		require.ErrorIs(t, <-h.result, ErrReleased)
+		began := time.Now()
+		assert.Nil(t, b.consul.get(requestKey))
+		p := b.consul.get(lockKey)
+		assert.Empty(t, p.Session)
+		assert.Equal(t, StateReleased, ParseRecord(p.Value).State)
+		assert.Contains(t, ParseRecord(p.Value).Reason, "requested")
+
+		h = b.hold()
+		time.Sleep(standBack - time.Millisecond)
+		synctest.Wait()
+		assert.Empty(t, h.held)
+		assert.NotContains(t, string(b.consul.get("p/.members/h1").Value), vip, "nobody waits for it")
+		<-h.held
+		assert.Equal(t, standBack, time.Since(began))
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), vip)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestStandingBackForAnotherProgram(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.consul.put(requestKey, "h1", "")
+		require.ErrorIs(t, <-h.result, ErrReleased)
+		h = b.hold()
+		time.Sleep(3 * time.Second)
+		b.foreign()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.held)
+		b.consul.destroy("foreign")
+		ended := time.Now()
+		<-h.held
+		assert.Zero(t, time.Since(ended), "it has stood back long enough")
+		require.NoError(t, h.release("done"))
+	})
+}
+
+// Who stands back from a lock does not get in the way of others, and takes what
+// it is handed.
+func TestStandingBackCostsNobody(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.consul.put(requestKey, "h1", "")
+		require.ErrorIs(t, <-h.result, ErrReleased)
+		h = b.hold()
+		o := b.second()
+		high := ours
+		high.Priority = 900
+		next := o.holdLock(high)
+		time.Sleep(5 * time.Second)
+		require.Len(t, next.held, 1)
+
+		// In flight since before h1 had left the lock.
+		member := b.consul.get("p/.members/h1").Session
+		b.consul.put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
+		<-h.held
+		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), vip)
+		require.NoError(t, h.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestReleaseWaitsUntilItIsServed(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.consul.put(requestKey, "h1", "")
+		h := b.hold()
+		require.ErrorIs(t, <-h.result, ErrReleased, "it was to be given up before it was had")
+		assert.Equal(t, StateReleased, b.record().State)
+	})
+}
+
+func TestRequestTakenBack(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		// Between the view that shows it and the claim, its writer deletes it.
+		var claims atomic.Int32
+		b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
+				b.consul.delete(requestKey)
+			}
+			return false
+		}))
+		b.consul.put(requestKey, "h1", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, int32(1), claims.Load())
+		assert.Empty(t, h.lost)
+
+		// Between them, it is changed: only the later one counts.
+		claims.Store(0)
+		b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
+				b.consul.put(requestKey, "h1", "")
+			}
+			return false
+		}))
+		b.consul.put(requestKey, "h1", "")
+		<-next.held
+		assert.Equal(t, int32(2), claims.Load())
+		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		b.consul.on(nil)
+	})
+}
+
+func TestClaimOfUnknownOutcome(t *testing.T) {
+	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
+		t.Run(name, func(t *testing.T) {
+			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+				var claims atomic.Int32
+				b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+					if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
+						if happened {
+							b.consul.serve(r)
+						}
+						panic(http.ErrAbortHandler)
+					}
+					return false
+				}))
+				b.consul.put(requestKey, "h1", "")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				b.consul.on(nil)
+				assert.Nil(t, b.consul.get(requestKey))
+				if happened {
+					assert.Empty(t, h.lost, "who asked may have given up")
+					_ = h.release("done")
+					return
+				}
+				require.Len(t, next.held, 1)
+				require.ErrorIs(t, <-h.result, ErrHandedOver)
+			})
+		})
+	}
+}
+
+func TestRequestThoughTheHandoverIsRefused(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.consul.on(only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+			if text := body(r); strings.Contains(text, `"Verb":"lock"`) && strings.Contains(text, `"Verb":"unlock"`) {
+				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+			}
+			return false
+		}))
+		b.consul.put(requestKey, "h1", "")
+		require.ErrorIs(t, <-h.result, ErrReleased)
+		got := <-next.held
+		assert.Equal(t, StateReleased, got.Predecessor.State)
+		b.consul.on(nil)
+	})
+}
+
+func TestPinnedToNobody(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		before := time.Now()
+		b.consul.put(pinKey, "-\n", "")
+		err := <-h.result
+		require.ErrorIs(t, err, ErrReleased)
+		assert.Zero(t, time.Since(before))
+		assert.Equal(t, StateReleased, b.record().State)
+		assert.Equal(t, err.Error(), b.record().Reason)
+		assert.Empty(t, b.consul.get(lockKey).Session)
+
+		h = b.hold()
+		time.Sleep(time.Minute)
+		b.foreign()
+		time.Sleep(time.Minute)
+		b.consul.destroy("foreign")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.held)
+		require.Empty(t, next.held)
+
+		b.consul.delete(pinKey)
+		unpinned := time.Now()
+		select {
+		case <-h.held:
+		case <-next.held:
+		}
+		assert.LessOrEqual(t, time.Since(unpinned), rankDelay)
+		_ = h.release("done")
+	})
+}
+
+// A lock that is not served yet goes on speaking of its last owner.
+func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.consul.put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02"}`, "")
+		asking, ended := b.holdUnserved()
+		<-asking
+		b.consul.put(pinKey, nobody, "")
+		require.ErrorIs(t, <-ended, ErrReleased)
+		assert.Empty(t, b.consul.get(lockKey).Session)
+		assert.Equal(t, StateHeld, b.record().State)
+		assert.Equal(t, "h2", b.record().Node)
+	})
+}
+
+func TestUncleanEndOnRequest(t *testing.T) {
+	bubble(t, func(b *bench) {
+		unclean := errors.Join(ErrUnclean)
+		served, ended := b.holdUntil(unclean)
+		<-served
+		b.consul.put(pinKey, nobody, "")
+		require.Equal(t, unclean, <-ended)
+		assert.Empty(t, b.consul.get(lockKey).Session)
+		assert.Equal(t, StateHeld, b.record().State)
+	})
+}
+
+func TestWhatKeepsFromContendingIsSaidOnce(t *testing.T) {
+	var out bytes.Buffer
+	c := contention{log: hclog.New(&hclog.LoggerOptions{Output: &out})}
+	for range 3 {
+		c.logBar(errDrained.Error())
+	}
+	c.logBar("")
+	c.logBar("")
+	c.logBar(errNobody.Error())
+	assert.Equal(t, 1, strings.Count(out.String(), errDrained.Error()))
+	assert.Equal(t, 1, strings.Count(out.String(), "again"))
+	assert.Equal(t, 1, strings.Count(out.String(), errNobody.Error()))
+}
