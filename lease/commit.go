@@ -24,11 +24,12 @@ var errUnsent = errors.New("not sent")
 // way leave together, in one transaction: a hundred locks given up at once cost
 // a handful of Raft commits. It is safe for concurrent use.
 type committer struct {
-	client *api.Client
-	slots  chan struct{} // one token for each transaction under way
-	ctx    context.Context
-	cancel context.CancelFunc
-	flying sync.WaitGroup
+	client    *api.Client
+	slots     chan struct{} // one token for each transaction under way
+	suspicion suspicion     // raised by every refusal
+	ctx       context.Context
+	cancel    context.CancelFunc
+	flying    sync.WaitGroup
 
 	mu    sync.Mutex
 	queue []*request
@@ -43,7 +44,7 @@ type request struct {
 }
 
 func newCommitter(client *api.Client) *committer {
-	c := &committer{client: client, slots: make(chan struct{}, maxWrites)}
+	c := &committer{client: client, slots: make(chan struct{}, maxWrites), suspicion: newSuspicion()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -52,6 +53,17 @@ func newCommitter(client *api.Client) *committer {
 func (c *committer) close() {
 	c.cancel()
 	c.flying.Wait()
+}
+
+// slot waits for one of the connections that writes and single reads share: the
+// watch, the renewals and the check keep theirs. It must be freed again.
+func (c *committer) slot(ctx context.Context) (free func(), err error) {
+	select {
+	case c.slots <- struct{}{}:
+		return func() { <-c.slots }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // commit writes ops, all or none, and returns the index they were written at.
@@ -137,7 +149,9 @@ func (c *committer) send(batch []*request) {
 		var rest []*request
 		for i, r := range batch {
 			if why, ok := refused[i]; ok {
-				settle(batch[i:i+1], 0, fmt.Errorf("%w: %s", errConflict, strings.Join(why, "; ")))
+				err := fmt.Errorf("%w: %s", errConflict, strings.Join(why, "; "))
+				c.suspicion.raise(err) // a missing right is told in the text alone
+				settle(batch[i:i+1], 0, err)
 			} else {
 				rest = append(rest, r)
 			}

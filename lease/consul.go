@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -34,6 +35,9 @@ const (
 // Answers that no Consul gives: a proxy, a wrong port, a broken agent.
 var errNoConsul = errors.New("the answer is not Consul's")
 
+// errFiltered is a list without what the ACL token may not read.
+var errFiltered = errors.New("the ACL token may not read what is there")
+
 // consul is the part of Consul's API that a Keeper uses, each request with its
 // deadline. It is safe for concurrent use.
 type consul struct {
@@ -47,7 +51,10 @@ func newConsul(client *api.Client) *consul {
 
 // agentSelf is what the local agent says of itself.
 type agentSelf struct {
-	Config      struct{ NodeName string }
+	Config struct {
+		NodeName string
+		Server   bool
+	}
 	DebugConfig struct{ LeaveOnTerm bool }
 }
 
@@ -60,7 +67,7 @@ func (c *consul) self(ctx context.Context) (agentSelf, error) {
 		err = errNoConsul
 	}
 	if err != nil {
-		return self, fmt.Errorf("asking the agent for its node name: %w", err)
+		return self, c.failed("asking the agent for its node name", err)
 	}
 	return self, nil
 }
@@ -88,7 +95,7 @@ func (c *consul) register(ctx context.Context, service, id, version string, ttl 
 		},
 	}, api.ServiceRegisterOpts{}.WithContext(ctx))
 	if err != nil {
-		return fmt.Errorf("registering service %q: %w", id, err)
+		return c.failed(fmt.Sprintf("registering service %q", id), err)
 	}
 	return nil
 }
@@ -99,14 +106,14 @@ func (c *consul) pass(ctx context.Context, id string, timeout time.Duration) err
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := c.client.Agent().UpdateTTLOpts(id, "alive", api.HealthPassing, query(ctx)); err != nil {
-		return fmt.Errorf("refreshing check %q: %w", id, err)
+		return c.failed(fmt.Sprintf("refreshing check %q", id), err)
 	}
 	return nil
 }
 
 func (c *consul) deregister(ctx context.Context, id string) error {
 	if err := c.client.Agent().ServiceDeregisterOpts(id, query(ctx)); err != nil {
-		return fmt.Errorf("deregistering service %q: %w", id, err)
+		return c.failed(fmt.Sprintf("deregistering service %q", id), err)
 	}
 	return nil
 }
@@ -142,7 +149,7 @@ func (c *consul) createSession(ctx context.Context, name, checkID string, ttl ti
 	}
 	var out struct{ ID string }
 	if _, err := c.client.Raw().Write("/v1/session/create", body, &out, write(ctx)); err != nil {
-		return "", fmt.Errorf("creating the session: %w", err)
+		return "", c.failed("creating the session", err)
 	}
 	if out.ID == "" {
 		return "", fmt.Errorf("creating the session: %w", errNoConsul)
@@ -155,13 +162,15 @@ func (c *consul) createSession(ctx context.Context, name, checkID string, ttl ti
 func (c *consul) renewSession(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	entry, _, err := c.client.Session().Renew(id, write(ctx))
+	var entries []struct{ ID string }
+	// api.Session.Renew does not tell the status of what it was refused with.
+	_, err := c.client.Raw().Write("/v1/session/renew/"+id, nil, &entries, write(ctx))
 	switch {
-	case err != nil:
-		return fmt.Errorf("renewing the session: %w", err)
-	case entry == nil:
+	case httpStatus(err) == http.StatusNotFound, err == nil && len(entries) == 0:
 		return c.confirmGone(ctx, id)
-	case entry.ID != id:
+	case err != nil:
+		return c.failed("renewing the session", err)
+	case entries[0].ID != id:
 		return fmt.Errorf("renewing the session: %w", errNoConsul)
 	}
 	return nil
@@ -173,7 +182,7 @@ func (c *consul) confirmGone(ctx context.Context, id string) error {
 	entry, meta, err := c.client.Session().Info(id, consistent(ctx))
 	switch {
 	case err != nil:
-		return fmt.Errorf("looking for the session: %w", err)
+		return c.failed("looking for the session", err)
 	case entry != nil || meta.LastIndex == 0:
 		return fmt.Errorf("looking for the session: %w", errNoConsul)
 	}
@@ -182,7 +191,7 @@ func (c *consul) confirmGone(ctx context.Context, id string) error {
 
 func (c *consul) destroySession(ctx context.Context, id string) error {
 	if _, err := c.client.Session().Destroy(id, write(ctx)); err != nil {
-		return fmt.Errorf("destroying session %s: %w", id, err)
+		return c.failed("destroying session "+id, err)
 	}
 	return nil
 }
@@ -193,7 +202,7 @@ func (c *consul) sessionInfo(ctx context.Context, id string) (*api.SessionEntry,
 	defer cancel()
 	entry, _, err := c.client.Session().Info(id, consistent(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("reading session %s: %w", id, err)
+		return nil, c.failed("reading session "+id, err)
 	}
 	return entry, nil
 }
@@ -210,11 +219,16 @@ func (c *consul) list(ctx context.Context, prefix string, index uint64) (api.KVP
 	options := &api.QueryOptions{WaitIndex: index, WaitTime: watchWait, RequireConsistent: index == 0}
 	pairs, meta, err := c.client.KV().List(prefix, options.WithContext(ctx))
 	if err != nil {
-		return nil, 0, fmt.Errorf("watching %s: %w", prefix, err)
+		return nil, 0, c.failed("watching "+prefix, err)
 	}
 	// An empty prefix is a 404 with an index; without one it is not Consul's.
 	if meta.LastIndex == 0 {
 		return nil, 0, fmt.Errorf("watching %s: %w", prefix, errNoConsul)
+	}
+	// An owner must not take it that its lock was deleted.
+	if meta.ResultsFilteredByACLs && len(pairs) == 0 {
+		c.suspicion.raise(errFiltered)
+		return nil, 0, fmt.Errorf("watching %s: %w", prefix, errFiltered)
 	}
 	return pairs, meta.LastIndex, nil
 }
@@ -224,20 +238,27 @@ func (c *consul) list(ctx context.Context, prefix string, index uint64) (api.KVP
 func (c *consul) read(ctx context.Context, key string) (*api.KVPair, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	select {
-	case c.slots <- struct{}{}: // a connection of the writes': the watch, the renewals and the check keep theirs
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("reading %s: %w", key, context.Cause(ctx))
+	free, err := c.slot(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", key, err)
 	}
+	defer free()
 	pair, meta, err := c.client.KV().Get(key, consistent(ctx))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("reading %s: %w", key, err)
+		return nil, c.failed("reading "+key, err)
 	case pair == nil && meta.LastIndex == 0:
 		return nil, fmt.Errorf("reading %s: %w", key, errNoConsul)
 	}
 	return pair, nil
+}
+
+// failed has the token's rights looked into where err is that Consul refused.
+func (c *consul) failed(what string, err error) error {
+	if httpStatus(err) == http.StatusForbidden {
+		c.suspicion.raise(err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func query(ctx context.Context) *api.QueryOptions {

@@ -68,7 +68,10 @@ func (f *fakeConsul) newClient() (client *api.Client, closeIdle func()) {
 		MaxConnsPerHost: MaxConns,
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return f.listener.dial(ctx) },
 	}
-	client, err := api.NewClient(&api.Config{Address: "consul.test", Scheme: "http", Transport: transport, HttpClient: &http.Client{Transport: transport}})
+	client, err := api.NewClient(&api.Config{
+		Address: "consul.test", Scheme: "http", Transport: transport,
+		HttpClient: &http.Client{Transport: Transport(transport)},
+	})
 	require.NoError(f.t, err)
 	return client, transport.CloseIdleConnections
 }
@@ -206,6 +209,8 @@ func (f *fakeConsul) serve(r *http.Request) answer {
 		return f.serveSession(strings.TrimPrefix(path, "session/"))
 	case path == "txn":
 		return f.serveTxn(r)
+	case r.URL.Path == authorizePath:
+		return answer{401, "ACL support disabled"}
 	case strings.HasPrefix(path, "kv/"):
 		return f.serveKV(strings.TrimPrefix(path, "kv/"), r)
 	}

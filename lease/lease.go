@@ -53,7 +53,7 @@ const endTimeout = 1200 * time.Millisecond
 // Config says how to hold locks.
 type Config struct {
 	// Client reaches the local Consul agent. Its transport should be limited to
-	// MaxConns connections.
+	// MaxConns connections, and wrapped by Transport.
 	Client *api.Client
 	// Prefix is the KV folder everything lives in, without slashes at its ends.
 	Prefix string
@@ -80,6 +80,7 @@ type Keeper struct {
 	consul *consul
 	board  *board
 	roster *roster
+	audit  *audit
 	now    func() time.Duration // CLOCK_BOOTTIME
 
 	taken sync.Map // by name, the index at which we last took the lock
@@ -96,12 +97,14 @@ type Keeper struct {
 
 // New returns a Keeper that does nothing before Run.
 func New(cfg Config) *Keeper {
+	c := newConsul(cfg.Client)
 	return &Keeper{
 		cfg:    cfg,
 		log:    cfg.Logger,
-		consul: newConsul(cfg.Client),
+		consul: c,
 		board:  newBoard(),
 		roster: newRoster(),
+		audit:  newAudit(cfg, c),
 		now:    boottime,
 	}
 }
@@ -115,6 +118,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	var g errgroup.Group
 	watching, stop := context.WithCancel(ctx)
 	g.Go(func() error { k.watch(watching); return nil })
+	g.Go(func() error { k.audit.run(watching); return nil })
 	g.Go(func() error {
 		defer stop()
 		return k.keepSessions(ctx)
@@ -153,6 +157,9 @@ func (k *Keeper) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if agent.Config.Server {
+		k.log.Warn("the local Consul agent is a server: its restarts and its load end or delay this node's session as well. Better run consul-vip beside a client agent, unless all hosts are servers of a small cluster")
+	}
 	if agent.DebugConfig.LeaveOnTerm {
 		k.log.Warn("stopping the Consul agent ends this node's sessions and moves its addresses: set leave_on_terminate = false in the agent's configuration")
 	}
@@ -163,6 +170,7 @@ func (k *Keeper) identify(ctx context.Context) error {
 	if k.cfg.CheckTTL > 0 {
 		k.checkID = k.cfg.Service + "-" + k.node
 	}
+	k.audit.identified(k.agentNode)
 	return nil
 }
 
