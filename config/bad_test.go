@@ -140,3 +140,20 @@ func TestParseBad(t *testing.T) {
 		})
 	}
 }
+
+// What an error quotes ends up in logs.
+func TestSecretsAreNotQuoted(t *testing.T) {
+	for _, src := range []string{
+		"consul {\n  token = \"c0ffee\"\n}\nvip \"10.77.0.100\" {}",
+		"consul { token = \"c0ffee\" }\nvip \"10.77.0.100\" {}",
+		"consul {\n  acl_token=c0ffee\n}\nvip \"10.77.0.100\" {}",
+		"consul {\n  \"token\": \"c0ffee\",\n}\nvip \"10.77.0.100\" {}",
+		"token = \"c0ffee",
+	} {
+		_, err := config.Parse("test.hcl", []byte(src))
+		require.ErrorContains(t, err, "token")
+		require.NotContains(t, err.Error(), "c0ffee")
+	}
+	_, err := config.Parse("test.hcl", []byte("consul {\n  token_file = \"/file\" 1\n}"))
+	require.ErrorContains(t, err, "/file", "the name of a file is no secret")
+}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -27,7 +29,7 @@ type Error struct {
 func (e *Error) Error() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "the configuration has %s\n\n", count(len(e.Diagnostics), "problem"))
-	writer := hcl.NewDiagnosticTextWriter(&text, e.files, width, false)
+	writer := hcl.NewDiagnosticTextWriter(&text, masked(e.files), width, false)
 	for _, diag := range e.Diagnostics[:min(most, len(e.Diagnostics))] {
 		if diag.Subject != nil {
 			fmt.Fprintf(&text, "%s: ", position(*diag.Subject))
@@ -39,6 +41,30 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&text, "and %d more", rest)
 	}
 	return strings.TrimRight(text.String(), "\n")
+}
+
+// secret is a key that is none, but that somebody may take for the place of an
+// ACL token, with the rest of its line.
+var secret = regexp.MustCompile(`(?im)^(.*\b(?:\w*_)?(?:token|secret|secret_id|password))\b"?[ \t]*[=:](.*)$`)
+
+// masked returns files with such values made unreadable, each byte in its
+// place: what quotes a line goes to logs.
+func masked(files map[string]*hcl.File) map[string]*hcl.File {
+	quiet := make(map[string]*hcl.File, len(files))
+	for name, file := range files {
+		copied := *file
+		copied.Bytes = slices.Clone(file.Bytes)
+		for _, at := range secret.FindAllSubmatchIndex(copied.Bytes, -1) {
+			value := copied.Bytes[at[4]:at[5]]
+			for i, b := range value {
+				if b != ' ' && b != '"' && b != '}' {
+					value[i] = '*'
+				}
+			}
+		}
+		quiet[name] = &copied
+	}
+	return quiet
 }
 
 // Unwrap returns the errors of the file system among the problems.

@@ -30,19 +30,21 @@ type bench struct {
 	consul *fakeConsul
 	keeper *Keeper
 	start  time.Time
-	asleep atomic.Int64 // time that the machine was suspended, unseen by Go's clock
-	stop   func() error // ends Run and returns its error
+	asleep atomic.Int64  // time that the machine was suspended, unseen by Go's clock
+	stop   func() error  // ends Run and returns its error
+	token  chan struct{} // says that the ACL token has changed
 }
 
 // bubble runs test with a Keeper whose boot-time clock is the bubble's.
 func bubble(t *testing.T, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, consul: newFakeConsul(t), start: time.Now()}
+		b := &bench{t: t, consul: newFakeConsul(t), start: time.Now(), token: make(chan struct{}, 1)}
 		client, closeClient := b.consul.client()
 		defer closeClient()
 		b.keeper = New(Config{
 			Client: client, Prefix: "p", Service: "s",
 			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+			TokenChanged: b.token,
 		})
 		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
 		ctx, cancel := context.WithCancel(context.Background())

@@ -17,13 +17,18 @@ func (k *Keeper) beat() time.Duration { return k.cfg.CheckTTL / 3 }
 // the session ends within milliseconds.
 func (k *Keeper) refreshCheck(s *session) {
 	outage := outage{log: k.log, what: "refreshing the check"}
+	stale := false
 	for sleep(s.ctx, k.beat()) {
 		err := k.consul.pass(s.ctx, k.checkID, k.beat())
-		if unknownCheck(err) {
-			// The agent lost its state. If it learns of the service again before it
+		stale = stale || k.tokenChanged()
+		if stale || unknownCheck(err) {
+			// The agent reports the check under the token that it was registered with:
+			// once that is deleted, Consul would not hear that the check has run out. Or
+			// the agent lost its state. If it learns of the service again before it
 			// reconciles with the catalog, the session survives.
 			err = k.consul.register(s.ctx, k.cfg.Service, k.checkID, k.cfg.Version, k.cfg.CheckTTL)
 			if err == nil {
+				stale = false
 				err = k.consul.pass(s.ctx, k.checkID, k.beat())
 			}
 		}
@@ -35,6 +40,16 @@ func (k *Keeper) refreshCheck(s *session) {
 		default:
 			outage.ok()
 		}
+	}
+}
+
+// tokenChanged reports whether the ACL token has changed since it was last called.
+func (k *Keeper) tokenChanged() bool {
+	select {
+	case <-k.cfg.TokenChanged:
+		return true
+	default:
+		return false
 	}
 }
 

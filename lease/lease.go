@@ -67,6 +67,8 @@ type Config struct {
 	// CheckTTL is how long this process may be silent to the local agent before
 	// its session ends. Zero leaves that to the session's TTL.
 	CheckTTL time.Duration
+	// TokenChanged receives when requests come to carry another ACL token. May be nil.
+	TokenChanged <-chan struct{}
 	// Version is shown to readers of the records.
 	Version string
 	Logger  hclog.Logger

@@ -220,6 +220,27 @@ func TestFilteredListIsNoLoss(t *testing.T) {
 	})
 }
 
+// The agent reports the check under the token of the registration.
+func TestRegistersAnewWithAnotherToken(t *testing.T) {
+	const register, session = "PUT /v1/agent/service/register", "PUT /v1/session/create"
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, b.consul.count(register))
+		b.consul.on(only("/v1/agent/service/register", status(500, "text/plain", "")))
+		b.token <- struct{}{}
+		time.Sleep(time.Minute)
+		n := b.consul.count(register)
+		assert.Greater(t, n, 2, "until it is done")
+		b.consul.on(nil)
+		time.Sleep(time.Minute)
+		assert.Equal(t, n+1, b.consul.count(register))
+		assert.Equal(t, 1, b.consul.count(session))
+		require.NoError(t, h.release("done"))
+	})
+}
+
 // Consul refuses a transaction for want of a right as for any other reason.
 func TestRefusedTransactionRaisesASuspicion(t *testing.T) {
 	bubble(t, func(b *bench) {

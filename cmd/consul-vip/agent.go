@@ -60,21 +60,27 @@ func (c *agentCommand) Run(args []string) int {
 	if err != nil {
 		return fail(c.stderr, err)
 	}
-	client, err := consul.client(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns)
-	if err != nil {
-		return fail(c.stderr, err)
-	}
-
-	ctx, stop := stoppedBySignal()
-	defer stop()
 	log := hclog.New(&hclog.LoggerOptions{
 		Level:           cfg.LogLevel,
 		JSONFormat:      cfg.LogJSON,
 		Output:          c.stderr,
 		IncludeLocation: false,
 	})
+	client, tokenChanged, err := consul.connect(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns, log)
+	if err != nil {
+		return fail(c.stderr, err)
+	}
+
+	ctx, stop := stoppedBySignal()
+	defer stop()
 	log.Info("consul-vip starts", "version", buildVersion(), "vips", len(cfg.VIPs))
-	err = agent.Run(ctx, agent.Options{Config: cfg, Client: client, Version: buildVersion(), Logger: log})
+	err = agent.Run(ctx, agent.Options{
+		Config:       cfg,
+		Client:       client,
+		TokenChanged: tokenChanged,
+		Version:      buildVersion(),
+		Logger:       log,
+	})
 	if err != nil {
 		log.Error("consul-vip ends", "reason", err, "exit_code", exitCode(err))
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // flagSet is a command's flags. The standard library takes single and double
@@ -57,44 +55,4 @@ func (f *consulFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.datacenter, "datacenter", "", "`name` of the datacenter")
 	fs.StringVar(&f.namespace, "namespace", "", "`name` of the namespace (Consul Enterprise)")
 	fs.StringVar(&f.partition, "partition", "", "`name` of the admin partition (Consul Enterprise)")
-}
-
-// client connects as the flags say, then the configuration (address and
-// tokenFile, which may be empty), then the environment, through at most conns
-// connections.
-func (f *consulFlags) client(address, tokenFile string, conns int) (*api.Client, error) {
-	c := api.DefaultConfig()
-	c.Transport.MaxConnsPerHost = conns
-	c.Transport.MaxIdleConnsPerHost = conns
-	override(&c.Address, address, f.address)
-	override(&c.TokenFile, tokenFile, f.tokenFile)
-	if tokenFile != "" || f.tokenFile != "" {
-		c.Token = "" // from the environment, which comes last
-	}
-	override(&c.Token, f.token)
-	override(&c.TLSConfig.CAFile, f.caFile)
-	override(&c.TLSConfig.CAPath, f.caPath)
-	override(&c.TLSConfig.CertFile, f.cert)
-	override(&c.TLSConfig.KeyFile, f.key)
-	override(&c.TLSConfig.Address, f.serverName)
-	override(&c.Datacenter, f.datacenter)
-	override(&c.Namespace, f.namespace)
-	override(&c.Partition, f.partition)
-	if f.token != "" {
-		c.TokenFile = ""
-	}
-	client, err := api.NewClient(c)
-	if err != nil {
-		return nil, fmt.Errorf("setting up the Consul client: %w", err)
-	}
-	return client, nil
-}
-
-// override leaves the last of values that is not empty in target.
-func override(target *string, values ...string) {
-	for _, v := range values {
-		if v != "" {
-			*target = v
-		}
-	}
 }

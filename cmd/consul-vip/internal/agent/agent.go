@@ -22,10 +22,12 @@ import (
 
 // Options is what an agent runs with.
 type Options struct {
-	Config  *config.Config
-	Client  *api.Client // limited to lease.MaxConns connections
-	Version string
-	Logger  hclog.Logger
+	Config *config.Config
+	Client *api.Client // limited to lease.MaxConns connections
+	// TokenChanged: see [lease.Config].
+	TokenChanged <-chan struct{}
+	Version      string
+	Logger       hclog.Logger
 }
 
 // Run contends for every configured VIP until ctx ends, and then gives each
@@ -107,14 +109,15 @@ func assemble(host *netif.Host, o Options) (*agent, error) {
 	}
 	c := o.Config.Consul
 	a.keeper = lease.New(lease.Config{
-		Client:     o.Client,
-		Prefix:     c.Prefix,
-		Service:    c.Service,
-		Node:       o.Config.NodeName,
-		SessionTTL: c.SessionTTL,
-		CheckTTL:   c.CheckTTL,
-		Version:    o.Version,
-		Logger:     o.Logger.Named("lease"),
+		Client:       o.Client,
+		Prefix:       c.Prefix,
+		Service:      c.Service,
+		Node:         o.Config.NodeName,
+		SessionTTL:   c.SessionTTL,
+		CheckTTL:     c.CheckTTL,
+		TokenChanged: o.TokenChanged,
+		Version:      o.Version,
+		Logger:       o.Logger.Named("lease"),
 	})
 	for _, v := range a.vips {
 		v.locks = a.keeper

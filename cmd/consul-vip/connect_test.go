@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// self answers as an agent that is asked for itself does, and keeps the tokens.
+type self struct{ tokens []string }
+
+func (s *self) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.tokens = append(s.tokens, r.Header.Get("X-Consul-Token"))
+	_, _ = w.Write([]byte(`{"Config":{"NodeName":"h1"}}`))
+}
+
+// ask sends a request, as every part of Consul's client does.
+func ask(t *testing.T, client *api.Client) {
+	t.Helper()
+	_, err := client.Agent().Self()
+	require.NoError(t, err)
+}
+
+// noEnvironment makes a test independent of the caller's settings for Consul.
+func noEnvironment(t *testing.T) {
+	for _, name := range []string{"ADDR", "TOKEN", "TOKEN_FILE", "AUTH", "SSL", "SSL_VERIFY"} {
+		t.Setenv("CONSUL_HTTP_"+name, "")
+	}
+	for _, name := range []string{"CACERT", "CAPATH", "CLIENT_CERT", "CLIENT_KEY", "TLS_SERVER_NAME"} {
+		t.Setenv("CONSUL_"+name, "")
+	}
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestTokenFile(t *testing.T) {
+	noEnvironment(t)
+	agent := new(self)
+	server := httptest.NewServer(agent)
+	defer server.Close()
+	path := write(t, filepath.Join(t.TempDir(), "token"), "one\n")
+	var log bytes.Buffer
+	var f consulFlags
+	client, changed, err := f.connect(server.URL, path, 5, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	require.NoError(t, err)
+	ask(t, client)
+	assert.Empty(t, changed)
+
+	write(t, path, "two") // of the same length, and within the same tick of the clock
+	ask(t, client)
+	assert.Len(t, changed, 1)
+	assert.Contains(t, log.String(), "has changed")
+
+	log.Reset()
+	write(t, path, "\n")
+	ask(t, client)
+	require.NoError(t, os.Remove(path))
+	ask(t, client)
+	assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte("[WARN]")), log.String())
+	write(t, path, "three")
+	ask(t, client)
+
+	assert.Equal(t, []string{"one", "two", "two", "two", "three"}, agent.tokens)
+	assert.NotContains(t, log.String(), "three")
+}
+
+// Who names a token first is asked first: flag, configuration, environment.
+func TestTokenPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return write(t, filepath.Join(dir, name), name) }
+	env, config, flag := file("env"), file("config"), file("flag")
+	for name, test := range map[string]struct {
+		env    map[string]string
+		config string
+		flags  consulFlags
+		want   string
+	}{
+		"none":                       {nil, "", consulFlags{}, ""},
+		"environment":                {map[string]string{"TOKEN": "t"}, "", consulFlags{}, "t"},
+		"environment's file":         {map[string]string{"TOKEN": "t", "TOKEN_FILE": env}, "", consulFlags{}, "env"},
+		"configuration's file":       {map[string]string{"TOKEN": "t"}, config, consulFlags{}, "config"},
+		"of two files":               {map[string]string{"TOKEN_FILE": env}, config, consulFlags{}, "config"},
+		"though the other is gone":   {map[string]string{"TOKEN_FILE": dir + "/gone"}, config, consulFlags{}, "config"},
+		"flag's file":                {map[string]string{"TOKEN_FILE": env}, config, consulFlags{tokenFile: flag}, "flag"},
+		"flag":                       {map[string]string{"TOKEN_FILE": env}, config, consulFlags{token: "x"}, "x"},
+		"empty file, for the moment": {nil, write(t, filepath.Join(dir, "empty"), ""), consulFlags{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noEnvironment(t)
+			for key, value := range test.env {
+				t.Setenv("CONSUL_HTTP_"+key, value)
+			}
+			agent := new(self)
+			server := httptest.NewServer(agent)
+			defer server.Close()
+			client, err := test.flags.client(server.URL, test.config, 5)
+			require.NoError(t, err)
+			ask(t, client)
+			assert.Equal(t, []string{test.want}, agent.tokens)
+		})
+	}
+}
+
+func TestTokenFileMissingAtStart(t *testing.T) {
+	noEnvironment(t)
+	missing := filepath.Join(t.TempDir(), "token")
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, exitFailure, run([]string{"status", "-token-file=" + missing}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), missing)
+}
+
+// A unix socket is spoken to like any other address: with the token of the
+// file, and through as many connections as are granted.
+func TestUnixSocket(t *testing.T) {
+	noEnvironment(t)
+	dir := t.TempDir()
+	listener, err := net.Listen("unix", filepath.Join(dir, "consul.sock"))
+	require.NoError(t, err)
+	agent := new(self)
+	var open, most int
+	asked, answer := make(chan struct{}), make(chan struct{})
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked <- struct{}{}
+			<-answer
+			agent.ServeHTTP(w, r)
+		}),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				open++
+				most = max(most, open)
+			}
+		},
+	}
+	defer server.Close()
+	go func() { _ = server.Serve(listener) }()
+
+	var f consulFlags
+	client, err := f.client("unix://"+dir+"/consul.sock", write(t, filepath.Join(dir, "token"), "secret"), 1)
+	require.NoError(t, err)
+	ended := make(chan error)
+	for range 2 {
+		go func() { _, err := client.Agent().Self(); ended <- err }()
+	}
+	for range 2 {
+		<-asked // one after the other
+		answer <- struct{}{}
+		require.NoError(t, <-ended)
+	}
+	assert.Equal(t, []string{"secret", "secret"}, agent.tokens)
+	assert.Equal(t, 1, most)
+}
+
+func TestClientCertificateIsAskedFor(t *testing.T) {
+	noEnvironment(t)
+	server := httptest.NewUnstartedServer(new(self))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	defer server.Close()
+	ca := write(t, filepath.Join(t.TempDir(), "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	var log bytes.Buffer
+	f := consulFlags{caFile: ca}
+	client, _, err := f.connect(server.URL, "", 5, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	require.NoError(t, err)
+	for range 3 {
+		_, err = client.Agent().Self()
+		require.Error(t, err)
+	}
+	assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte("CONSUL_CLIENT_CERT")), log.String())
+}
+
+func TestOnThisHost(t *testing.T) {
+	tcp := func(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip)} }
+	for name, test := range map[string]struct {
+		local, remote net.Addr
+		want          bool
+	}{
+		"loopback":         {tcp("127.0.0.1"), tcp("127.0.0.1"), true},
+		"IPv6 loopback":    {tcp("::1"), tcp("::1"), true},
+		"another loopback": {tcp("127.0.0.1"), tcp("127.0.0.53"), true},
+		"own address":      {tcp("10.77.0.11"), tcp("10.77.0.11"), true},
+		"another host":     {tcp("10.77.0.11"), tcp("10.77.0.12"), false},
+		"unix socket":      {&net.UnixAddr{}, &net.UnixAddr{Name: "/run/consul.sock"}, true},
+	} {
+		var log bytes.Buffer
+		dial := warnOfRemote(func(context.Context, string, string) (net.Conn, error) {
+			return fakeConn{local: test.local, remote: test.remote}, nil
+		}, hclog.New(&hclog.LoggerOptions{Output: &log}))
+		for range 2 {
+			_, err := dial(t.Context(), "tcp", "")
+			require.NoError(t, err)
+		}
+		want := 1
+		if test.want {
+			want = 0
+		}
+		assert.Equal(t, want, bytes.Count(log.Bytes(), []byte("another host")), name)
+	}
+}
+
+type fakeConn struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (c fakeConn) LocalAddr() net.Addr  { return c.local }
+func (c fakeConn) RemoteAddr() net.Addr { return c.remote }
