@@ -306,7 +306,7 @@ func (f *fakeConsul) serveTxn(r *http.Request) answer {
 	for _, op := range ops {
 		p := &api.KVPair{Key: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Session: op.KV.Session}
 		switch op.KV.Verb {
-		case api.KVLock:
+		case api.KVLock, api.KVSet:
 			f.store(p)
 		case api.KVUnlock:
 			p.Session = ""

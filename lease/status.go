@@ -1,15 +1,11 @@
 package lease
 
 import (
-	"cmp"
 	"context"
-	"fmt"
-	"net/netip"
-	"slices"
+	"iter"
+	"reflect"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // The states of a lock as seen from outside.
@@ -21,82 +17,98 @@ const (
 
 // Status is a lock as it is seen from Consul alone.
 type Status struct {
-	VIP       string     `json:"vip"`
-	State     string     `json:"state"`
-	Node      string     `json:"node,omitempty"`
-	Interface string     `json:"interface,omitempty"`
-	MAC       string     `json:"mac,omitempty"`
-	Since     *time.Time `json:"since,omitempty"`
-	Session   string     `json:"session,omitempty"`
-	AllocID   string     `json:"alloc_id,omitempty"`
-	Job       string     `json:"job,omitempty"`
+	VIP   string `json:"vip"`
+	State string `json:"state"`
+	Node  string `json:"node,omitempty"`
+	Owner
+	Since   *time.Time `json:"since,omitempty"`
+	Session string     `json:"session,omitempty"`
+	// Members are those that hold it or contend for it, by name.
+	Members []MemberStatus `json:"members"`
+	// Pin is the only node that may have it, or "-" for none.
+	Pin string `json:"pin,omitempty"`
 	// Note says in words what the fields do not: the name of a foreign session,
-	// or how a free lock came to be free.
+	// how a free lock came to be free, and why nobody takes it.
 	Note string `json:"note,omitempty"`
 }
 
-// List reads the state of every lock below prefix, ordered by address. It needs
-// read access to the keys, and to sessions for the name of a foreign one.
-func List(ctx context.Context, client *api.Client, prefix string) ([]Status, error) {
-	prefix = strings.Trim(prefix, "/")
-	pairs, _, err := client.KV().List(prefix+"/", query(ctx))
+// MemberStatus is a live instance as a contender for one lock.
+type MemberStatus struct {
+	Node     string `json:"node"`
+	Priority int    `json:"priority"` // lower goes first
+	Drained  bool   `json:"drained"`
+	Session  string `json:"session"`
+}
+
+// List reads the state of every lock, ordered by address: those that there are,
+// and those that somebody contends for.
+func (o *Operator) List(ctx context.Context) ([]Status, error) {
+	s, err := o.read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s/: %w", prefix, err)
+		return nil, err
 	}
-	out := []Status{}
-	for _, p := range pairs {
-		name, base, ok := cutLast(strings.TrimPrefix(p.Key, prefix+"/"))
-		if ok && base == lockName {
-			out = append(out, statusOf(ctx, client, name, p))
+	return o.statuses(ctx, s), nil
+}
+
+// Follow yields what List returns, now and whenever it changes, until ctx ends.
+// While Consul does not answer it yields an error for each try; afterwards it
+// yields the state even if that is the same.
+func (o *Operator) Follow(ctx context.Context) iter.Seq2[[]Status, error] {
+	return func(yield func([]Status, error) bool) {
+		var last []Status
+		for s, err := range o.snapshots(ctx) {
+			var now []Status
+			if err == nil {
+				if now = o.statuses(ctx, s); last != nil && reflect.DeepEqual(now, last) {
+					continue
+				}
+			}
+			if last = now; !yield(now, err) {
+				return
+			}
 		}
 	}
-	slices.SortFunc(out, compareVIPs)
-	return out, nil
 }
 
-// compareVIPs orders addresses as numbers, and what is none after them.
-func compareVIPs(a, b Status) int {
-	x, errX := netip.ParseAddr(a.VIP)
-	y, errY := netip.ParseAddr(b.VIP)
-	switch {
-	case errX == nil && errY == nil:
-		return x.Compare(y)
-	case errX == nil:
-		return -1
-	case errY == nil:
-		return 1
-	}
-	return cmp.Compare(a.VIP, b.VIP)
-}
-
-func endedWithout(r Record) string {
-	if r.Reason != "" {
-		return fmt.Sprintf("%s gave it up: %s", r.Node, r.Reason)
-	}
-	return fmt.Sprintf("%s ended without releasing it", r.Node)
-}
-
-func statusOf(ctx context.Context, client *api.Client, name string, p *api.KVPair) Status {
-	r := ParseRecord(p.Value)
-	switch {
-	case p.Session == "" && r.State == StateReleased:
-		return Status{VIP: name, State: StatusFree, Note: fmt.Sprintf("released by %s: %s", r.Node, r.Reason)}
-	case p.Session == "" && r.State != StateUnknown:
-		return Status{VIP: name, State: StatusFree, Note: endedWithout(r)}
-	case p.Session == "":
-		return Status{VIP: name, State: StatusFree}
-	case p.Session == r.Session && r.State == StateHandover:
-		return Status{VIP: name, State: StatusHeld, Node: r.Node, Session: p.Session, Note: "being handed over by " + r.From}
-	case p.Session == r.Session:
-		return Status{
-			VIP: name, State: StatusHeld, Node: r.Node, Interface: r.Interface, MAC: r.MAC,
-			Since: r.Since, Session: p.Session, AllocID: r.AllocID, Job: r.Job,
+func (o *Operator) statuses(ctx context.Context, s *snapshot) []Status {
+	statuses := []Status{}
+	for _, name := range s.names() {
+		status := s.status(name)
+		if status.State == StatusForeign {
+			o.identify(ctx, &status)
 		}
+		statuses = append(statuses, status)
 	}
-	s := Status{VIP: name, State: StatusForeign, Session: p.Session}
-	// The answer is whole without the session's name and node.
-	if entry, _, err := client.Session().Info(p.Session, query(ctx)); err == nil && entry != nil {
-		s.Node, s.Note = entry.Node, entry.Name
+	return statuses
+}
+
+// identify completes a foreign lock's state by the node and name of its session,
+// if they can be read. The answer is whole without them.
+func (o *Operator) identify(ctx context.Context, status *Status) {
+	entry, err := o.consul.sessionInfo(ctx, status.Session)
+	if err != nil || entry == nil {
+		return
 	}
-	return s
+	status.Node = entry.Node
+	status.Note = strings.TrimSuffix(entry.Name+"; "+status.Note, "; ")
+}
+
+func (s *snapshot) status(name string) Status {
+	l := s.locks[name]
+	status := Status{
+		VIP: name, Session: l.session, Pin: s.pins[name], Members: []MemberStatus{},
+		Note: strings.Join(s.remarks(name), "; "),
+	}
+	status.State, status.Node = s.owner(name)
+	// While it is being handed over, the rest of the record is about the giver.
+	if s.servedBy(name) != "" {
+		status.Owner, status.Since = l.record.Owner, l.record.Since
+	}
+	for _, node := range s.contenders(name) {
+		m := s.members[node]
+		status.Members = append(status.Members, MemberStatus{
+			Node: node, Priority: m.VIPs[name], Drained: s.drained[node], Session: m.Session,
+		})
+	}
+	return status
 }

@@ -21,12 +21,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		HelpWriter: stdout,
 		// Errors of usage must not look like help that was asked for.
 		ErrorWriter: stderr,
-		Commands: map[string]cli.CommandFactory{
-			"agent":    func() (cli.Command, error) { return &agentCommand{stderr: stderr}, nil },
-			"validate": func() (cli.Command, error) { return &validateCommand{stdout: stdout, stderr: stderr}, nil },
-			"status":   func() (cli.Command, error) { return &statusCommand{stdout: stdout, stderr: stderr}, nil },
-			"version":  func() (cli.Command, error) { return &versionCommand{stdout: stdout, stderr: stderr}, nil },
-		},
+		Commands:    commands(stdout, stderr),
 	}
 	if name := c.Subcommand(); name != "" && c.Commands[name] == nil {
 		return fail(stderr, usageError(fmt.Sprintf("there is no command %q; consul-vip --help lists them", name)))
@@ -39,6 +34,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	return code
+}
+
+func commands(stdout, stderr io.Writer) map[string]cli.CommandFactory {
+	factories := map[string]cli.CommandFactory{}
+	for name, command := range map[string]cli.Command{
+		"agent":    &agentCommand{stderr: stderr},
+		"validate": &validateCommand{stdout: stdout, stderr: stderr},
+		"status":   &statusCommand{stdout: stdout, stderr: stderr},
+		"move":     &moveCommand{stdout: stdout, stderr: stderr},
+		"unpin":    &unpinCommand{stdout: stdout, stderr: stderr},
+		"release":  &releaseCommand{stdout: stdout, stderr: stderr},
+		"drain":    &drainCommand{stdout: stdout, stderr: stderr},
+		"undrain":  &undrainCommand{stdout: stdout, stderr: stderr},
+		"version":  &versionCommand{stdout: stdout, stderr: stderr},
+	} {
+		factories[name] = func() (cli.Command, error) { return command, nil }
+	}
+	return factories
 }
 
 // noCommand is what the library returns where there was none to run.

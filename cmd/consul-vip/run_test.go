@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -48,6 +45,19 @@ func TestRun(t *testing.T) {
 		"validate bad":          {[]string{"validate", bad}, exitConfig, "", `Did you mean "interface"?`},
 		"status, unknown flag":  {[]string{"status", "-jsn"}, exitUsage, "", "-jsn"},
 		"status, no Consul":     {[]string{"status", "-http-addr=127.0.0.1:1"}, exitFailure, "", "refused"},
+		"status, stray":         {[]string{"status", "10.0.0.1"}, exitUsage, "", `"10.0.0.1"`},
+		"move nothing":          {[]string{"move"}, exitUsage, "", "needs one address"},
+		"move, no address":      {[]string{"move", "10.0.0"}, exitUsage, "", `"10.0.0" is no IP address`},
+		"move two":              {[]string{"move", "10.0.0.1", "10.0.0.2"}, exitUsage, "", "needs one address"},
+		"move, unknown flag":    {[]string{"move", "10.0.0.1", "-too=h1"}, exitUsage, "", "-too"},
+		"move, flag behind":     {[]string{"move", "10.0.0.1", "--to", "h2", "-http-addr=127.0.0.1:1"}, exitFailure, "", "refused"},
+		"move, flag before":     {[]string{"move", "-to=h2", "-http-addr=127.0.0.1:1", "10.0.0.1"}, exitFailure, "", "refused"},
+		"move help":             {[]string{"move", "-h"}, exitOK, "/pin h2", ""},
+		"unpin nothing":         {[]string{"unpin"}, exitUsage, "", "needs one address"},
+		"release nothing":       {[]string{"release", "-hold"}, exitUsage, "", "needs one address"},
+		"drain an address":      {[]string{"drain", "10.0.0.1"}, exitUsage, "", "takes no arguments"},
+		"drain, no Consul":      {[]string{"drain", "-http-addr=127.0.0.1:1"}, exitFailure, "", "-node"},
+		"undrain an address":    {[]string{"undrain", "10.0.0.1"}, exitUsage, "", "takes no arguments"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,51 +103,4 @@ func TestExitCode(t *testing.T) {
 	} {
 		assert.Equal(t, code, exitCode(err), "%v", err)
 	}
-}
-
-// kv answers like Consul with one lock held by us, one by a foreign session,
-// and free ones.
-func kv(t *testing.T) *httptest.Server {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/kv/web/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Consul-Index", "9")
-		w.Header().Set("X-Consul-LastContact", "0")
-		type pair struct {
-			Key     string
-			Value   []byte
-			Session string `json:",omitempty"`
-		}
-		_ = json.NewEncoder(w).Encode([]pair{
-			{"web/.members/h1", []byte(`{"node":"h1"}`), "s1"},
-			{"web/10.0.0.10/.lock", []byte(`{"state":"held","node":"h1","interface":"eth0","mac":"02:00:00:00:00:01","since":"2026-01-02T03:04:05Z","session":"s1"}`), "s1"},
-			{"web/10.0.0.2/.lock", nil, "s2"},
-			{"web/10.0.0.3/.lock", []byte(`{"state":"released","node":"h2","reason":"stopped"}`), ""},
-			{"web/10.0.0.4/.lock", []byte(`{"state":"held","node":"h3","session":"gone"}`), ""},
-		})
-	})
-	mux.HandleFunc("/v1/session/info/s2", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("X-Consul-Index", "9")
-		w.Header().Set("X-Consul-LastContact", "0")
-		_, _ = w.Write([]byte(`[{"ID":"s2","Name":"Consul lock for 'sleep'","Node":"h2"}]`))
-	})
-	s := httptest.NewServer(mux)
-	t.Cleanup(s.Close)
-	return s
-}
-
-func TestStatus(t *testing.T) {
-	s := kv(t)
-	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitOK, run([]string{"status", "-prefix=web", "-json", "-http-addr=" + s.URL}, &stdout, &stderr), stderr.String())
-	assert.JSONEq(t, `[
-		{"vip":"10.0.0.2","state":"foreign","node":"h2","session":"s2","note":"Consul lock for 'sleep'"},
-		{"vip":"10.0.0.3","state":"free","note":"released by h2: stopped"},
-		{"vip":"10.0.0.4","state":"free","note":"h3 ended without releasing it"},
-		{"vip":"10.0.0.10","state":"held","node":"h1","interface":"eth0","mac":"02:00:00:00:00:01","since":"2026-01-02T03:04:05Z","session":"s1"}
-	]`, stdout.String())
-
-	stdout.Reset()
-	require.Equal(t, exitOK, run([]string{"status", "-prefix=web", "-http-addr=" + s.URL}, &stdout, &stderr))
-	assert.Regexp(t, `(?m)^10\.0\.0\.2 +foreign +h2 .*Consul lock for 'sleep'$`, stdout.String())
-	assert.Regexp(t, `(?m)^10\.0\.0\.10 +held +h1 +eth0 +02:00:00:00:00:01 +2026-01-02T03:04:05Z +s1`, stdout.String())
 }

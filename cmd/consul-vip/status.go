@@ -1,97 +1,105 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
-	"text/tabwriter"
-	"time"
+	"strings"
 
-	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// statusTimeout bounds a whole status.
-const statusTimeout = 15 * time.Second
-
 type statusCommand struct{ stdout, stderr io.Writer }
 
-func (*statusCommand) Synopsis() string { return "Show who holds each address" }
-
-type statusFlags struct {
-	json   bool
-	prefix string
-	consul consulFlags
-}
+func (*statusCommand) Synopsis() string { return "Show who has each address" }
 
 func (c *statusCommand) Help() string {
-	fs, _ := c.flags(nil)
-	return help("status [-json] [options]", `
-  Shows for every address below the prefix who holds its lock: the node with
-  its interface, MAC and since when, another program such as consul lock, or
-  nobody. Asks Consul only, so it runs anywhere, and needs no more than read
-  access to the keys and sessions.`, fs)
+	return help("status [-json] [-watch] [options]", `
+  Shows for every address below the prefix who has it: a node with its
+  interface, MAC and since when, another program such as consul lock, or
+  nobody; who contends for it, with the priorities; and why nobody takes it.
+  Asks Consul only, so it runs anywhere, and needs no more than read access to
+  the keys, and to sessions for the names of other programs' locks.
+
+  With -watch it goes on until it is stopped by SIGINT or SIGTERM, and shows
+  every change as it happens; with -json as one line for each.
+
+  Exit codes: 0 each address has an owner, 1 one has none, or failure, 2 usage;
+  with -watch 0 once stopped.`, c.flags(nil).FlagSet)
 }
 
-func (c *statusCommand) flags(out io.Writer) (*flag.FlagSet, *statusFlags) {
-	fs, f := flagSet("status", out), &statusFlags{}
-	fs.BoolVar(&f.json, "json", false, "print JSON")
-	fs.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix` of the instances' configuration")
-	f.consul.register(fs)
-	return fs, f
+type statusFlags struct {
+	*clientFlags
+	json, watch bool
+}
+
+func (c *statusCommand) flags(out io.Writer) *statusFlags {
+	f := &statusFlags{clientFlags: newClientFlags("status", out)}
+	f.BoolVar(&f.json, "json", false, "print JSON")
+	f.BoolVar(&f.watch, "watch", false, "go on, and show every change")
+	return f
 }
 
 func (c *statusCommand) Run(args []string) int {
-	fs, f := c.flags(c.stderr)
-	if err := parse(fs, args); err != nil {
+	f := c.flags(c.stderr)
+	if err := f.parse(args); err != nil {
 		return exitCode(err)
 	}
-	if fs.NArg() > 0 {
-		return fail(c.stderr, usageError(fmt.Sprintf("status takes no arguments, got %q", fs.Arg(0))))
-	}
-	client, err := f.consul.client("", "", lease.MaxConns)
-	if err != nil {
+	if err := f.noArguments(); err != nil {
 		return fail(c.stderr, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
-	defer cancel()
-	locks, err := lease.List(ctx, client, f.prefix)
+	d := newDisplay(c.stdout, f)
+	if f.watch {
+		return fail(c.stderr, c.watch(f, d))
+	}
+	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+		rows, err := o.List(ctx)
+		if err != nil {
+			return err
+		}
+		if err := d.show(rows); err != nil {
+			return err
+		}
+		return ownerless(rows)
+	}))
+}
+
+// watch shows changes until a signal comes. That Consul is away does not end it.
+func (c *statusCommand) watch(f *statusFlags, d *display) error {
+	o, err := f.operator()
 	if err != nil {
-		return fail(c.stderr, err)
-	}
-	if f.json {
-		err = printJSON(c.stdout, locks)
-	} else {
-		err = printTable(c.stdout, locks, f.prefix)
-	}
-	return fail(c.stderr, err)
-}
-
-func printJSON(w io.Writer, locks []lease.Status) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(locks)
-}
-
-func printTable(w io.Writer, locks []lease.Status, prefix string) error {
-	if len(locks) == 0 {
-		_, err := fmt.Fprintf(w, "No addresses below %s/ in Consul's KV store.\n", prefix)
 		return err
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "VIP\tSTATE\tNODE\tINTERFACE\tMAC\tSINCE\tSESSION\tNOTE")
-	for _, l := range locks {
-		since := ""
-		if l.Since != nil {
-			since = l.Since.Format(time.RFC3339)
+	ctx, stop := stoppedBySignal()
+	defer stop()
+	silent := false
+	for rows, err := range o.Follow(ctx) {
+		switch {
+		case err == nil:
+			if silent {
+				fmt.Fprintln(c.stderr, "consul-vip: Consul answers again")
+			}
+			if err := d.show(rows); err != nil {
+				return err
+			}
+		case !silent:
+			fmt.Fprintf(c.stderr, "consul-vip: %v; trying again\n", err)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.VIP, l.State,
-			dash(l.Node), dash(l.Interface), dash(l.MAC), dash(since), dash(l.Session), l.Note)
+		silent = err != nil
 	}
-	return t.Flush()
+	return nil
 }
 
-func dash(s string) string { return cmp.Or(s, "-") }
+// ownerless objects to addresses that nobody has.
+func ownerless(rows []lease.Status) error {
+	var free []string
+	for _, row := range rows {
+		if row.State == lease.StatusFree {
+			free = append(free, row.VIP)
+		}
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	return fmt.Errorf("nobody has %s", strings.Join(free, ", "))
+}

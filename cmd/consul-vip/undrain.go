@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/consul-vip/consul-vip/lease"
+)
+
+type undrainCommand struct{ stdout, stderr io.Writer }
+
+func (*undrainCommand) Synopsis() string { return "Let a node have addresses again" }
+
+func (c *undrainCommand) Help() string {
+	f, _ := nodeFlags("undrain", nil)
+	return help("undrain [-node=NODE] [options]", `
+  Ends what "drain" began: the node contends for its addresses again. It takes
+  none back, unless the owners' configuration has "preempt". This does the same:
+
+    consul kv delete consul-vip/.drain/h1
+
+  Needs write access to that key, and read access to the others; without -node
+  also to the agent.
+
+  Exit codes: 0 not drained any more, 1 failure, 2 usage.`, f.FlagSet)
+}
+
+func (c *undrainCommand) Run(args []string) int {
+	f, node := nodeFlags("undrain", c.stderr)
+	if err := f.parse(args); err != nil {
+		return exitCode(err)
+	}
+	if err := f.noArguments(); err != nil {
+		return fail(c.stderr, err)
+	}
+	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+		node, err := nodeOr(ctx, o, *node)
+		if err != nil {
+			return err
+		}
+		was, err := o.Undrain(ctx, node)
+		if err != nil {
+			return err
+		}
+		text := "%s may take addresses again\n"
+		if !was {
+			text = "%s was not drained\n"
+		}
+		_, err = fmt.Fprintf(c.stdout, text, node)
+		return err
+	}))
+}

@@ -1,0 +1,184 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"golang.org/x/time/rate"
+)
+
+// ErrPending means that the key is written, but that what it asks for was not
+// seen to happen before the context ended.
+var ErrPending = errors.New("not done yet")
+
+// Operator sees what the instances below a prefix keep in Consul, and writes the
+// keys by which they are told what to do. It has no session, and takes part in
+// nothing. Its methods are safe for concurrent use.
+//
+// Seeing needs read access to the keys, and to sessions for the name of a
+// foreign one; writing needs write access to the keys.
+type Operator struct {
+	consul *consul
+	prefix string
+}
+
+// NewOperator returns an Operator for the instances that have this prefix.
+func NewOperator(client *api.Client, prefix string) *Operator {
+	return &Operator{consul: newConsul(client), prefix: strings.Trim(prefix, "/")}
+}
+
+// Outcome is who has an address after an operator's wish.
+type Outcome struct {
+	VIP   string
+	From  string // the node that had it before; empty: nobody
+	State string // StatusHeld, StatusForeign or StatusFree
+	Node  string // who has it now, with StatusHeld
+	// Took is the time from the writing of the key until Consul showed this.
+	Took time.Duration
+}
+
+// wish is a key that is being written, and since when.
+type wish struct {
+	began time.Time
+	vip   string
+	from  string
+}
+
+// granted is what came of w, as s shows it.
+func (w wish) granted(s *snapshot) Outcome {
+	state, node := s.owner(w.vip)
+	return Outcome{VIP: w.vip, From: w.from, State: state, Node: node, Took: time.Since(w.began)}
+}
+
+// key is where a file of an address, or of a folder, lies.
+func (o *Operator) key(dir, base string) string {
+	return fmt.Sprintf("%s/%s/%s", o.prefix, dir, base)
+}
+
+// put writes a key and returns the index it was written at.
+func (o *Operator) put(ctx context.Context, key, value string) (uint64, error) {
+	index, err := o.consul.commit(ctx, &api.KVTxnOp{Verb: api.KVSet, Key: key, Value: []byte(value)})
+	return index, o.explain(ctx, err, right{"key", "write", key})
+}
+
+// remove deletes a key as it was at index. The error is errConflict if it has
+// changed since, or is gone.
+func (o *Operator) remove(ctx context.Context, key string, index uint64) error {
+	_, err := o.consul.commit(ctx,
+		&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index},
+		&api.KVTxnOp{Verb: api.KVDelete, Key: key})
+	return o.explain(ctx, err, right{"key", "write", key})
+}
+
+// list is the consul's, of the prefix.
+func (o *Operator) list(ctx context.Context, index uint64) (api.KVPairs, uint64, error) {
+	pairs, index, err := o.consul.list(ctx, o.prefix+"/", index)
+	return pairs, index, o.explain(ctx, err, right{"key", "read", o.prefix + "/"})
+}
+
+// explain is err, or which right the token lacks if that is why Consul has
+// refused something.
+func (o *Operator) explain(ctx context.Context, err error, need right) error {
+	if !errors.Is(err, errConflict) && !errors.Is(err, errFiltered) && httpStatus(err) != http.StatusForbidden {
+		return err
+	}
+	missing, unknown := o.consul.lacking(ctx, []right{need})
+	switch rules := missingRules(missing); {
+	case errors.Is(unknown, errUnknownToken):
+		return fmt.Errorf("%w: %w", unknown, err)
+	case len(rules) > 0:
+		return fmt.Errorf("%s: %s: %w", rules[0].message, rules[0].rule, err)
+	}
+	return err
+}
+
+// read returns what the keys say now.
+func (o *Operator) read(ctx context.Context) (*snapshot, error) {
+	pairs, index, err := o.list(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(o.prefix, pairs, index), nil
+}
+
+// readKnown is read for an address that must be known there.
+func (o *Operator) readKnown(ctx context.Context, vip string) (*snapshot, error) {
+	s, err := o.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.known(vip)
+}
+
+// snapshots yields what the keys say, now and whenever that changes, and an
+// error for each failed try to find out, until ctx ends.
+func (o *Operator) snapshots(ctx context.Context) iter.Seq2[*snapshot, error] {
+	return func(yield func(*snapshot, error) bool) {
+		var (
+			index uint64
+			pause backoff
+			pace  = rate.NewLimiter(watchRate, watchBurst)
+		)
+		for pace.Wait(ctx) == nil {
+			pairs, now, err := o.list(ctx, index)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				if !yield(nil, err) {
+					return
+				}
+				index = 0 // whatever comes back may have another history
+				pause.wait(ctx)
+				continue
+			case now < index:
+				index = 0
+				continue
+			case now != index && !yield(newSnapshot(o.prefix, pairs, now), nil):
+				return
+			}
+			pause.reset()
+			index = now
+		}
+	}
+}
+
+// await returns the first snapshot that done accepts, or the last one if ctx
+// ends before, with an error that is ErrPending and says how things stand with
+// vip.
+func (o *Operator) await(ctx context.Context, vip string, done func(*snapshot) bool) (*snapshot, error) {
+	var (
+		last   *snapshot
+		silent error
+	)
+	for s, err := range o.snapshots(ctx) {
+		if silent = err; err != nil {
+			continue
+		}
+		if last = s; done(s) {
+			return s, nil
+		}
+	}
+	why := context.Cause(ctx)
+	switch {
+	case silent != nil:
+		return last, fmt.Errorf("%s: %w: %w; Consul does not answer: %w", vip, ErrPending, why, silent)
+	case last == nil:
+		return nil, fmt.Errorf("%s: %w: %w", vip, ErrPending, why)
+	}
+	return last, fmt.Errorf("%s: %w: %s; %w", vip, ErrPending, last.situation(vip), why)
+}
+
+// LocalNode is the node name of the Consul agent that is asked, by which an
+// instance beside it goes unless its configuration says otherwise. It needs read
+// access to the agent.
+func (o *Operator) LocalNode(ctx context.Context) (string, error) {
+	self, err := o.consul.self(ctx)
+	return self.Config.NodeName, o.explain(ctx, err, right{"agent", "read", self.Config.NodeName})
+}
