@@ -65,6 +65,7 @@ func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"nonsense"}, {"agent"}, {"agent", "-nonsense"}, {"agent", "-config=a", "b"},
 		{"validate"}, {"status", "-nonsense"}, {"status", "nonsense"},
+		{"move"}, {"move", "nonsense"}, {"unpin"}, {"release"}, {"drain", "nonsense"}, {"undrain", "nonsense"},
 	} {
 		code, output := cli(t, args...)
 		require.Equal(t, 2, code, "%q: %s", args, output)

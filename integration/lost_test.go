@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -91,32 +92,14 @@ func TestConsulLock(t *testing.T) {
 	h1, h2, h3 := s.Servers[0], s.Servers[1], s.Servers[2]
 	ours := s.startOn(config{}, h1)[0]
 
-	// It runs its command until its input ends.
-	input, end, err := os.Pipe()
-	require.NoError(t, err)
-	t.Cleanup(func() { input.Close(); end.Close() })
-	other, err := h3.Start(lab.Command{
-		Args:  []string{s.consul, "lock", "-verbose", "-pass-stdin", s.name + "/" + s.vip.String(), "cat"},
-		Stdin: input,
-	})
-	require.NoError(t, err)
-	s.eventually(soon, func() error {
-		if !strings.Contains(other.String(), "Attempting lock acquisition") {
-			return errors.New("it doesn't contend yet")
-		}
-		return nil
-	})
+	lock := s.consulLock(h3)
+	s.eventually(soon, lock.waits)
 	s.elapse(time.Second)
 	require.NoError(t, s.ownedBy(h1))
 
 	require.NoError(t, ours.Signal(syscall.SIGTERM))
 	s.exits(ours, 0, 4*time.Second)
-	s.eventually(soon, func() error {
-		if state := s.status(h1)[s.vip.String()]["state"]; state != "foreign" {
-			return errors.New("consul lock has not got the lock")
-		}
-		return nil
-	})
+	s.eventually(soon, lock.holds)
 	standby := s.start(h2, config{})
 	s.eventually(soon, func() error { return inState(standby, "standby") })
 	s.elapse(time.Second)
@@ -126,9 +109,53 @@ func TestConsulLock(t *testing.T) {
 	require.Equal(t, s.session(), status["session"])
 	require.Equal(t, h3.Name, status["node"])
 
-	require.NoError(t, end.Close())
+	lock.end()
 	s.eventually(2*soon, func() error { return s.ownedBy(h2) })
 	s.seen(h1, h2)
+}
+
+// otherLock is a "consul lock" of the address.
+type otherLock struct {
+	*lab.Process
+	s     *scene
+	input *os.File
+}
+
+// consulLock starts "consul lock" on a host, with a command that runs until its
+// input ends.
+func (s *scene) consulLock(h *lab.Host) *otherLock {
+	s.t.Helper()
+	output, input, err := os.Pipe()
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { output.Close(); input.Close() })
+	p, err := h.Start(lab.Command{
+		Args:  []string{s.consul, "lock", "-verbose", "-pass-stdin", s.name + "/" + s.vip.String(), "cat"},
+		Stdin: output,
+	})
+	require.NoError(s.t, err)
+	return &otherLock{p, s, input}
+}
+
+// waits objects until it contends.
+func (l *otherLock) waits() error {
+	if !strings.Contains(l.String(), "Attempting lock acquisition") {
+		return errors.New("consul lock doesn't contend yet")
+	}
+	return nil
+}
+
+// holds objects until it has the lock.
+func (l *otherLock) holds() error {
+	if state := l.s.status(l.Host)[l.s.vip.String()]["state"]; state != "foreign" {
+		return fmt.Errorf("consul lock has not got the lock: it is %v", state)
+	}
+	return nil
+}
+
+// end ends the command that runs under the lock.
+func (l *otherLock) end() {
+	l.s.t.Helper()
+	require.NoError(l.s.t, l.input.Close())
 }
 
 // TestCutOff cuts the owner off from Consul. It must have let go of the

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -376,16 +377,29 @@ func logged(p *lab.Process, message string) []lab.Entry {
 	return found
 }
 
-// status returns what "consul-vip status -json" prints on a host.
+// status returns what "consul-vip status -json" prints on a host, whether each
+// address has an owner or not.
 func (s *scene) status(h *lab.Host) map[string]map[string]any {
 	s.t.Helper()
-	out, err := h.Run(s.t.Context(), lab.Command{Args: []string{s.binary, "status", "-json", "-prefix=" + s.name}})
-	require.NoError(s.t, err)
+	_, out, _ := s.run(h, "status", "-json")
 	var rows []map[string]any
-	require.NoError(s.t, json.Unmarshal(out, &rows))
+	require.NoError(s.t, json.Unmarshal([]byte(out), &rows))
 	byVIP := make(map[string]map[string]any)
 	for _, row := range rows {
 		byVIP[row["vip"].(string)] = row
 	}
 	return byVIP
+}
+
+// run runs a command of consul-vip's about the scene on a host, and returns its
+// exit code, what it printed, and what it objected to.
+func (s *scene) run(h *lab.Host, args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	out, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.binary}, append(args, "-prefix="+s.name)...)})
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), string(out), err.Error()
+	}
+	require.NoError(s.t, err)
+	return 0, string(out), ""
 }
