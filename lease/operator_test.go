@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,5 +279,32 @@ func TestNotes(t *testing.T) {
 			assert.Equal(t, "h1", rows[0].Node)
 			assert.Empty(t, rows[0].MAC, "it is not that of h1")
 		}
+	})
+}
+
+// TestOperatorWithoutRights is told which right is missing, not just that Consul
+// has refused.
+func TestOperatorWithoutRights(t *testing.T) {
+	operated(t, func(ctx context.Context, o *Operator, f *fakeConsul) {
+		f.stands("h1")
+		f.stands("h2")
+		f.has("h1")
+		denied := only(authorizePath, status(200, "application/json", `[{"Allow":false}]`))
+		refused := only("/v1/txn", status(409, "application/json", `{"Errors":[{"OpIndex":0,"What":"Permission denied"}]}`))
+		f.on(func(w http.ResponseWriter, r *http.Request) bool { return denied(w, r) || refused(w, r) })
+		_, err := o.Move(ctx, vip, "h2")
+		require.ErrorContains(t, err, `missing ACL right: key_prefix "p/10.77.0.100/pin" { policy = "write" }`)
+		require.NotErrorIs(t, err, ErrPending)
+
+		hidden := only("/v1/kv", func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-Consul-Index", "9")
+			w.Header().Set("X-Consul-LastContact", "0")
+			w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		})
+		f.on(func(w http.ResponseWriter, r *http.Request) bool { return denied(w, r) || hidden(w, r) })
+		_, err = o.List(ctx)
+		require.ErrorContains(t, err, `missing ACL right: key_prefix "p/" { policy = "read" }`)
 	})
 }
