@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"golang.org/x/time/rate"
 )
 
 // ErrPending means that the key is written, but that what it asks for was not
@@ -76,10 +75,9 @@ func (o *Operator) remove(ctx context.Context, key string, index uint64) error {
 	return o.explain(ctx, err, right{"key", "write", key})
 }
 
-// list is the consul's, of the prefix.
-func (o *Operator) list(ctx context.Context, index uint64) (api.KVPairs, uint64, error) {
-	pairs, index, err := o.consul.list(ctx, o.prefix+"/", index)
-	return pairs, index, o.explain(ctx, err, right{"key", "read", o.prefix + "/"})
+// unread explains why the keys could not be read.
+func (o *Operator) unread(ctx context.Context, err error) error {
+	return o.explain(ctx, err, right{"key", "read", o.prefix + "/"})
 }
 
 // explain is err, or which right the token lacks if that is why Consul has
@@ -100,9 +98,9 @@ func (o *Operator) explain(ctx context.Context, err error, need right) error {
 
 // read returns what the keys say now.
 func (o *Operator) read(ctx context.Context) (*snapshot, error) {
-	pairs, index, err := o.list(ctx, 0)
+	pairs, index, err := o.consul.list(ctx, o.prefix+"/", 0)
 	if err != nil {
-		return nil, err
+		return nil, o.unread(ctx, err)
 	}
 	return newSnapshot(o.prefix, pairs, index), nil
 }
@@ -120,31 +118,16 @@ func (o *Operator) readKnown(ctx context.Context, vip string) (*snapshot, error)
 // error for each failed try to find out, until ctx ends.
 func (o *Operator) snapshots(ctx context.Context) iter.Seq2[*snapshot, error] {
 	return func(yield func(*snapshot, error) bool) {
-		var (
-			index uint64
-			pause backoff
-			pace  = rate.NewLimiter(watchRate, watchBurst)
-		)
-		for pace.Wait(ctx) == nil {
-			pairs, now, err := o.list(ctx, index)
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err != nil:
-				if !yield(nil, err) {
-					return
-				}
-				index = 0 // whatever comes back may have another history
-				pause.wait(ctx)
-				continue
-			case now < index:
-				index = 0
-				continue
-			case now != index && !yield(newSnapshot(o.prefix, pairs, now), nil):
+		for l, err := range o.consul.follow(ctx, o.prefix+"/") {
+			var s *snapshot
+			if err != nil {
+				err = o.unread(ctx, err)
+			} else {
+				s = newSnapshot(o.prefix, l.pairs, l.index)
+			}
+			if !yield(s, err) {
 				return
 			}
-			pause.reset()
-			index = now
 		}
 	}
 }

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"strings"
 	"sync"
 	"time"
@@ -145,40 +146,59 @@ func (b *board) wake() {
 // watch keeps the board's view up to date with a single blocking query for all
 // locks, until ctx ends. What failed before is tried again for ever.
 func (k *Keeper) watch(ctx context.Context) {
-	var (
-		index  uint64
-		pause  backoff
-		pace   = rate.NewLimiter(watchRate, watchBurst)
-		outage = outage{log: k.log, what: "watching the locks"}
-	)
-	for pace.Wait(ctx) == nil {
-		pairs, now, err := k.consul.list(ctx, k.cfg.Prefix+"/", index)
-		if ctx.Err() != nil {
-			return
-		}
+	outage := outage{log: k.log, what: "watching the locks"}
+	for l, err := range k.consul.follow(ctx, k.cfg.Prefix+"/") {
 		if err != nil {
 			outage.failed(err)
-			index = 0 // whatever comes back may have another history
-			pause.wait(ctx)
 			continue
 		}
 		outage.ok()
-		pause.reset()
-		// An index that went back means a restored snapshot or new servers: read
-		// anew instead of waiting for an index that may be far away.
-		if now < index {
-			index = 0
-			continue
+		before, s, _ := k.board.read()
+		v := newView(k.cfg.Prefix, l.pairs, l.index)
+		v.at = k.now()
+		if s != nil {
+			s.settle(before, v, k.now())
 		}
-		if now != index {
-			before, s, _ := k.board.read()
-			v := newView(k.cfg.Prefix, pairs, now)
-			v.at = k.now()
-			if s != nil {
-				s.settle(before, v, k.now())
+		k.board.postView(v)
+	}
+}
+
+// listing is everything below a prefix at one index.
+type listing struct {
+	pairs api.KVPairs
+	index uint64
+}
+
+// follow yields what is below prefix, now and whenever it changes, until ctx ends,
+// and an error for each failed try to find out, before it pauses for the next.
+func (c *consul) follow(ctx context.Context, prefix string) iter.Seq2[listing, error] {
+	return func(yield func(listing, error) bool) {
+		var (
+			index uint64
+			pause backoff
+			pace  = rate.NewLimiter(watchRate, watchBurst)
+		)
+		for pace.Wait(ctx) == nil {
+			pairs, now, err := c.list(ctx, prefix, index)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				if !yield(listing{}, err) {
+					return
+				}
+				index = 0 // whatever comes back may have another history
+				pause.wait(ctx)
+				continue
+			case now < index:
+				// A restored snapshot or new servers: read anew instead of waiting for an
+				// index that may be far away.
+				now = 0
+			case now != index && !yield(listing{pairs, now}, nil):
+				return
 			}
-			k.board.postView(v)
+			pause.reset()
+			index = now
 		}
-		index = now
 	}
 }
