@@ -9,9 +9,21 @@ import (
 	"time"
 )
 
-// yieldedAgo is how old a yield may be when its heir looks for it: the news of
-// who is the heir may travel more slowly than the frame.
-const yieldedAgo = time.Second
+// heardAgo is how old a word may be when it is looked for: the news of who is
+// the heir may travel more slowly than the frame.
+const heardAgo = time.Second
+
+// Call tells owner that the heir of addr is here and waits for it to be yielded,
+// by one ARP probe to owner alone, or to all where it is not known. Its kernel
+// answers that it has the address, which the heir knows.
+func (w *Wire) Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
+	addr, err := supported(addr)
+	if err != nil {
+		return err
+	}
+	to := w.askee(owner)
+	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
+}
 
 // Yield tells the link that this host has given addr up, by one ARP probe to
 // all: only who does not own an address probes for it (RFC 5227, section 2.1.1).
@@ -24,20 +36,21 @@ func (w *Wire) Yield(ctx context.Context, addr netip.Addr) error {
 	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(broadcast, own, addr) })
 }
 
-// An Heir hears its address being yielded, also before it knows that it is to
-// inherit it. Create it with [Wire.Heir] in good time.
+// An Heir hears both sides of a handover: its address being yielded, also before
+// it knows that it is to inherit it, and being called for, once it has inherited
+// it. Create it with [Wire.Heir] in good time.
 type Heir struct {
 	wire *Wire
 	addr netip.Addr
 
 	mu      sync.Mutex
-	yields  map[string]time.Time // by the MAC that probed and has not claimed since
-	changed chan struct{}        // closed at the next yield
+	probes  map[string]time.Time // by the MAC that probed and has not claimed since
+	changed chan struct{}        // closed at the next probe
 }
 
 // Heir subscribes to what is said of addr from now on, until Close.
 func (w *Wire) Heir(addr netip.Addr) *Heir {
-	h := &Heir{wire: w, addr: addr.Unmap(), yields: map[string]time.Time{}, changed: make(chan struct{})}
+	h := &Heir{wire: w, addr: addr.Unmap(), probes: map[string]time.Time{}, changed: make(chan struct{})}
 	w.heirs.add(h.addr, h, func() {})
 	return h
 }
@@ -46,11 +59,22 @@ func (w *Wire) Heir(addr netip.Addr) *Heir {
 // or for as long as patience and ctx allow. A probe that owner's own
 // announcement followed was no yield: that is how it once came by the address.
 func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool {
+	return h.await(ctx, patience, func(mac string) bool { return mac == string(owner) })
+}
+
+// Called reports whether anybody has called for the address, within the last
+// second or for as long as patience and ctx allow. It does not tell a call from
+// the question of a third, so nothing may depend on it but when to yield.
+func (h *Heir) Called(ctx context.Context, patience time.Duration) bool {
+	return h.await(ctx, patience, func(string) bool { return true })
+}
+
+func (h *Heir) await(ctx context.Context, patience time.Duration, wanted func(mac string) bool) bool {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
-		yielded, changed := h.take(owner)
-		if yielded {
+		heard, changed := h.take(wanted)
+		if heard {
 			return true
 		}
 		select {
@@ -63,13 +87,18 @@ func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.
 	}
 }
 
-// take takes owner's yield, which serves one inheritance only.
-func (h *Heir) take(owner net.HardwareAddr) (bool, <-chan struct{}) {
+// take takes the probes that are wanted, each of which serves once only.
+func (h *Heir) take(wanted func(mac string) bool) (heard bool, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at, ok := h.yields[string(owner)]
-	delete(h.yields, string(owner))
-	return ok && time.Since(at) <= yieldedAgo, h.changed
+	maps.DeleteFunc(h.probes, func(mac string, at time.Time) bool {
+		if !wanted(mac) {
+			return false
+		}
+		heard = heard || time.Since(at) <= heardAgo
+		return true
+	})
+	return heard, h.changed
 }
 
 // Close ends the subscription. Closing twice is fine.
@@ -79,8 +108,8 @@ func (h *Heir) Close() { h.wire.heirs.remove(h.addr, h) }
 func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	maps.DeleteFunc(h.yields, func(_ string, at time.Time) bool { return time.Since(at) > yieldedAgo })
-	h.yields[string(mac)] = at
+	maps.DeleteFunc(h.probes, func(_ string, at time.Time) bool { return time.Since(at) > heardAgo })
+	h.probes[string(mac)] = at
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
@@ -88,7 +117,7 @@ func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
 func (h *Heir) claimed(mac net.HardwareAddr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.yields, string(mac))
+	delete(h.probes, string(mac))
 }
 
 // tellHeirs passes on what a frame says to those who wait for its address.

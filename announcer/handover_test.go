@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,42 @@ func TestYield(t *testing.T) {
 	})
 }
 
+func TestCall(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		require.NoError(t, w.Call(t.Context(), vip, rivalMAC))
+		require.NoError(t, w.Call(t.Context(), vip, nil))
+		require.Len(t, sock.frames(), 2)
+		for i, to := range []net.HardwareAddr{rivalMAC, broadcast} {
+			frame := sock.frames()[i]
+			require.Equal(t, to, frame.to)
+			require.Equal(t, arp.OperationRequest, frame.Operation)
+			require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
+			require.Equal(t, vip, frame.TargetIP)
+		}
+		require.ErrorIs(t, w.Call(t.Context(), netip.MustParseAddr("fd00::64"), rivalMAC), ErrUnsupportedFamily)
+	})
+}
+
+func TestCalled(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		heir := w.Heir(vip)
+		defer heir.Close()
+		began := time.Now()
+		require.False(t, heir.Called(t.Context(), time.Second))
+		require.Equal(t, time.Second, time.Since(began))
+		sock.probe(otherVIP, rivalMAC)
+		sock.say(vip, rivalMAC)
+		require.False(t, heir.Called(t.Context(), time.Second), "that was about another address, and no question")
+
+		time.AfterFunc(time.Millisecond, func() { sock.probe(vip, rivalMAC) })
+		require.True(t, heir.Called(t.Context(), time.Second))
+		require.False(t, heir.Await(t.Context(), rivalMAC, time.Second), "a call that was heard is no yield any more")
+		sock.probe(vip, rivalMAC)
+		time.Sleep(heardAgo + time.Millisecond)
+		require.False(t, heir.Called(t.Context(), time.Second), "too long ago")
+	})
+}
+
 func TestHeir(t *testing.T) {
 	const patience = 50 * time.Millisecond
 	tests := map[string]struct {
@@ -34,8 +71,8 @@ func TestHeir(t *testing.T) {
 		took time.Duration
 	}{
 		"never":         {func(*fakeSocket) {}, false, patience},
-		"long ago":      {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(yieldedAgo + time.Millisecond) }, false, patience},
-		"just before":   {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(yieldedAgo) }, true, 0},
+		"long ago":      {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(heardAgo + time.Millisecond) }, false, patience},
+		"just before":   {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(heardAgo) }, true, 0},
 		"twice":         {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.probe(vip, rivalMAC) }, true, 0},
 		"meanwhile":     {func(s *fakeSocket) { time.AfterFunc(patience/2, func() { s.probe(vip, rivalMAC) }) }, true, patience / 2},
 		"somebody else": {func(s *fakeSocket) { s.probe(vip, secondMAC) }, false, patience},

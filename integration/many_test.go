@@ -36,6 +36,7 @@ func TestHundred(t *testing.T) {
 	}
 	s.eventually(soon, up)
 	t.Logf("all up after %v", time.Since(began))
+	s.measure()
 
 	for _, p := range procs[:2] {
 		began = time.Now()

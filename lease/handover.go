@@ -12,9 +12,6 @@ import (
 const (
 	// handOverTimeout leaves the rest of a stop's four seconds to a release.
 	handOverTimeout = time.Second
-	// viewTimeout is how long the own watch may take to show the commit. The
-	// successor's shows it at about the same time.
-	viewTimeout = 10 * time.Millisecond
 	// tidyDelay is how long a lock may lie under our session with nobody here to
 	// serve under it.
 	tidyDelay = time.Second
@@ -42,15 +39,14 @@ func (k *Keeper) handOverAtEnd(ctx context.Context, h *Held, why error) error {
 
 // handOver makes the lock to's, in one Raft commit: Consul does not mind that
 // it is us who lock for another session. What is under the lock goes on here
-// until the commit can be seen, as to has to see it too before it can take
-// over. It returns nil if nothing has happened, and ErrHandedOver if it has or
+// until then, and should until to has seen it. It returns nil if nothing has happened, and ErrHandedOver if it has or
 // may have: if it has not, the lock is found under our session afterwards.
 func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error) error {
 	log := k.log.With("vip", h.name, "state", "active")
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
 	began := time.Now()
-	index, err := k.passOn(ctx, h, to, k.handoverRecord(h, to))
+	_, err := k.passOn(ctx, h, to, k.handoverRecord(h, to))
 	switch {
 	case errors.Is(err, errConflict), errors.Is(err, errUnsent):
 		log.Warn("could not hand over", "to", to.node, "error", err)
@@ -58,7 +54,6 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	case err != nil:
 		log.Warn("handing over, Consul does not say whether it has happened", "to", to.node, "error", err)
 	default:
-		k.awaitView(ctx, index)
 		log.Info("handed over", "to", to.node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", why)
 	}
 	return fmt.Errorf("%w to %s: %w", ErrHandedOver, to.node, why)
@@ -105,25 +100,6 @@ func (k *Keeper) bequeath(ctx context.Context, h *Held, why error) bool {
 	}
 	log.Info("handed over", "to", to.node, "reason", why)
 	return true
-}
-
-// awaitView returns when the watch has shown index, or after viewTimeout.
-func (k *Keeper) awaitView(ctx context.Context, index uint64) {
-	timeout := time.NewTimer(viewTimeout)
-	defer timeout.Stop()
-	for {
-		v, _, changed := k.board.read()
-		if v != nil && v.index >= index {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // confirm makes the record of a lock that was handed to us our own, once we

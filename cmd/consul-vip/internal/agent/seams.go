@@ -53,12 +53,14 @@ type wire interface {
 
 // succession is how an address passes from one host to the next on the wire.
 type succession interface {
+	Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
 	Yield(ctx context.Context, addr netip.Addr) error
 	Heir(addr netip.Addr) heir
 }
 
-// heir waits for the yielding of an address: announcer.Heir.
+// heir waits for what the other side of a handover says: announcer.Heir.
 type heir interface {
+	Called(ctx context.Context, patience time.Duration) bool
 	Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
 	Close()
 }

@@ -25,9 +25,17 @@ const (
 	releasing state = "releasing" // giving the address back
 )
 
-// goTimeout is how long the last owner's word may take after the handover is
-// seen here: both watches show it within milliseconds of each other.
-const goTimeout = 50 * time.Millisecond
+// In a handover the successor calls for the address as soon as it sees that it has
+// the lock. Only then does the owner unbind it and say so.
+const (
+	// callTimeout is how long the owner goes on serving for want of a call, while
+	// the successor may be busy with many.
+	callTimeout = 500 * time.Millisecond
+	// goTimeout is how long the owner's word may take after a call.
+	goTimeout = 50 * time.Millisecond
+	// calls is how many frames may get lost on the way before the wire is asked.
+	calls = 3
+)
 
 // unknownTTL is how long an unknown last owner may go on answering.
 const unknownTTL = 30 * time.Second
@@ -173,7 +181,7 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	g.until = held.Now() + v.lifetime(held)
 	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
-		err = v.leave(ctx, address, g.announcing, err)
+		err = v.leave(ctx, heir, address, g.announcing, err)
 		listener.Close()
 	}()
 	v.enter(active, "address bound", "interface", v.link.name)
@@ -208,7 +216,7 @@ func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) 
 	case last.LetGo():
 		return nil
 	case last.State == lease.StateHandover:
-		if heir.Await(ctx, mac, goTimeout) {
+		if v.inherit(ctx, mac, heir) {
 			return nil
 		}
 		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
@@ -218,6 +226,19 @@ func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) 
 		v.waitOut(ctx, patience)
 	}
 	return v.askWire(ctx, mac, patience)
+}
+
+// inherit calls for the address and reports whether its owner has let go of it.
+func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
+	for range calls {
+		if err := v.handing.Call(ctx, v.cfg.Addr(), owner); err != nil && ctx.Err() == nil {
+			v.log.Warn("could not call for the address", "error", err)
+		}
+		if heir.Await(ctx, owner, goTimeout) {
+			return true
+		}
+	}
+	return false
 }
 
 // askWire returns once nobody answers for the address.
@@ -318,17 +339,21 @@ func (v *vip) lifetime(held hold) time.Duration {
 }
 
 // leave stops announcing and unbinds, because of err or else of what ended
-// ctx, and returns err with what went wrong.
-func (v *vip) leave(ctx context.Context, address bound, announcing *announcing, err error) error {
-	announcing.stop()
-	failed := address.Unbind()
-	left := time.Now()
-
+// ctx, and returns err with what went wrong. In between, it gives an heir the
+// time to be ready, so that the address is missing for as short as can be.
+func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
 	reason := err
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
-	if failed == nil && errors.Is(reason, lease.ErrHandedOver) {
+	handedOver := errors.Is(reason, lease.ErrHandedOver)
+	announcing.stop()
+	if handedOver && !heir.Called(context.WithoutCancel(ctx), callTimeout) {
+		v.log.Warn("the successor did not call for the address, letting go all the same")
+	}
+	failed := address.Unbind()
+	left := time.Now()
+	if handedOver && failed == nil {
 		v.yield()
 	}
 	v.enter(releasing, reason.Error())

@@ -121,8 +121,11 @@ func TestServeAfterAHandover(t *testing.T) {
 		yielded bool
 		did     []string
 	}{
-		"with a word": {true, []string{"await 02:00:00:00:00:02", "bind", "serving", "announce"}},
-		"without":     {false, []string{"await 02:00:00:00:00:02", "ask 02:00:00:00:00:02", "bind", "serving", "announce"}},
+		"with a word": {true, []string{"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "bind", "serving", "announce"}},
+		"without": {false, []string{
+			"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "call 02:00:00:00:00:02", "await 02:00:00:00:00:02",
+			"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "ask 02:00:00:00:00:02", "bind", "serving", "announce",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -138,13 +141,16 @@ func TestServeAfterAHandover(t *testing.T) {
 }
 
 func TestServeHandedOverYields(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-			stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
-		}))
-		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind", "yield"}, w.deeds())
-	})
+	for _, uncalled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			w.uncalled = uncalled
+			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+				stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
+			}))
+			assert.Equal(t, []string{"bind", "serving", "announce", "silence", "await a call", "unbind", "yield"}, w.deeds())
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
 		w.refused = errTest

@@ -43,7 +43,8 @@ type world struct {
 	claims   chan announcer.Claim
 
 	// the succession
-	yielded bool // the last owner has said that it let go
+	yielded  bool // the last owner has said that it let go
+	uncalled bool // the successor has not said that it is there
 
 	// the kernel
 	taken     error
@@ -120,12 +121,22 @@ func (w *world) Listen(netip.Addr) listener { return w }
 // succession
 func (w *world) Heir(netip.Addr) heir { return w }
 
+func (w *world) Call(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
+	w.do("call " + owner.String())
+	return nil
+}
+
 func (w *world) Yield(context.Context, netip.Addr) error {
 	w.do("yield")
 	return nil
 }
 
 // heir
+func (w *world) Called(context.Context, time.Duration) bool {
+	w.do("await a call")
+	return !w.uncalled
+}
+
 func (w *world) Await(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
 	w.do("await " + owner.String())
 	return w.yielded
