@@ -80,8 +80,8 @@ func (o *Operator) unread(ctx context.Context, err error) error {
 	return o.explain(ctx, err, right{"key", "read", o.prefix + "/"})
 }
 
-// explain is err, or which right the token lacks if that is why Consul has
-// refused something.
+// explain is err, or in its place which right the token lacks, if that is why
+// Consul has refused something.
 func (o *Operator) explain(ctx context.Context, err error, need right) error {
 	if !errors.Is(err, errConflict) && !errors.Is(err, errFiltered) && httpStatus(err) != http.StatusForbidden {
 		return err
@@ -89,9 +89,9 @@ func (o *Operator) explain(ctx context.Context, err error, need right) error {
 	missing, unknown := o.consul.lacking(ctx, []right{need})
 	switch rules := missingRules(missing); {
 	case errors.Is(unknown, errUnknownToken):
-		return fmt.Errorf("%w: %w", unknown, err)
+		return unknown
 	case len(rules) > 0:
-		return fmt.Errorf("%s: %s: %w", rules[0].message, rules[0].rule, err)
+		return fmt.Errorf("%s: %s", rules[0].message, rules[0].rule)
 	}
 	return err
 }

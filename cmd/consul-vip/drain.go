@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (c *drainCommand) Run(args []string) int {
 		case len(drained.Kept) > 0:
 			return fmt.Errorf("%s keeps %s; what somebody comes to take it gives away, until %s", node, kept(drained.Kept), undo)
 		case !drained.Member:
-			fmt.Fprintf(c.stdout, "There is no instance %s now; there are: %s.\n", node, strings.Join(drained.Others, ", "))
+			fmt.Fprintf(c.stdout, "There is no instance %s now; there are: %s\n", node, cmp.Or(strings.Join(drained.Others, ", "), "none"))
 		}
 		_, err = fmt.Fprintf(c.stdout, "%s takes no address until %s\n", node, undo)
 		return err
@@ -91,7 +92,7 @@ func nodeOr(ctx context.Context, o *lease.Operator, node string) (string, error)
 	}
 	node, err := o.LocalNode(ctx)
 	if err != nil {
-		return "", fmt.Errorf("-node names no node, and %w", err)
+		return "", fmt.Errorf("no -node is given, and %w", err)
 	}
 	return node, nil
 }
