@@ -13,14 +13,29 @@ import (
 // An Announcement is what to announce, and how often once the first frames,
 // which follow each other closely, have left.
 type Announcement struct {
-	Addr     netip.Addr
-	Interval time.Duration // between periodic announcements; more than 0
-	Jitter   time.Duration // each interval is off by up to this much; at most Interval
+	Addr netip.Addr
+
+	// Rhythm is asked before every announcement how long to wait after it, so
+	// that it may change meanwhile. It must not block.
+	Rhythm func() Rhythm
 
 	// Entitled, where it is not nil, is asked right before every frame whether it
 	// may still leave. A process that was frozen finds its timers due before it
 	// finds out what happened meanwhile. It must not block.
 	Entitled func() bool
+}
+
+// Rhythm is that of periodic announcements.
+type Rhythm struct {
+	Interval time.Duration // between two; more than 0
+	Jitter   time.Duration // each interval is off by up to this much; at most Interval
+}
+
+func (r Rhythm) check() error {
+	if r.Interval <= 0 || r.Jitter < 0 || r.Jitter > r.Interval {
+		return fmt.Errorf("impossible interval %s with jitter %s", r.Interval, r.Jitter)
+	}
+	return nil
 }
 
 // gaps are the pauses between the first announcements, which leave at 0, 0.2,
@@ -35,18 +50,18 @@ var gaps = [...]time.Duration{
 
 // pause returns how long to wait after announcement number step. Jitter keeps
 // addresses that were taken over together from being announced together for ever.
-func (a Announcement) pause(step int) time.Duration {
+func (r Rhythm) pause(step int) time.Duration {
 	if step < len(gaps) {
 		return gaps[step]
 	}
-	return a.Interval - a.Jitter + rand.N(2*a.Jitter+1)
+	return r.Interval - r.Jitter + rand.N(2*r.Jitter+1)
 }
 
 // Announce announces a.Addr until ctx ends (nil), by gratuitous ARP request and
 // reply: at once, four times more within 4.4 s, and then every interval. A
 // receive on again, which may be nil, starts over. Frames that cannot be sent are
 // logged and left out; those it is not entitled to are left out. It fails only
-// for an address or interval it cannot do, and with ErrClosed when the Wire ends.
+// for an address or a rhythm it cannot do, and with ErrClosed when the Wire ends.
 //
 // Once Announce has returned, none of its frames will leave any more.
 func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {
@@ -54,10 +69,11 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 	if err != nil {
 		return err
 	}
-	if a.Interval <= 0 || a.Jitter < 0 || a.Jitter > a.Interval {
-		return fmt.Errorf("announce %s: impossible interval %s with jitter %s", addr, a.Interval, a.Jitter)
-	}
 	for step := 0; ; {
+		rhythm := a.Rhythm()
+		if err := rhythm.check(); err != nil {
+			return fmt.Errorf("announce %s: %w", addr, err)
+		}
 		err := w.announceOnce(ctx, addr, step, a.Entitled)
 		switch {
 		case ctx.Err() != nil:
@@ -72,7 +88,7 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 			if step = 0; !open {
 				again = nil // being closed counts once
 			}
-		case <-time.After(a.pause(step)):
+		case <-time.After(rhythm.pause(step)):
 			step = min(step+1, len(gaps)) // every periodic one is of the same rank
 		}
 	}

@@ -22,6 +22,11 @@ var (
 	otherVIP  = netip.MustParseAddr("10.77.0.101")
 )
 
+// steady is a rhythm that never changes.
+func steady(interval, jitter time.Duration) func() Rhythm {
+	return func() Rhythm { return Rhythm{Interval: interval, Jitter: jitter} }
+}
+
 // A fakeSocket is a segment that the test speaks and listens on by hand.
 type fakeSocket struct {
 	in     chan received

@@ -109,7 +109,7 @@ func TestAnnounceOnlyWhatItIsEntitledTo(t *testing.T) {
 		again := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			ended <- w.Announce(ctx, Announcement{Addr: vip, Interval: time.Second, Entitled: entitled.Load}, again)
+			ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Second, 0), Entitled: entitled.Load}, again)
 		}()
 		synctest.Wait()
 		require.Len(t, sock.frames(), 2)

@@ -155,7 +155,7 @@ func TestKernelAnnounce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	again := make(chan struct{})
 	ended := make(chan error)
-	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Interval: time.Hour}, again) }()
+	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, again) }()
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceRequest), tap.next(t))
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceReply), tap.next(t))
 
@@ -321,7 +321,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- w.Run(t.Context()) }()
 			asked := make(chan error, 1)
-			go func() { asked <- w.Announce(t.Context(), Announcement{Addr: vip, Interval: time.Hour}, nil) }()
+			go func() { asked <- w.Announce(t.Context(), Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
 			lose(t, &ours, &peer)
 			require.ErrorIs(t, <-ended, ErrInterfaceGone)
 			require.ErrorIs(t, <-asked, ErrClosed)
@@ -377,7 +377,7 @@ func BenchmarkAnnounceToFrame(b *testing.B) {
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Interval: time.Hour}, nil) }()
+		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
 		tap.next(b)
 		b.StopTimer()
 		tap.next(b)

@@ -34,8 +34,9 @@ func (k *Keeper) Prioritize(delta int) (offset int) {
 
 // Update replaces what Hold was told of the lock of this name: its priority and
 // its preemption from now on, its owner from the next record on. A lock that
-// nobody holds or contends for here it ignores. The lock itself is not touched.
-func (k *Keeper) Update(lock Lock) { k.roster.update(lock) }
+// nobody holds or contends for here it ignores, and returns false. The lock itself
+// is not touched.
+func (k *Keeper) Update(lock Lock) bool { return k.roster.update(lock) }
 
 // read returns this process's priority for each lock that it could be given,
 // whether it is about to end, and a channel that closes when either changes.
@@ -73,13 +74,16 @@ func (r *roster) join(l Lock) {
 	r.wake()
 }
 
-func (r *roster) update(l Lock) {
+// update replaces what is known of a lock, if anything is.
+func (r *roster) update(l Lock) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.locks[l.Name]; ok {
+	_, known := r.locks[l.Name]
+	if known {
 		r.locks[l.Name] = l
 		r.wake()
 	}
+	return known
 }
 
 func (r *roster) part(name string) {

@@ -71,8 +71,8 @@ func TestUpdateDoesNotTouchTheHold(t *testing.T) {
 		changed := ours
 		changed.Priority, changed.PreemptDelay = 200, 30*time.Second
 		changed.Owner.MAC = "02:00:00:00:00:99"
-		b.keeper.Update(changed)
-		b.keeper.Update(Lock{Name: "10.77.0.199", Priority: 1})
+		assert.True(t, b.keeper.Update(changed))
+		assert.False(t, b.keeper.Update(Lock{Name: "10.77.0.199", Priority: 1}))
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		assert.Equal(t, 200, b.priority("h1"))

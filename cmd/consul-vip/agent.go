@@ -1,17 +1,12 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
@@ -30,6 +25,9 @@ func (c *agentCommand) Help() string {
   SIGINT, or until a lost lock, a lost session or an address conflict ends it
   for the scheduler to start it again.
 
+  SIGHUP reads the configuration again and changes what has changed, SIGUSR1
+  and SIGUSR2 raise and lower the priority for as long as the agent runs.
+
   Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock, session
   or address lost, 5 address conflict.`, fs)
 }
@@ -46,6 +44,8 @@ func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags
 }
 
 func (c *agentCommand) Run(args []string) int {
+	wishes, ignore := catchWishes()
+	defer ignore()
 	fs, files, consul := c.flags(c.stderr)
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
@@ -80,30 +80,11 @@ func (c *agentCommand) Run(args []string) int {
 		TokenChanged: tokenChanged,
 		Version:      buildVersion(),
 		Logger:       log,
+		Reload:       wishes.configs(ctx, func() (*config.Config, error) { return config.Load(*files...) }, log),
+		Priority:     wishes.priorities(ctx),
 	})
 	if err != nil {
 		log.Error("consul-vip ends", "reason", err, "exit_code", exitCode(err))
 	}
 	return exitCode(err)
-}
-
-// stoppedBySignal returns a context that ends with SIGTERM or SIGINT, whichever
-// the scheduler prefers, and says so in its cause.
-func stoppedBySignal() (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case s := <-signals:
-			cancel(fmt.Errorf("stopped by signal: %s", s))
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel(errors.New("done"))
-	}
 }

@@ -192,8 +192,9 @@ func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
 			return err
 		}
 	}
-	conflict := &ConflictError{Addr: g.cfg.Addr(), MAC: claim.MAC, Received: claim.Received, Quit: g.cfg.OnConflict == config.ConflictQuit}
-	switch g.cfg.OnConflict {
+	policy := g.cfg().OnConflict
+	conflict := &ConflictError{Addr: g.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
+	switch policy {
 	case config.ConflictExit, config.ConflictQuit:
 		return conflict
 	case config.ConflictDefend:
@@ -208,7 +209,7 @@ func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
 		}
 		g.announcing.again()
 	}
-	g.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(g.cfg.OnConflict))
+	g.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
 	// Claims that come meanwhile wait in the channel, as one.
 	g.claims, g.calm = nil, time.After(defendInterval)
 	return nil
@@ -227,9 +228,8 @@ func (v *vip) startAnnouncing(ctx context.Context, entitled func() bool) *announ
 	log := v.log
 	a.done.Go(func() {
 		err := v.wire.Announce(ctx, announcer.Announcement{
-			Addr:     v.cfg.Addr(),
-			Interval: v.cfg.Announce.Interval,
-			Jitter:   v.cfg.Announce.Jitter,
+			Addr:     v.cfg().Addr(),
+			Rhythm:   func() announcer.Rhythm { return announcer.Rhythm(v.cfg().Announce) },
 			Entitled: entitled,
 		}, a.restart)
 		if err != nil && ctx.Err() == nil {

@@ -161,7 +161,7 @@ func TestConflicts(t *testing.T) {
 				began := time.Now()
 				var did []string
 				err := serving(w, released, func(stop context.CancelCauseFunc) {
-					w.claims <- announcer.Claim{Addr: w.vip.cfg.Addr(), MAC: foreign, Received: began}
+					w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: began}
 					synctest.Wait()
 					did = w.deeds()
 					stop(errTest)
@@ -238,7 +238,7 @@ func TestCarrier(t *testing.T) {
 
 func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
 	claim := func(w *world) {
-		w.claims <- announcer.Claim{Addr: w.vip.cfg.Addr(), MAC: foreign, Received: time.Now()}
+		w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: time.Now()}
 		synctest.Wait()
 	}
 	t.Run("the kernel's lifetime ran out before the hold deadline", func(t *testing.T) {
@@ -263,6 +263,50 @@ func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
 			})
 			require.ErrorIs(t, err, lease.ErrLockLost)
 			require.NotErrorIs(t, err, ErrConflict)
+		})
+	})
+}
+
+// What changes while an address is served neither unbinds nor announces it.
+func TestChangesWhileServing(t *testing.T) {
+	t.Run("dead_man, from the next refresh on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+				time.Sleep(refreshInterval - 1)
+				w.reconfigure(func(c *config.VIP) { c.DeadMan = 9 * time.Second })
+				time.Sleep(refreshInterval)
+				w.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
+				time.Sleep(refreshInterval)
+				synctest.Wait()
+				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				stop(errTest)
+			}))
+			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, w.lifetimes)
+		})
+	})
+	t.Run("announce", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+				w.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
+				synctest.Wait()
+				assert.Equal(t, announcer.Rhythm{Interval: 7 * time.Second, Jitter: 1}, w.rhythm())
+				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				stop(errTest)
+			}))
+		})
+	})
+	t.Run("on_conflict", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+				w.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
+				w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: time.Now()}
+				synctest.Wait()
+				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				stop(errTest)
+			}))
 		})
 	})
 }

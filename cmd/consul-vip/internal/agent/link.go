@@ -2,10 +2,10 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"sync"
 
-	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -14,7 +14,8 @@ import (
 type link struct {
 	index int
 	name  string
-	wire  *announcer.Wire
+	wire  segment
+	close context.CancelFunc // ends the wire
 
 	mu      sync.Mutex
 	up      bool // set up, and with a carrier
@@ -24,7 +25,7 @@ type link struct {
 
 // newLink takes the link to be up until the kernel says otherwise, which it
 // does as soon as it is watched.
-func newLink(ifi *net.Interface, wire *announcer.Wire) *link {
+func newLink(ifi *net.Interface, wire segment) *link {
 	return &link{
 		index:   ifi.Index,
 		name:    ifi.Name,

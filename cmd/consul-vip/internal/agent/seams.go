@@ -11,11 +11,22 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// What a VIP needs of the packages below it, and how they give it.
+// What an agent and its VIPs need of the packages below them, and how they give
+// it.
 
-// locks holds a lock while a function runs: lease.Keeper.
+// keeper holds locks as a member of the cluster: lease.Keeper.
+type keeper interface {
+	locks
+	Run(ctx context.Context) error
+	Prioritize(delta int) (offset int)
+	Leave()
+}
+
+// locks holds a lock while a function runs, and takes up what changes about it
+// meanwhile; whether it did, Update says.
 type locks interface {
 	Hold(ctx context.Context, lock lease.Lock, fn func(context.Context, *lease.Held) error) error
+	Update(lock lease.Lock) bool
 }
 
 // hold is a lock while it is held: lease.Held.
@@ -32,6 +43,14 @@ type deadline interface {
 	Now() time.Duration
 }
 
+// host is this machine: netif.Host.
+type host interface {
+	kernel
+	Find(addr netip.Addr, name string) (*net.Interface, error)
+	Clear(addrs []netip.Addr) ([]netip.Prefix, error)
+	Watch(ctx context.Context, events chan<- netif.Event) error
+}
+
 // kernel binds addresses to interfaces: netif.Host.
 type kernel interface {
 	Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error)
@@ -42,6 +61,14 @@ type bound interface {
 	Refresh(lifetime time.Duration) (restored bool, err error)
 	Taken() error
 	Unbind() error
+}
+
+// segment is what is behind an interface: announcer.Wire.
+type segment interface {
+	wire
+	succession
+	Run(ctx context.Context) error
+	SetHardwareAddr(mac net.HardwareAddr)
 }
 
 // wire is what stations on the link hear and say: announcer.Wire.
@@ -71,10 +98,10 @@ type listener interface {
 	Close()
 }
 
-type hostKernel struct{ host *netif.Host }
+type hostKernel struct{ *netif.Host }
 
 func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error) {
-	a, err := k.host.Bind(ifindex, p, lifetime)
+	a, err := k.Host.Bind(ifindex, p, lifetime)
 	if err != nil {
 		return nil, err // not a nil *netif.Address in a bound
 	}

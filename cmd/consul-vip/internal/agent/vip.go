@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -51,15 +52,17 @@ var (
 )
 
 // vip is one floating address on this node. Its fields belong to the goroutine
-// that runs it, but for the kernel's words.
+// that runs it, but for its settings and the kernel's words.
 type vip struct {
-	cfg     config.VIP
 	link    *link
 	locks   locks
 	kernel  kernel
 	wire    wire
 	handing succession
 	owner   lease.Owner // what the process knows of itself; the link adds the rest
+
+	settings   atomic.Pointer[config.VIP] // of a prefix and on an interface that never change
+	contending atomic.Bool                // the lock is held, contended for, or about to be
 
 	base  hclog.Logger
 	log   hclog.Logger // with the state
@@ -75,7 +78,6 @@ func newVIP(cfg config.VIP, l *link, w interface {
 	succession
 }, k kernel, log hclog.Logger) *vip {
 	v := &vip{
-		cfg:     cfg,
 		link:    l,
 		wire:    w,
 		handing: w,
@@ -84,8 +86,28 @@ func newVIP(cfg config.VIP, l *link, w interface {
 		missing: make(chan struct{}, 1),
 		taken:   make(chan struct{}, 1),
 	}
+	v.settings.Store(&cfg)
 	v.log = v.base
 	return v
+}
+
+// cfg is the VIP's configuration as of now.
+func (v *vip) cfg() *config.VIP { return v.settings.Load() }
+
+// change makes cfg, which is about the same prefix and interface, the VIP's
+// configuration from now on, whatever the VIP is doing. One goroutine may call
+// it at a time.
+func (v *vip) change(cfg config.VIP) {
+	before := v.cfg()
+	v.settings.Store(&cfg)
+	if cfg.Priority == before.Priority && cfg.PreemptDelay == before.PreemptDelay {
+		return
+	}
+	// A lock that is contended for, but not known, is being asked for at this
+	// moment, perhaps as it was before.
+	for !v.locks.Update(v.lock()) && v.contending.Load() {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // enter makes a transition and logs why.
@@ -99,7 +121,7 @@ func (v *vip) enter(s state, reason string, args ...any) {
 // run contends for the VIP and serves it, over and over, until ctx ends or an
 // error ends it for good.
 func (v *vip) run(ctx context.Context) error {
-	heir := v.handing.Heir(v.cfg.Addr())
+	heir := v.handing.Heir(v.cfg().Addr())
 	defer heir.Close()
 	reason := "started"
 	for {
@@ -107,14 +129,12 @@ func (v *vip) run(ctx context.Context) error {
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
-			return v.serve(ctx, held.Predecessor, held, heir)
-		})
+		err := v.hold(ctx, heir)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver), errors.Is(err, lease.ErrReleased):
-		case (errors.Is(err, lease.ErrLockLost) || errors.Is(err, ErrAddressLost)) && v.cfg.OnLoss == config.LossContend:
+		case (errors.Is(err, lease.ErrLockLost) || errors.Is(err, ErrAddressLost)) && v.cfg().OnLoss == config.LossContend:
 		default:
 			v.log.Error("giving up", "reason", err)
 			return err
@@ -123,15 +143,25 @@ func (v *vip) run(ctx context.Context) error {
 	}
 }
 
+// hold contends for the lock and serves while it is held.
+func (v *vip) hold(ctx context.Context, heir heir) error {
+	v.contending.Store(true) // before the configuration is read
+	defer v.contending.Store(false)
+	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
+		return v.serve(ctx, held.Predecessor, held, heir)
+	})
+}
+
 // lock is what this VIP contends for, and with which face.
 func (v *vip) lock() lease.Lock {
 	_, mac, _ := v.link.state()
 	owner := v.owner
 	owner.Interface, owner.MAC = v.link.name, mac.String()
+	cfg := v.cfg()
 	return lease.Lock{
-		Name:         v.cfg.Addr().String(),
-		Priority:     v.cfg.Priority,
-		PreemptDelay: v.cfg.PreemptDelay,
+		Name:         cfg.Addr().String(),
+		Priority:     cfg.Priority,
+		PreemptDelay: cfg.PreemptDelay,
 		Owner:        owner,
 	}
 }
@@ -174,7 +204,7 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	if address == nil {
 		return unclean(err)
 	}
-	listener := v.wire.Listen(v.cfg.Addr())
+	listener := v.wire.Listen(v.cfg().Addr())
 	held.Serving()
 	g := &guard{vip: v, held: held, address: address}
 	g.seen.Store(int64(sure))
@@ -222,7 +252,7 @@ func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) 
 		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
 	}
 	patience := last.OwnerTTL(unknownTTL)
-	if v.cfg.Takeover == config.TakeoverStrict {
+	if v.cfg().Takeover == config.TakeoverStrict {
 		v.waitOut(ctx, patience)
 	}
 	return v.askWire(ctx, mac, patience)
@@ -231,7 +261,7 @@ func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) 
 // inherit calls for the address and reports whether its owner has let go of it.
 func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
 	for range calls {
-		if err := v.handing.Call(ctx, v.cfg.Addr(), owner); err != nil && ctx.Err() == nil {
+		if err := v.handing.Call(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not call for the address", "error", err)
 		}
 		if heir.Await(ctx, owner, goTimeout) {
@@ -244,14 +274,14 @@ func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bo
 // askWire returns once nobody answers for the address.
 func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
 	began := time.Now()
-	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg.Addr(), Last: last, Patience: patience})
+	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg().Addr(), Last: last, Patience: patience})
 	var answered *announcer.AnsweredError
 	switch {
 	case ctx.Err() != nil:
 		return nil // Hold knows why
 	case errors.As(err, &answered):
 		v.log.Error("address conflict: a stranger answers for it", "mac", answered.MAC.String(), "asked_for", time.Since(began).Round(time.Millisecond).String())
-		return &ConflictError{Addr: v.cfg.Addr(), MAC: answered.MAC, Quit: v.cfg.OnConflict == config.ConflictQuit}
+		return &ConflictError{Addr: v.cfg().Addr(), MAC: answered.MAC, Quit: v.cfg().OnConflict == config.ConflictQuit}
 	case errors.Is(err, announcer.ErrNotSent):
 		return fmt.Errorf("%w: %w", errCarrier, err)
 	case err != nil:
@@ -319,7 +349,7 @@ func (v *vip) bind(ctx context.Context, held hold, sure time.Duration) (bound, e
 	case lifetime < time.Second:
 		return nil, errDeadline
 	}
-	address, err := v.kernel.Bind(v.link.index, v.cfg.Prefix, lifetime)
+	address, err := v.kernel.Bind(v.link.index, v.cfg().Prefix, lifetime)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +365,7 @@ func (v *vip) bind(ctx context.Context, held hold, sure time.Duration) (bound, e
 // lifetime is what the kernel is told: it removes the address by itself unless
 // this process goes on living, inside the hold deadline.
 func (v *vip) lifetime(held hold) time.Duration {
-	return min(v.cfg.DeadMan, held.Remaining()).Truncate(time.Second)
+	return min(v.cfg().DeadMan, held.Remaining()).Truncate(time.Second)
 }
 
 // leave stops announcing and unbinds, because of err or else of what ended
@@ -360,11 +390,11 @@ func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *a
 	var args []any
 	var conflict *ConflictError
 	if errors.As(err, &conflict) {
-		v.log.Error("address conflict", "mac", conflict.MAC.String(), "on_conflict", string(v.cfg.OnConflict))
+		v.log.Error("address conflict", "mac", conflict.MAC.String(), "on_conflict", string(v.cfg().OnConflict))
 		args = append(args, "reaction", left.Sub(conflict.Received).String())
 	}
 	if failed != nil {
-		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg.DeadMan.String())
+		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg().DeadMan.String())
 		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
 	}
 	v.log.Info("released the address", append(args, "reason", reason.Error())...)
@@ -375,7 +405,7 @@ func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *a
 func (v *vip) yield() {
 	ctx, cancel := context.WithTimeout(context.Background(), goTimeout)
 	defer cancel()
-	if err := v.handing.Yield(ctx, v.cfg.Addr()); err != nil {
+	if err := v.handing.Yield(ctx, v.cfg().Addr()); err != nil {
 		v.log.Warn("could not tell the successor, which will ask", "error", err)
 	}
 }

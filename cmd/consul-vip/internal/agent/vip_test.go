@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,7 +42,7 @@ func TestServeAsksTheWireUnlessReleased(t *testing.T) {
 func TestServeLeavesAStrangerAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
-		w.answer = &announcer.AnsweredError{Addr: w.vip.cfg.Addr(), MAC: foreign}
+		w.answer = &announcer.AnsweredError{Addr: w.vip.cfg().Addr(), MAC: foreign}
 		err := serving(w, lease.Record{}, func(context.CancelCauseFunc) {})
 		require.ErrorIs(t, err, ErrConflict)
 		assert.ErrorContains(t, err, foreign.String())
@@ -186,6 +187,8 @@ func (l *scriptedLocks) Hold(ctx context.Context, _ lease.Lock, _ func(context.C
 	return err
 }
 
+func (l *scriptedLocks) Update(lease.Lock) bool { return true }
+
 func TestRunContendsAgain(t *testing.T) {
 	tests := map[string]struct {
 		err    error
@@ -252,4 +255,97 @@ func TestLockSaysWhoContends(t *testing.T) {
 	assert.Equal(t, lease.Lock{Name: "10.77.0.100", Priority: 7, Owner: lease.Owner{
 		Interface: "eth0", MAC: "02:00:00:00:00:01", AllocID: "c0ffee", Job: "consul-vip",
 	}}, w.vip.lock())
+}
+
+func TestRunHeedsOnLossAsItIsByThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(nil)
+		locks := &lateLocks{losing: make(chan struct{})}
+		w.vip.locks = locks
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- w.vip.run(ctx) }()
+		synctest.Wait()
+		w.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossContend })
+		close(locks.losing)
+		synctest.Wait()
+		assert.Empty(t, ended)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+// lateLocks take their time to take up a lock that is asked for.
+type lateLocks struct {
+	losing chan struct{} // closed when the lock is lost, where it is not nil
+	late   time.Duration
+
+	known   atomic.Bool
+	updates atomic.Int64
+	lock    lease.Lock
+}
+
+func (l *lateLocks) Hold(ctx context.Context, lock lease.Lock, _ func(context.Context, *lease.Held) error) error {
+	time.Sleep(l.late)
+	l.lock = lock
+	l.known.Store(true)
+	defer l.known.Store(false)
+	select {
+	case <-l.losing:
+		l.losing = nil
+		return lease.ErrLockLost
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (l *lateLocks) Update(lock lease.Lock) bool {
+	if !l.known.Load() {
+		return false
+	}
+	l.updates.Add(1)
+	l.lock = lock
+	return true
+}
+
+// A change reaches the lock whatever the VIP is just about to do.
+func TestChangeIsNotLost(t *testing.T) {
+	priority := func(n int) func(*config.VIP) { return func(c *config.VIP) { c.Priority = n } }
+	t.Run("while the lock is asked for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			locks := &lateLocks{late: 5 * time.Millisecond}
+			w.vip.locks = locks
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- w.vip.run(ctx) }()
+			synctest.Wait()
+			w.reconfigure(priority(7))
+			assert.Equal(t, 7, locks.lock.Priority)
+			w.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
+			assert.EqualValues(t, 1, locks.updates.Load(), "not for what is none of its business")
+			cancel()
+			require.NoError(t, <-ended)
+		})
+	})
+	t.Run("while the link is down", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(nil)
+			locks := &lateLocks{}
+			w.vip.locks = locks
+			link := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+			w.vip.link.update(link)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() { ended <- w.vip.run(ctx) }()
+			synctest.Wait()
+			w.reconfigure(priority(7))
+			link.Up = true
+			w.vip.link.update(link)
+			synctest.Wait()
+			assert.Equal(t, 7, locks.lock.Priority)
+			cancel()
+			require.NoError(t, <-ended)
+		})
+	})
 }

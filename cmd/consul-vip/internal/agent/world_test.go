@@ -40,6 +40,7 @@ type world struct {
 	answer   error // Ask's
 	asking   func()
 	entitled func() bool
+	rhythm   func() announcer.Rhythm
 	claims   chan announcer.Claim
 
 	// the succession
@@ -66,6 +67,13 @@ func newWorld(change func(*config.VIP)) *world {
 	l := newLink(&net.Interface{Index: 7, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, nil)
 	w.vip = newVIP(cfg, l, w, w, hclog.NewNullLogger())
 	return w
+}
+
+// reconfigure changes the VIP's configuration while it runs.
+func (w *world) reconfigure(change func(*config.VIP)) {
+	cfg := *w.vip.cfg()
+	change(&cfg)
+	w.vip.change(cfg)
 }
 
 func (w *world) do(what string) {
@@ -103,7 +111,7 @@ func (w *world) Ask(_ context.Context, q announcer.Question) error {
 }
 
 func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error {
-	w.entitled = a.Entitled
+	w.entitled, w.rhythm = a.Entitled, a.Rhythm
 	w.do("announce")
 	defer w.do("silence")
 	for {

@@ -1,0 +1,356 @@
+package agent
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/netif"
+)
+
+func TestDecide(t *testing.T) {
+	tests := map[string]struct {
+		from, to                []string
+		added, changed, removed []string
+		unchanged               int
+	}{
+		"the same":         {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1", "10.0.0.2"}, nil, nil, nil, 2},
+		"another order":    {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.2", "10.0.0.1"}, nil, nil, nil, 2},
+		"one added":        {[]string{"10.0.0.1"}, []string{"10.0.0.2", "10.0.0.1"}, []string{"10.0.0.2"}, nil, nil, 1},
+		"one removed":      {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.2"}, nil, nil, []string{"10.0.0.1"}, 1},
+		"one for another":  {[]string{"10.0.0.1"}, []string{"10.0.0.2"}, []string{"10.0.0.2"}, nil, []string{"10.0.0.1"}, 0},
+		"a default spelt":  {[]string{"10.0.0.1"}, []string{"10.0.0.1 priority = 100"}, nil, nil, nil, 1},
+		"a key changed":    {[]string{"10.0.0.1"}, []string{"10.0.0.1 priority = 99"}, nil, []string{"10.0.0.1"}, nil, 0},
+		"a prefix changed": {[]string{"10.0.0.1"}, []string{"10.0.0.1/24"}, nil, []string{"10.0.0.1"}, nil, 0},
+		"all at once": {
+			[]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.4", "10.0.0.2", "10.0.0.3 preempt = true"},
+			[]string{"10.0.0.4"}, []string{"10.0.0.3"}, []string{"10.0.0.1"}, 1,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := decide(configured(t, "", test.from...), configured(t, "", test.to...))
+			list := func(addrs []string) []string { return append([]string{}, addrs...) }
+			assert.Equal(t, []any{
+				"added", list(test.added), "removed", list(test.removed),
+				"changed", list(test.changed), "unchanged", test.unchanged,
+			}, p.summary())
+			assert.Empty(t, p.restart)
+		})
+	}
+}
+
+// Every key of a configuration is either taken up or named as one that is not,
+// also those that are yet to come.
+func TestDecideOverlooksNoKey(t *testing.T) {
+	from := configured(t, "", "10.0.0.1")
+	restarts := map[string]string{
+		"LogJSON": "log_json", "NodeName": "node_name",
+		"Consul.Address": "consul.address", "Consul.TokenFile": "consul.token_file", "Consul.Prefix": "consul.prefix",
+		"Consul.Service": "consul.service", "Consul.SessionTTL": "consul.session_ttl", "Consul.CheckTTL": "consul.check_ttl",
+	}
+	check := func(name string, change func(*config.Config) reflect.Value) {
+		t.Run(name, func(t *testing.T) {
+			to := *from
+			alter(t, change(&to))
+			p := decide(from, &to)
+			if key, ok := restarts[name]; ok {
+				assert.Equal(t, []string{key}, p.restart)
+				assert.Equal(t, *from, *p.cfg, "it goes on as before")
+				return
+			}
+			assert.Empty(t, p.restart)
+			assert.Equal(t, to, *p.cfg)
+		})
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
+		if f.Name != "VIPs" && f.Name != "Consul" {
+			check(f.Name, func(c *config.Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(f.Index) })
+		}
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Consul]()) {
+		check("Consul."+f.Name, func(c *config.Config) reflect.Value { return reflect.ValueOf(&c.Consul).Elem().FieldByIndex(f.Index) })
+	}
+}
+
+// alter gives a field another value.
+func alter(t *testing.T, field reflect.Value) {
+	t.Helper()
+	switch field.Kind() {
+	case reflect.Bool:
+		field.SetBool(!field.Bool())
+	case reflect.String:
+		field.SetString(field.String() + "-other")
+	case reflect.Int32, reflect.Int64:
+		field.SetInt(field.Int() + 1)
+	default:
+		t.Fatalf("do not know how to alter a %s", field.Kind())
+	}
+}
+
+func TestReload(t *testing.T) {
+	tests := map[string]struct {
+		from, to []string
+		did      []string // in any order but for the same address
+	}{
+		"nothing changes": {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1", "10.0.0.2"}, nil},
+		"added":           {[]string{"10.0.0.1"}, []string{"10.0.0.1", "10.0.0.2"}, []string{"contend for 10.0.0.2"}},
+		"removed": {
+			[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1"},
+			[]string{"give up 10.0.0.2: removed from the configuration"},
+		},
+		"priority": {[]string{"10.0.0.1"}, []string{"10.0.0.1 priority = 7"}, []string{"update 10.0.0.1: 7, 0s"}},
+		"preempt":  {[]string{"10.0.0.1"}, []string{"10.0.0.1 preempt = true"}, []string{"update 10.0.0.1: 100, 10s"}},
+		"preempt_delay": {
+			[]string{"10.0.0.1 preempt = true"}, []string{`10.0.0.1 preempt = true; preempt_delay = "3s"`},
+			[]string{"update 10.0.0.1: 100, 3s"},
+		},
+		"what only this process sees": {
+			[]string{"10.0.0.1"},
+			[]string{`10.0.0.1 on_conflict = "log"; on_loss = "contend"; takeover = "strict"; dead_man = "9s"; announce { interval = "3s" }`},
+			nil,
+		},
+		"interface, the one it is on": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
+		"interface, another": {
+			[]string{"10.0.0.1", "10.0.0.2"}, []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"},
+			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+		},
+		"prefix length": {
+			[]string{"10.0.0.1"}, []string{"10.0.0.1/24"},
+			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+		},
+		"the last of an interface moves": {
+			[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth1"`},
+			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
+		},
+		"the last of an interface goes": {
+			[]string{"10.0.0.1", `10.0.0.2 interface = "eth1"`}, []string{"10.0.0.1"},
+			[]string{"give up 10.0.0.2: removed from the configuration", "close eth1"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			from, to := configured(t, "", test.from...), configured(t, "", test.to...)
+			onGround(t, from, nil, func(g *ground) {
+				assert.ElementsMatch(t, test.did, g.since(func() { g.reload <- to }))
+				assert.Equal(t, to.VIPs, g.agent.cfg.VIPs)
+				for _, v := range to.VIPs {
+					assert.Equal(t, v.DeadMan, g.agent.posts[v.Addr()].vip.cfg().DeadMan)
+				}
+				assert.Len(t, g.logged("configuration reloaded", "unchanged"), 1)
+				assert.Empty(t, g.since(func() { g.reload <- to }), "the second time there is nothing to do")
+			})
+		})
+	}
+}
+
+// What an address moves away from gives it back first.
+func TestReloadMovesInOrder(t *testing.T) {
+	slow := func(g *ground) { g.last = make(chan struct{}) }
+	onGround(t, configured(t, "", "10.0.0.1"), slow, func(g *ground) {
+		to := configured(t, "", `10.0.0.1 interface = "eth1"`)
+		assert.Equal(t, []string{"open eth1"}, g.since(func() { g.reload <- to }))
+		did := g.since(func() { close(g.last) })
+		assert.Equal(t, "give up 10.0.0.1: "+errMoved.Error(), did[0])
+		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, did[1:])
+	})
+}
+
+// Reloads that come before the last is done with.
+func TestReloadWhileOneEnds(t *testing.T) {
+	slow := func(g *ground) { g.last = make(chan struct{}) }
+	both := []string{"10.0.0.1", "10.0.0.2"}
+	tests := map[string]struct {
+		to   [][]string // one after the other
+		then []string
+	}{
+		"removed, added again": {
+			[][]string{{"10.0.0.2"}, both},
+			[]string{"give up 10.0.0.1: removed from the configuration", "contend for 10.0.0.1"},
+		},
+		"removed, added again, removed": {
+			[][]string{{"10.0.0.2"}, both, {"10.0.0.2"}},
+			[]string{"give up 10.0.0.1: removed from the configuration"},
+		},
+		"moved, moved back": {
+			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, both},
+			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+		},
+		"moved, changed": {
+			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
+			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+		},
+		"moved, removed": {
+			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {"10.0.0.2"}},
+			[]string{"give up 10.0.0.1: " + errMoved.Error()},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onGround(t, configured(t, "", both...), slow, func(g *ground) {
+				var last *config.Config
+				did := g.since(func() {
+					for _, to := range test.to {
+						last = configured(t, "", to...)
+						g.reload <- last
+					}
+				})
+				for _, d := range did {
+					assert.Contains(t, []string{"open eth1", "close eth1"}, d)
+				}
+				then := g.since(func() { close(g.last) })
+				assert.Equal(t, test.then, slices.DeleteFunc(then, func(d string) bool { return d == "close eth0" || d == "close eth1" }))
+				assert.Len(t, g.agent.posts, len(last.VIPs))
+				for _, v := range last.VIPs {
+					assert.Equal(t, v, *g.agent.posts[v.Addr()].vip.cfg())
+				}
+			})
+		})
+	}
+}
+
+func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
+	taken := func(g *ground) { g.foreign = netip.MustParseAddr("10.0.0.9") }
+	from := configured(t, "", "10.0.0.1", "10.0.0.2")
+	for name, test := range map[string]struct {
+		to  []string
+		err string
+	}{
+		"no such interface for a new one":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
+		"no such interface for an old one": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
+		"another program has it":           {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onGround(t, from, taken, func(g *ground) {
+				to := configured(t, `log_level = "debug"`, test.to...)
+				assert.Empty(t, g.since(func() { g.reload <- to }))
+				assert.Equal(t, from.VIPs, g.agent.cfg.VIPs)
+				assert.Equal(t, hclog.Info, g.level.GetLevel())
+				assert.Empty(t, g.logged("configuration reloaded", "added"))
+				logged := g.logged("the configuration is not reloaded, nothing has changed", "error")
+				require.Len(t, logged, 1)
+				assert.Contains(t, logged[0], test.err)
+			})
+		})
+	}
+	t.Run("what was opened for it is closed", func(t *testing.T) {
+		onGround(t, from, taken, func(g *ground) {
+			to := configured(t, "", `10.0.0.3 interface = "eth1"`, "10.0.0.9")
+			assert.Equal(t, []string{"open eth1", "close eth1"}, g.since(func() { g.reload <- to }))
+		})
+	})
+}
+
+func TestReloadOfKeysThatNeedARestart(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		to := configured(t, "node_name = \"other\"\nconsul { session_ttl = \"60s\" }", "10.0.0.1 priority = 3")
+		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, g.since(func() { g.reload <- to }))
+		keys := []any{"node_name", "consul.session_ttl"}
+		logged := func() []any { return g.logged("a key has changed that needs a restart of the agent", "key") }
+		assert.Equal(t, keys, logged())
+		assert.Equal(t, config.DefaultSessionTTL, g.agent.cfg.Consul.SessionTTL)
+		g.since(func() { g.reload <- to })
+		assert.Equal(t, append(keys, keys...), logged(), "as long as they differ")
+	})
+}
+
+func TestReloadOfTheLogLevel(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		assert.Empty(t, g.since(func() { g.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
+		assert.Equal(t, hclog.Warn, g.level.GetLevel())
+		assert.False(t, g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
+	})
+}
+
+func TestReloadTellsTheWorstCases(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		first := g.logged("worst case", "address_gone_within")
+		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
+		second := g.logged("worst case", "address_gone_within")
+		require.Len(t, second, 2*len(first))
+		assert.Equal(t, "5.5s", second[0])
+		assert.Equal(t, "9.5s", second[len(first)])
+	})
+}
+
+// A stop does not wait for what a reload has begun, but ends it, too.
+func TestStopDuringReload(t *testing.T) {
+	slow := func(g *ground) { g.last = make(chan struct{}) }
+	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
+		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`) })
+		assert.Equal(t, []string{"leave"}, g.since(func() { g.stop(errTest) }))
+		assert.ElementsMatch(t, []string{
+			"give up 10.0.0.1: " + errMoved.Error(), "give up 10.0.0.2: removed from the configuration",
+			"close eth0", "close eth1", "end session",
+		}, g.since(func() { close(g.last) }))
+	})
+}
+
+func TestPriority(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		assert.Equal(t, []string{"prioritize -2"}, g.since(func() { g.priority <- -2 }))
+	})
+}
+
+// A VIP that comes by a reload hears of the kernel like any other, and so does
+// its link, also of what was said before.
+func TestReloadedHearTheKernel(t *testing.T) {
+	addr := netip.MustParseAddr("10.0.0.2")
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
+		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
+		v := g.agent.posts[addr].vip
+		up, _, _ := v.link.state()
+		assert.False(t, up)
+		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
+			g.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
+		}))
+		g.since(func() {
+			g.events <- netif.AddressRemoved{Index: 7, Addr: addr} // on another interface
+		})
+		assert.Empty(t, v.missing)
+		g.since(func() {
+			g.events <- netif.AddressRemoved{Index: 8, Addr: addr}
+			g.events <- netif.AddressForeign{Index: 8, Addr: addr}
+			g.events <- netif.AddressRemoved{Index: 8, Addr: netip.MustParseAddr("10.0.0.99")}
+		})
+		assert.Len(t, v.missing, 1)
+		assert.Len(t, v.taken, 1)
+	})
+}
+
+// The first failure ends all, but not that of what was to end anyway.
+func TestFailures(t *testing.T) {
+	fails := func(g *ground) { g.lost["10.0.0.2"] = errTest }
+	onGround(t, configured(t, "", "10.0.0.1"), fails, func(g *ground) {
+		did := g.since(func() { g.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
+		assert.Equal(t, []string{
+			"contend for 10.0.0.2", "leave", "give up 10.0.0.1: " + errTest.Error(),
+		}, did[:3])
+		err := <-g.result
+		require.ErrorIs(t, err, errTest)
+		g.result <- err
+	})
+	removed := func(g *ground) { g.lateLoss = errTest }
+	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(g *ground) {
+		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
+		time.Sleep(time.Minute)
+		assert.Empty(t, g.result, "one that is given up may fail")
+	})
+}
+
+func TestStartFailsWithoutAnInterface(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth9"`), nil, func(g *ground) {
+		err := <-g.result
+		require.ErrorIs(t, err, errNoLink)
+		assert.Equal(t, []string{"open eth0", "close eth0"}, g.deeds())
+		g.result <- err
+	})
+}
