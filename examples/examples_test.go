@@ -99,6 +99,7 @@ func TestUnit(t *testing.T) {
 	want := map[string]string{
 		"Unit.StartLimitIntervalSec":      "0",
 		"Service.ExecStart":               "/usr/local/bin/consul-vip agent -config=/etc/consul-vip",
+		"Service.ExecReload":              "/bin/kill -HUP $MAINPID",
 		"Service.Restart":                 "always",
 		"Service.AmbientCapabilities":     "CAP_NET_ADMIN CAP_NET_RAW",
 		"Service.CapabilityBoundingSet":   "CAP_NET_ADMIN CAP_NET_RAW",

@@ -158,22 +158,44 @@ type config struct {
 // start starts consul-vip on a host.
 func (s *scene) start(h *lab.Host, c config) *lab.Process {
 	s.t.Helper()
-	file := filepath.Join(h.Dir, s.name+".hcl")
-	require.NoError(s.t, os.WriteFile(file, []byte(s.hcl(c)), 0o644))
+	return s.startFrom(h, s.configure(h, s.hcl(c)))
+}
+
+// startFrom starts consul-vip on a host from a configuration file.
+func (s *scene) startFrom(h *lab.Host, file string) *lab.Process {
+	s.t.Helper()
 	p, err := h.Start(lab.Command{Args: []string{s.binary, "agent", "-config=" + file}})
 	require.NoError(s.t, err)
 	s.procs = append(s.procs, p)
 	return p
 }
 
+// configure writes the configuration file of a host and returns its name.
+func (s *scene) configure(h *lab.Host, hcl string) string {
+	s.t.Helper()
+	file := filepath.Join(h.Dir, s.name+".hcl")
+	require.NoError(s.t, os.WriteFile(file, []byte(hcl), 0o644))
+	return file
+}
+
+// hcl is a configuration in which all addresses are alike.
 func (s *scene) hcl(c config) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "log_level = \"debug\"\nlog_json = true\n")
-	fmt.Fprintf(&b, "consul {\n  prefix = %q\n  service = %q\n  session_ttl = %q\n%s\n}\n", s.name, s.name, cmp.Or(c.sessionTTL, sessionTTL), c.consul)
+	text := s.head(c)
 	for _, vip := range s.vips {
-		fmt.Fprintf(&b, "vip %q {\n  dead_man = %q\n%s\n}\n", vip, deadMan, c.vip)
+		text += block(vip, fmt.Sprintf("dead_man = %q", deadMan), c.vip)
 	}
-	return b.String()
+	return text
+}
+
+// head is a configuration without addresses.
+func (s *scene) head(c config) string {
+	return fmt.Sprintf("log_level = \"debug\"\nlog_json = true\n"+
+		"consul {\n  prefix = %q\n  service = %q\n  session_ttl = %q\n%s\n}\n", s.name, s.name, cmp.Or(c.sessionTTL, sessionTTL), c.consul)
+}
+
+// block is the part of a configuration that is about one address.
+func block(vip netip.Addr, lines ...string) string {
+	return fmt.Sprintf("vip %q {\n%s\n}\n", vip, strings.Join(lines, "\n"))
 }
 
 // startAll starts consul-vip on all three hosts and waits until one owns the
