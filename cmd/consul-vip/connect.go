@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -57,10 +58,15 @@ func (f *consulFlags) connect(address, tokenFile string, conns int, log hclog.Lo
 	return client, tokenChanged, nil
 }
 
+// defaultAddress is the agent of this host. Its name, localhost, would take an
+// /etc/hosts, which a container's image may not have.
+const defaultAddress = "127.0.0.1:8500"
+
 // config is what Consul's client is to be told.
 func (f *consulFlags) config(address, tokenFile string) *api.Config {
 	c := api.DefaultConfig() // from the environment, which comes last
-	override(&c.Address, address, f.address)
+	c.Address = defaultAddress
+	override(&c.Address, os.Getenv(api.HTTPAddrEnvName), address, f.address)
 	override(&c.TokenFile, tokenFile, f.tokenFile)
 	if tokenFile != "" || f.tokenFile != "" {
 		c.Token = ""

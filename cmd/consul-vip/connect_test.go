@@ -49,6 +49,19 @@ func write(t *testing.T, path, text string) string {
 	return path
 }
 
+func TestAddressPrecedence(t *testing.T) {
+	for _, tt := range []struct{ env, config, flag, want string }{
+		{"", "", "", "127.0.0.1:8500"}, // and not by name, which takes an /etc/hosts
+		{"environment:1", "", "", "environment:1"},
+		{"environment:1", "config:2", "", "config:2"},
+		{"environment:1", "config:2", "flag:3", "flag:3"},
+	} {
+		t.Setenv(api.HTTPAddrEnvName, tt.env)
+		f := consulFlags{address: tt.flag}
+		require.Equal(t, tt.want, f.config(tt.config, "").Address)
+	}
+}
+
 func TestTokenFile(t *testing.T) {
 	noEnvironment(t)
 	agent := new(self)
