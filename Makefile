@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # Everything but the integration tests, which need hosts and a Consul.
 UNIT := $(shell go list ./... 2>/dev/null | grep -v /integration)
 
-.PHONY: help build check test unit integration demo bench chaos deps consul clean
+.PHONY: help build check test unit integration demo bench chaos deps consul nomad clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,8 +33,8 @@ test: unit integration ## every test, installing or building what is missing
 unit: deps
 	go test -count=1 $(UNIT)
 
-integration: deps consul build
-	@echo '== integration tests: real Consul clusters in network namespaces, several minutes'
+integration: deps consul nomad build
+	@echo '== integration tests: real Consul and Nomad clusters in network namespaces, several minutes'
 	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -v -timeout 30m ./integration/...
 
 demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
@@ -51,8 +51,8 @@ chaos: deps consul build ## 200 random faults, reproducible by SEED=n
 deps: # Debian packages, where they are missing
 	@sh integration/deps.sh
 
-consul: # CONSUL_BIN, the one on PATH, or one built from its module
-	@go run ./integration/provision
+consul nomad: # CONSUL_BIN or NOMAD_BIN, the one on PATH, or one built from its module
+	@go run ./integration/provision $@
 
-clean: ## remove what was built here (the Consul in the user's cache stays)
+clean: ## remove what was built here (Consul and Nomad in the user's cache stay)
 	rm -rf bin

@@ -49,24 +49,26 @@ func run(m *testing.M) (code int, err error) {
 	return code, errors.Join(closeShared(), os.RemoveAll(scratch))
 }
 
-// prepare sees to Consul and to the permission to build a lab, in this order:
-// Consul can't be built any more once inside a namespace without a network.
+// prepare sees to Consul and Nomad and to the permission to build a lab, in this
+// order: nothing can be built any more once inside a namespace without a network.
 func prepare() error {
 	if !wanted {
 		if testing.Short() {
 			return errors.New("takes minutes, and -short was given")
 		}
-		if _, err := lab.FindConsul(); err != nil {
+		if _, err := lab.Consul.Find(); err != nil {
 			return err
 		}
 		return lab.Permitted()
 	}
-	consul, err := lab.ProvideConsul(context.Background(), os.Stderr)
-	if err != nil {
-		return err
-	}
-	if err := os.Setenv("CONSUL_BIN", consul); err != nil {
-		return err
+	for _, p := range []lab.Program{lab.Consul, lab.Nomad} {
+		path, err := p.Provide(context.Background(), os.Stderr)
+		if err != nil {
+			return err
+		}
+		if err := os.Setenv(p.Env(), path); err != nil {
+			return err
+		}
 	}
 	return lab.Enter()
 }
@@ -86,7 +88,7 @@ func newWorld(raftMultiplier int) (w *world, err error) {
 	if w.binary, err = binary(); err != nil {
 		return nil, err
 	}
-	if w.consul, err = lab.FindConsul(); err != nil {
+	if w.consul, err = lab.Consul.Find(); err != nil {
 		return nil, err
 	}
 	l, err := lab.New("")

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // prepare sees to Consul and to the permission to build a lab, in this order:
 // once inside a namespace without a network nothing can be built any more.
 func prepare() error {
-	consul, err := lab.ProvideConsul(context.Background(), os.Stderr)
+	consul, err := lab.Consul.Provide(context.Background(), os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func TestChaos(t *testing.T) {
 	}
 	o := options{seed: 1, faults: 20, limit: shortRun, dir: t.TempDir(), out: t.Output()}
 	var err error
-	o.consul, err = lab.FindConsul()
+	o.consul, err = lab.Consul.Find()
 	require.NoError(t, err)
 	if o.binary = os.Getenv("CONSUL_VIP_BIN"); o.binary == "" {
 		o.binary = filepath.Join(t.TempDir(), "consul-vip")

@@ -14,8 +14,8 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 10 s")
 	}
-	bin, err := FindConsul()
-	if errors.Is(err, ErrNoConsul) {
+	bin, err := Consul.Find()
+	if errors.Is(err, ErrNotFound) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)

@@ -19,13 +19,13 @@ type Programs struct {
 // this order: in there is no network, so nothing can be built any more. What it
 // has found stays in the environment for the process that Enter may start.
 func Prepare(ctx context.Context, bin string, log io.Writer) (p Programs, err error) {
-	if p.Consul, err = ProvideConsul(ctx, log); err != nil {
+	if p.Consul, err = Consul.Provide(ctx, log); err != nil {
 		return p, err
 	}
 	if p.ConsulVIP, err = provideBinary(ctx, bin); err != nil {
 		return p, err
 	}
-	if err := errors.Join(os.Setenv("CONSUL_BIN", p.Consul), os.Setenv("CONSUL_VIP_BIN", p.ConsulVIP)); err != nil {
+	if err := errors.Join(os.Setenv(Consul.Env(), p.Consul), os.Setenv("CONSUL_VIP_BIN", p.ConsulVIP)); err != nil {
 		return p, err
 	}
 	return p, Enter()

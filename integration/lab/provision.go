@@ -13,63 +13,96 @@ import (
 	"time"
 )
 
+// Program is a real program that the lab runs beside consul-vip. Where it is not
+// installed, it is built from a Go module of its own, integration/tools/NAME, so
+// that this module does not depend on it.
+type Program string
+
+// The programs, each of the version that is built where none is installed, as
+// its go.mod says.
 const (
-	// ConsulVersion is the version of Consul that is built where none is
-	// installed, as integration/tools/consul/go.mod says.
+	Consul Program = "consul"
+	Nomad  Program = "nomad"
+
 	ConsulVersion = "1.22.3"
-
-	consulModule = "github.com/hashicorp/consul"
-	consulTool   = "integration/tools/consul" // directory of the module that requires it
-
-	// aliveEvery is how often something that takes long says that it's alive.
-	aliveEvery = 10 * time.Second
+	NomadVersion  = "1.11.2"
 )
 
-// ErrNoConsul is returned by FindConsul if there's no Consul on this machine yet.
-var ErrNoConsul = errors.New("no Consul found in CONSUL_BIN, PATH or the cache")
+// aliveEvery is how often something that takes long says that it's alive.
+const aliveEvery = 10 * time.Second
 
-// FindConsul returns the path of a Consul binary: the one that CONSUL_BIN
-// names, or that is in PATH, or that ProvideConsul has built before.
-func FindConsul() (string, error) {
-	if path := os.Getenv("CONSUL_BIN"); path != "" {
+// ErrNotFound is returned by Program.Find if this machine does not have the
+// program yet.
+var ErrNotFound = errors.New("not found")
+
+// version is the one that Provide builds.
+func (p Program) version() string {
+	if p == Nomad {
+		return NomadVersion
+	}
+	return ConsulVersion
+}
+
+// pkg is the package to build.
+func (p Program) pkg() string { return "github.com/hashicorp/" + string(p) }
+
+// tool is the directory of the module that requires it, below this one's.
+func (p Program) tool() string { return filepath.Join("integration", "tools", string(p)) }
+
+// Env is the environment variable that names a binary to use.
+func (p Program) Env() string { return strings.ToUpper(string(p)) + "_BIN" }
+
+// cached is where Provide keeps the binary it built.
+func (p Program) cached() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "consul-vip", string(p)+"-"+p.version()), nil
+}
+
+// Find returns the path of the program's binary: the one that the environment
+// variable Env names, or that is in PATH, or that Provide has built before.
+func (p Program) Find() (string, error) {
+	if path := os.Getenv(p.Env()); path != "" {
 		path, err := exec.LookPath(path)
 		if err != nil {
-			return "", fmt.Errorf("CONSUL_BIN: %w", err)
+			return "", fmt.Errorf("%s: %w", p.Env(), err)
 		}
 		return filepath.Abs(path)
 	}
-	if path, err := exec.LookPath("consul"); err == nil {
+	if path, err := exec.LookPath(string(p)); err == nil {
 		return filepath.Abs(path)
 	}
-	cached, err := cachedConsul()
+	cached, err := p.cached()
 	if err != nil {
 		return "", err
 	}
 	if _, err := os.Stat(cached); err != nil {
-		return "", ErrNoConsul
+		return "", fmt.Errorf("%s: %w in %s, PATH or the cache", p, ErrNotFound, p.Env())
 	}
 	return cached, nil
 }
 
-// ProvideConsul returns what FindConsul does; if there's no Consul yet, it
-// builds one from its Go module, once, and says on log that and how long it takes.
-func ProvideConsul(ctx context.Context, log io.Writer) (string, error) {
-	path, err := FindConsul()
-	if !errors.Is(err, ErrNoConsul) {
+// Provide returns what Find does; if the program is not there yet, it builds it
+// from its Go module, once, and says on log that and how long it takes.
+func (p Program) Provide(ctx context.Context, log io.Writer) (string, error) {
+	path, err := p.Find()
+	if !errors.Is(err, ErrNotFound) {
 		return path, err
 	}
 	root, err := ModuleRoot()
 	if err != nil {
 		return "", err
 	}
-	cached, err := cachedConsul()
+	cached, err := p.cached()
 	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(cached), 0o755); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(log, "building Consul %s from its Go module, about 6 minutes, once; cached in %s\n", ConsulVersion, filepath.Dir(cached))
+	fmt.Fprintf(log, "building %s %s from its Go module, about 6 minutes, once; cached in %s\n", p, p.version(), filepath.Dir(cached))
 	defer stillAlive(log)()
 	unlock, err := lockFile(ctx, cached+".lock")
 	if err != nil {
@@ -79,19 +112,10 @@ func ProvideConsul(ctx context.Context, log io.Writer) (string, error) {
 	if _, err := os.Stat(cached); err == nil {
 		return cached, nil // somebody else has built it meanwhile
 	}
-	if err := build(ctx, filepath.Join(root, consulTool), consulModule, cached); err != nil {
-		return "", fmt.Errorf("building Consul: %w", err)
+	if err := build(ctx, filepath.Join(root, p.tool()), p.pkg(), cached); err != nil {
+		return "", fmt.Errorf("building %s: %w", p, err)
 	}
 	return cached, nil
-}
-
-// cachedConsul returns where ProvideConsul keeps the binary it built.
-func cachedConsul() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, "consul-vip", "consul-"+ConsulVersion), nil
 }
 
 // BuildBinary builds consul-vip itself from the working tree into a file.
