@@ -1,6 +1,8 @@
-# consul-vip on every client of the cluster, as a container:
+# consul-vip on every client of the cluster, as a container of an image that the
+# Dockerfile builds:
 #
-#   nomad job run -var image=registry.example.com/consul-vip:1.0.0 consul-vip.nomad.hcl
+#   nomad job run -var image=registry.example.com/consul-vip:1.0.0 \
+#     -var 'vips=["10.77.0.100"]' consul-vip.nomad.hcl
 #
 # Nomad's clients refuse the two capabilities unless their Docker plugin allows
 # them; allow_caps replaces the default list, so name what other jobs use too:
@@ -8,13 +10,35 @@
 #   plugin "docker" {
 #     config { allow_caps = ["net_admin", "net_raw"] }
 #   }
+#
+# Each client has a Consul agent, which consul-vip finds at 127.0.0.1:8500. With
+# Consul ACLs see consul-vip-identity.nomad.hcl.
 
 variable "image" {
   type        = string
   description = "The consul-vip image with its tag."
 }
 
+variable "vips" {
+  type        = list(string)
+  description = "The floating addresses. A prefix length may follow, /32 is the default."
+  default     = ["10.77.0.100"]
+}
+
+variable "prefix" {
+  type        = string
+  description = "The folder in Consul's KV store, as in the ACL policy."
+  default     = "consul-vip"
+}
+
+variable "log_level" {
+  type        = string
+  description = "trace, debug, info, warn or error."
+  default     = "info"
+}
+
 job "consul-vip" {
+  # One instance on each client. To have it on some only, add a constraint.
   type = "system"
 
   constraint {
@@ -22,15 +46,19 @@ job "consul-vip" {
     value     = "linux"
   }
 
-  # One host after the other, so that there is always one to take over.
+  # One host after the other, so that there is always one to take over. A new
+  # instance is ready to within two seconds. Nomad before 1.11 does not look at
+  # the health of a system job; it waits for "stagger" instead.
   update {
-    max_parallel = 1
-    stagger      = "15s"
+    max_parallel     = 1
+    min_healthy_time = "5s"
+    stagger          = "15s"
   }
 
   group "consul-vip" {
-    # The agent exits on purpose when it loses a lock, and contends again when
-    # it is restarted. "delay" never gives up.
+    # The agent exits on purpose when it loses a lock (exit code 4) or another
+    # machine claims an address (5), and contends again when it is restarted.
+    # "delay" never gives up; "fail" would end the allocation for good.
     restart {
       mode     = "delay"
       delay    = "1s"
@@ -41,7 +69,7 @@ job "consul-vip" {
     task "consul-vip" {
       driver = "docker"
 
-      # The agent hands its addresses back within 4 seconds.
+      # The agent hands its addresses over, and is gone within 4 seconds.
       kill_timeout = "10s"
 
       config {
@@ -57,24 +85,29 @@ job "consul-vip" {
         cap_add  = ["net_admin", "net_raw"]
       }
 
-      # With Consul ACLs: a token for this task, which Nomad passes on as
-      # CONSUL_HTTP_TOKEN. It needs the rules of examples/acl-policy.hcl.
-      # identity {
-      #   name = "consul_default"
-      #   aud  = ["consul.io"]
-      # }
-
+      # Two languages meet in "data". Nomad fills in ${var.NAME} when the job is
+      # submitted, and {{ ... }} on the client: {{ env "NAME" }} knows the
+      # client's attributes ("attr.unique.hostname"), its metadata ("meta.rack") and
+      # the environment of the task ("NOMAD_DC"). The rest is consul-vip's
+      # configuration, whose own env("NOMAD_DC") reads the environment of the task.
       template {
         destination = "local/consul-vip.hcl"
         change_mode = "restart"
 
         data = <<-EOT
-          log_json = true
+          log_level = "${var.log_level}"
+          log_json  = true
 
-          vip "10.77.0.100" {
+          consul {
+            prefix = "${var.prefix}"
+          }
+
+          %{ for vip in var.vips ~}
+          vip "${vip}" {
             # A client with the metadata vip_priority = "10" is preferred.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
+          %{ endfor ~}
         EOT
       }
 

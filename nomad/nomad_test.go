@@ -1,8 +1,10 @@
-// Package nomad_test keeps the job files working.
+// Package nomad_test keeps the job files, and the Dockerfile that one of them needs,
+// working.
 package nomad_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"text/template"
@@ -17,60 +19,141 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// Both jobs must survive a lost lock, stop in time, update host by host and
-// give the agent a configuration that it accepts.
+// drivers are the job files with the driver that each must use.
+var drivers = map[string]string{
+	"consul-vip.nomad.hcl":           "docker",
+	"consul-vip-raw-exec.nomad.hcl":  "raw_exec",
+	"consul-vip-identity.nomad.hcl":  "raw_exec",
+	"consul-vip-variables.nomad.hcl": "raw_exec",
+}
+
+func TestNoJobIsForgotten(t *testing.T) {
+	files, err := filepath.Glob("*.nomad.hcl")
+	require.NoError(t, err)
+	require.Len(t, files, len(drivers))
+}
+
+// All jobs must survive a lost lock, stop in time, update host by host and give
+// the agent a configuration that it accepts.
 func TestJobs(t *testing.T) {
-	for file, driver := range map[string]string{
-		"consul-vip.nomad.hcl":          "docker",
-		"consul-vip-raw-exec.nomad.hcl": "raw_exec",
-	} {
+	for file, driver := range drivers {
 		t.Run(file, func(t *testing.T) {
-			job := block(t, parse(t, file), "job")
-			group := block(t, job, "group")
-			task := block(t, group, "task")
-
-			require.Equal(t, "system", get[string](t, job, "type"))
-			require.Equal(t, "delay", get[string](t, block(t, group, "restart"), "mode"))
-			require.Equal(t, 1, get[int](t, block(t, job, "update"), "max_parallel"))
-			require.Equal(t, driver, get[string](t, task, "driver"))
-			timeout, err := time.ParseDuration(get[string](t, task, "kill_timeout"))
-			require.NoError(t, err)
-			require.GreaterOrEqual(t, timeout, 5*time.Second)
-
-			rendered := block(t, task, "template")
-			require.Equal(t, "restart", get[string](t, rendered, "change_mode"))
-			require.Equal(t, "local/consul-vip.hcl", get[string](t, rendered, "destination"))
-			args := get[[]string](t, block(t, task, "config"), "args")
+			j := load(t, file)
+			group, task := j.group(t), j.task(t)
+			require.Equal(t, "system", get[string](t, j, j.job(t), "type"))
+			restart := block(t, group, "restart")
+			require.Equal(t, "delay", get[string](t, j, restart, "mode"))
+			require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")),
+				int(duration(t, j, restart, "interval")), "or Nomad refuses the job")
+			require.Equal(t, 1, get[int](t, j, block(t, j.job(t), "update"), "max_parallel"))
+			require.Equal(t, driver, get[string](t, j, task, "driver"))
+			require.GreaterOrEqual(t, duration(t, j, task, "kill_timeout"), 5*time.Second)
+			args := get[[]string](t, j, block(t, task, "config"), "args")
 			require.Equal(t, []string{"agent", "-config=local/consul-vip.hcl"}, args)
 
-			data := get[string](t, rendered, "data")
-			require.Equal(t, 100, configure(t, data, "").VIPs[0].Priority)
-			require.Equal(t, 10, configure(t, data, "10").VIPs[0].Priority)
+			require.Equal(t, "restart", get[string](t, j, j.template(t), "change_mode"))
+			cfg := j.configure(t, map[string]string{})
+			require.Len(t, cfg.VIPs, 2)
+			require.Equal(t, 100, cfg.VIPs[1].Priority)
+			require.Equal(t, config.DefaultPrefix, cfg.Consul.Prefix)
+			cfg = j.configure(t, map[string]string{"meta.vip_priority": "10"})
+			require.Equal(t, 10, cfg.VIPs[1].Priority)
 		})
 	}
 }
 
 func TestDockerHasTwoCapabilities(t *testing.T) {
-	job := block(t, parse(t, "consul-vip.nomad.hcl"), "job")
-	docker := block(t, block(t, block(t, job, "group"), "task"), "config")
-	require.Equal(t, "host", get[string](t, docker, "network_mode"))
-	require.Equal(t, []string{"all"}, get[[]string](t, docker, "cap_drop"))
-	require.Equal(t, []string{"net_admin", "net_raw"}, get[[]string](t, docker, "cap_add"))
+	j := load(t, "consul-vip.nomad.hcl")
+	docker := block(t, j.task(t), "config")
+	require.Equal(t, "host", get[string](t, j, docker, "network_mode"))
+	require.Equal(t, []string{"all"}, get[[]string](t, j, docker, "cap_drop"))
+	require.Equal(t, []string{"net_admin", "net_raw"}, get[[]string](t, j, docker, "cap_add"))
+	require.NotContains(t, docker.Attributes, "command", "it would be an argument of the image's entry point")
 }
 
-// configure renders data as Nomad would on a client whose metadata has this
-// priority, and reads the result.
-func configure(t *testing.T, data, priority string) *config.Config {
+// The instance of each of them must read the token where Nomad writes it.
+func TestTokenFile(t *testing.T) {
+	for _, file := range []string{"consul-vip-identity.nomad.hcl", "consul-vip-variables.nomad.hcl"} {
+		cfg := load(t, file).configure(t, map[string]string{"NOMAD_SECRETS_DIR": "/secrets"})
+		require.Equal(t, "/secrets/consul_token", cfg.Consul.TokenFile, file)
+	}
+	identity := load(t, "consul-vip-identity.nomad.hcl")
+	require.Equal(t, "consul_default", get[string](t, identity, block(t, identity.task(t), "identity"), "name"))
+}
+
+// jobFile is a parsed job file and what Nomad knows when it evaluates it.
+type jobFile struct {
+	body *hclsyntax.Body
+	eval *hcl.EvalContext
+}
+
+// load parses a job file. Its variables have their defaults, but for those
+// without one and the addresses, of which there are two.
+func load(t *testing.T, path string) *jobFile {
 	t.Helper()
-	tmpl, err := template.New("data").Funcs(template.FuncMap{"env": func(name string) string {
-		require.Equal(t, "meta.vip_priority", name)
-		return priority
-	}}).Parse(data)
+	body := parse(t, path)
+	vars := map[string]cty.Value{
+		"image": cty.StringVal("registry.example.com/consul-vip:1.0.0"),
+		"vips":  cty.ListVal([]cty.Value{cty.StringVal("10.77.0.100"), cty.StringVal("10.77.0.101")}),
+	}
+	for _, b := range body.Blocks {
+		if b.Type != "variable" {
+			continue
+		}
+		if _, set := vars[b.Labels[0]]; set {
+			continue
+		}
+		value, diags := b.Body.Attributes["default"].Expr.Value(nil)
+		require.False(t, diags.HasErrors(), "%v", diags)
+		vars[b.Labels[0]] = value
+	}
+	return &jobFile{body: body, eval: &hcl.EvalContext{Variables: map[string]cty.Value{
+		"var":            cty.ObjectVal(vars),
+		"NOMAD_TASK_DIR": cty.StringVal("local"),
+	}}}
+}
+
+func (j *jobFile) job(t *testing.T) *hclsyntax.Body   { return block(t, j.body, "job") }
+func (j *jobFile) group(t *testing.T) *hclsyntax.Body { return block(t, j.job(t), "group") }
+func (j *jobFile) task(t *testing.T) *hclsyntax.Body  { return block(t, j.group(t), "task") }
+
+// template returns the template of the configuration.
+func (j *jobFile) template(t *testing.T) *hclsyntax.Body {
+	t.Helper()
+	for _, b := range j.task(t).Blocks {
+		if b.Type == "template" && get[string](t, j, b.Body, "destination") == "local/consul-vip.hcl" {
+			return b.Body
+		}
+	}
+	t.Fatal("no template of the configuration")
+	return nil
+}
+
+// variable is an item of a Nomad variable.
+type variable struct{ Value string }
+
+// configure renders the configuration as Nomad would on a client with this
+// environment, and reads the result.
+func (j *jobFile) configure(t *testing.T, env map[string]string) *config.Config {
+	t.Helper()
+	tmpl, err := template.New("data").Funcs(template.FuncMap{
+		"env": func(name string) string {
+			if name == "NOMAD_JOB_NAME" {
+				return "consul-vip"
+			}
+			return env[name]
+		},
+		"nomadVar": func(path string) map[string]variable {
+			require.Equal(t, "nomad/jobs/consul-vip", path, "which the job may read")
+			return map[string]variable{"vips": {"10.77.0.100,10.77.0.101"}}
+		},
+		"split": func(sep, s string) []string { return strings.Split(s, sep) },
+	}).Parse(get[string](t, j, j.template(t), "data"))
 	require.NoError(t, err)
 	var src strings.Builder
 	require.NoError(t, tmpl.Execute(&src, nil))
 	cfg, err := config.Parse("local/consul-vip.hcl", []byte(src.String()))
-	require.NoError(t, err)
+	require.NoError(t, err, src.String())
 	return cfg
 }
 
@@ -97,13 +180,18 @@ func block(t *testing.T, body *hclsyntax.Body, kind string) *hclsyntax.Body {
 }
 
 // get evaluates an attribute with the variables that Nomad knows.
-func get[T any](t *testing.T, body *hclsyntax.Body, name string) T {
+func get[T any](t *testing.T, j *jobFile, body *hclsyntax.Body, name string) T {
 	t.Helper()
 	require.Contains(t, body.Attributes, name)
 	var v T
-	diags := gohcl.DecodeExpression(body.Attributes[name].Expr, &hcl.EvalContext{Variables: map[string]cty.Value{
-		"NOMAD_TASK_DIR": cty.StringVal("local"),
-	}}, &v)
+	diags := gohcl.DecodeExpression(body.Attributes[name].Expr, j.eval, &v)
 	require.False(t, diags.HasErrors(), "%v", diags)
 	return v
+}
+
+func duration(t *testing.T, j *jobFile, body *hclsyntax.Body, name string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(get[string](t, j, body, name))
+	require.NoError(t, err)
+	return d
 }

@@ -1,0 +1,116 @@
+# consul-vip with its addresses and its Consul token in a Nomad variable, so that
+# an operator changes them without the job file:
+#
+#   nomad var put nomad/jobs/consul-vip vips=10.77.0.100,10.77.0.101 consul_token=...
+#   nomad job run consul-vip-variables.nomad.hcl
+#   nomad var put -force nomad/jobs/consul-vip vips=10.77.0.100 consul_token=...
+#
+# Until the variable is there the tasks wait. Every task of the job may read it,
+# nobody else without a right to. The token needs the rules of acl-policy.hcl, which
+# is among consul-vip's examples; without ACLs in Consul leave it out.
+#
+# The driver is raw_exec here; the blocks "template" are the same under Docker.
+
+variable "binary" {
+  type        = string
+  description = "Where consul-vip is installed on the clients."
+  default     = "/usr/local/bin/consul-vip"
+}
+
+variable "prefix" {
+  type        = string
+  description = "The folder in Consul's KV store, as in the ACL policy."
+  default     = "consul-vip"
+}
+
+variable "log_level" {
+  type        = string
+  description = "trace, debug, info, warn or error."
+  default     = "info"
+}
+
+job "consul-vip" {
+  # One instance on each client. To have it on some only, add a constraint.
+  type = "system"
+
+  constraint {
+    attribute = "${attr.kernel.name}"
+    value     = "linux"
+  }
+
+  # One host after the other, so that there is always one to take over. A new
+  # instance is ready to within two seconds. Nomad before 1.11 does not look at
+  # the health of a system job; it waits for "stagger" instead.
+  update {
+    max_parallel     = 1
+    min_healthy_time = "5s"
+    stagger          = "15s"
+  }
+
+  group "consul-vip" {
+    # The agent exits on purpose when it loses a lock (exit code 4) or another
+    # machine claims an address (5), and contends again when it is restarted.
+    # "delay" never gives up; "fail" would end the allocation for good.
+    restart {
+      mode     = "delay"
+      delay    = "1s"
+      attempts = 30
+      interval = "1m"
+    }
+
+    task "consul-vip" {
+      driver = "raw_exec"
+
+      # The agent hands its addresses over, and is gone within 4 seconds.
+      kill_timeout = "10s"
+
+      config {
+        command = var.binary
+        args    = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
+      }
+
+      # A change of the variable reaches all clients at once; each restarts its
+      # instance at some moment within "splay", 5 s by default.
+      template {
+        destination = "local/consul-vip.hcl"
+        change_mode = "restart"
+
+        data = <<-EOT
+          log_level = "${var.log_level}"
+          log_json  = true
+
+          consul {
+            prefix     = "${var.prefix}"
+            token_file = "{{ env "NOMAD_SECRETS_DIR" }}/consul_token"
+          }
+
+          {{ with nomadVar (printf "nomad/jobs/%s" (env "NOMAD_JOB_NAME")) -}}
+          {{ range .vips.Value | split "," -}}
+          vip "{{ . }}" {
+            # A client with the metadata vip_priority = "10" is preferred.
+            priority = {{ or (env "meta.vip_priority") "100" }}
+          }
+          {{ end -}}
+          {{ end -}}
+        EOT
+      }
+
+      template {
+        destination = "secrets/consul_token"
+        change_mode = "noop" # consul-vip reads it for every request
+        perms       = "600"
+
+        data = <<-EOT
+          {{ with nomadVar (printf "nomad/jobs/%s" (env "NOMAD_JOB_NAME")) -}}
+          {{ .consul_token }}
+          {{- end }}
+        EOT
+      }
+
+      resources {
+        cpu    = 100
+        memory = 64
+      }
+    }
+  }
+}
