@@ -299,6 +299,8 @@ type record struct {
 	Since     time.Time `json:"since"`
 	Session   string    `json:"session"`
 	TTL       string    `json:"ttl"`
+	AllocID   string    `json:"alloc_id"`
+	Job       string    `json:"job"`
 	Reason    string    `json:"reason"`
 }
 

@@ -14,6 +14,10 @@ import (
 // insideEnv marks a process that Enter started, so that it never starts another.
 const insideEnv = "CONSUL_VIP_LAB_INSIDE"
 
+// Nested says if this process is root only inside a user namespace that Enter
+// made, where no other user exists.
+func Nested() bool { return os.Getenv(insideEnv) != "" }
+
 // Permitted says if this process may build a lab as it is. The error is a
 // [fs.ErrPermission] if it may not.
 func Permitted() error {
@@ -34,7 +38,7 @@ func Enter() error {
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	if os.Getenv(insideEnv) != "" {
+	if Nested() {
 		return fmt.Errorf("not permitted, even inside a user namespace: %w", err)
 	}
 	code, err := again()

@@ -1,0 +1,226 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// NomadPort is where every host's Nomad agent listens for HTTP, Nomad's default.
+const NomadPort = 4646
+
+// inPrivate runs a program as the first process of a PID namespace of its own,
+// with its own mounts and without sight of the control groups. Nomad would make
+// groups of its own there, and its tasks are no children of the lab: so they end
+// with it at the latest, and their mounts with them.
+const inPrivate = `if mountpoint -q /sys/fs/cgroup; then umount -R -l /sys/fs/cgroup; fi; exec "$@"`
+
+// NomadCluster is a Nomad cluster with a client on each of some hosts and one
+// server. All methods are safe for concurrent use.
+type NomadCluster struct {
+	bin    string
+	server *Host // which is a client as well
+	hosts  []*Host
+	http   *http.Client
+}
+
+// StartNomad starts a Nomad agent on each of the hosts, the first of which is the
+// server as well, and waits until each can run tasks. It needs the machine's own
+// root: Nomad gives directories to other users.
+func StartNomad(ctx context.Context, bin string, hosts []*Host) (*NomadCluster, error) {
+	n := &NomadCluster{
+		bin: bin, server: hosts[0], hosts: hosts,
+		http: &http.Client{
+			Transport: &http.Transport{DialContext: hosts[0].Dial, MaxIdleConnsPerHost: 1},
+			Timeout:   requestTimeout,
+		},
+	}
+	for _, h := range hosts {
+		if err := n.start(h); err != nil {
+			return nil, err
+		}
+	}
+	if err := Await(ctx, n.ready); err != nil {
+		return nil, fmt.Errorf("nomad: %w", err)
+	}
+	return n, nil
+}
+
+func (n *NomadCluster) start(h *Host) error {
+	text, err := json.Marshal(n.config(h))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(h.Dir, "nomad.json")
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		return err
+	}
+	_, err = h.Start(Command{Args: []string{
+		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"sh", "-e", "-c", inPrivate, "nomad", n.bin, "agent", "-config=" + file,
+	}})
+	return err
+}
+
+// config returns a Nomad configuration that touches nothing outside the host's
+// directory and asks nobody outside the lab.
+func (n *NomadCluster) config(h *Host) map[string]any {
+	return map[string]any{
+		"name":                 h.Name,
+		"data_dir":             filepath.Join(h.Dir, "nomad"),
+		"bind_addr":            h.Addr.String(),
+		"disable_update_check": true,
+		"log_file":             filepath.Join(h.Dir, "nomad.log"),
+		"server":               map[string]any{"enabled": h == n.server, "bootstrap_expect": 1},
+		"client": map[string]any{
+			"enabled":           true,
+			"servers":           []string{fmt.Sprintf("%s:4647", n.server.Addr)},
+			"network_interface": "eth0",
+			"cpu_total_compute": 4000, // MHz: some virtual machines do not tell
+			"options": map[string]string{
+				"driver.allowlist":     "raw_exec",
+				"fingerprint.denylist": "bridge,cni,env_aws,env_azure,env_digitalocean,env_gce,vault",
+			},
+		},
+		"plugin": map[string]any{"raw_exec": map[string]any{"config": map[string]any{"enabled": true}}},
+		"consul": map[string]any{"auto_advertise": false, "server_auto_join": false, "client_auto_join": false},
+	}
+}
+
+// ready objects unless every host's client can run tasks.
+func (n *NomadCluster) ready() error {
+	var nodes []struct {
+		Status  string
+		Drivers map[string]struct{ Healthy bool }
+	}
+	if err := n.Get("/v1/nodes", &nodes); err != nil {
+		return err
+	}
+	count := 0
+	for _, node := range nodes {
+		if node.Status == "ready" && node.Drivers["raw_exec"].Healthy {
+			count++
+		}
+	}
+	if count != len(n.hosts) {
+		return fmt.Errorf("%d of %d clients are ready", count, len(n.hosts))
+	}
+	return nil
+}
+
+// address is the URL of the server.
+func (n *NomadCluster) address() string { return fmt.Sprintf("http://%s:%d", n.server.Addr, NomadPort) }
+
+// Run runs a command of the nomad binary, as an operator does, and returns what
+// it wrote to its standard output.
+func (n *NomadCluster) Run(ctx context.Context, args ...string) (string, error) {
+	out, err := n.server.Run(ctx, Command{
+		Args: append([]string{n.bin}, args...),
+		Env:  []string{"NOMAD_ADDR=" + n.address(), "NOMAD_CLI_NO_COLOR=1"},
+	})
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return string(out), err
+}
+
+// Get asks the server's HTTP API and decodes the answer into v.
+func (n *NomadCluster) Get(path string, v any) error {
+	answer, err := n.http.Get(n.address() + path)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(answer.Body)
+		return fmt.Errorf("nomad: %s: %s: %s", path, answer.Status, text)
+	}
+	return json.NewDecoder(answer.Body).Decode(v)
+}
+
+// Allocation is a job's instance on one node, as Nomad's API has it.
+type Allocation struct {
+	ID            string
+	NodeID        string
+	NodeName      string
+	JobVersion    int
+	DesiredStatus string // run or stop
+	ClientStatus  string // pending, running, complete, failed or lost
+	TaskStates    map[string]TaskState
+}
+
+// TaskState is what became of an allocation's task.
+type TaskState struct {
+	State    string // pending, running or dead
+	Failed   bool
+	Restarts int
+	Events   []TaskEvent // the latest ten, in order
+}
+
+// TaskEvent is one event in a task's life.
+type TaskEvent struct {
+	Type           string // such as Terminated
+	DisplayMessage string
+	ExitCode       int
+	Signal         int
+}
+
+// Allocations returns all allocations of a job, past ones as well.
+func (n *NomadCluster) Allocations(job string) ([]Allocation, error) {
+	var allocs []Allocation
+	err := n.Get("/v1/job/"+job+"/allocations?all=true", &allocs)
+	return allocs, err
+}
+
+// Allocation returns the one allocation of a job that is meant to run on a host.
+func (n *NomadCluster) Allocation(job string, h *Host) (Allocation, error) {
+	allocs, err := n.Allocations(job)
+	if err != nil {
+		return Allocation{}, err
+	}
+	var found []Allocation
+	for _, a := range allocs {
+		if a.NodeName == h.Name && a.DesiredStatus == "run" {
+			found = append(found, a)
+		}
+	}
+	if len(found) != 1 {
+		return Allocation{}, fmt.Errorf("%d allocations of %s are meant to run on %s", len(found), job, h.Name)
+	}
+	return found[0], nil
+}
+
+// Running objects unless each of the allocation's tasks runs.
+func (a Allocation) Running() error {
+	if a.ClientStatus != "running" {
+		return fmt.Errorf("the allocation on %s is %s", a.NodeName, a.ClientStatus)
+	}
+	if len(a.TaskStates) == 0 {
+		return errors.New("no task has a state yet")
+	}
+	for name, task := range a.TaskStates {
+		if task.State != "running" {
+			return fmt.Errorf("task %s on %s is %s", name, a.NodeName, task.State)
+		}
+	}
+	return nil
+}
+
+// NodeID returns the ID of a host's client.
+func (n *NomadCluster) NodeID(h *Host) (string, error) {
+	var nodes []struct{ ID, Name string }
+	if err := n.Get("/v1/nodes", &nodes); err != nil {
+		return "", err
+	}
+	for _, node := range nodes {
+		if node.Name == h.Name {
+			return node.ID, nil
+		}
+	}
+	return "", fmt.Errorf("nomad knows no node %s", h.Name)
+}
