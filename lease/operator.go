@@ -75,9 +75,18 @@ func (o *Operator) remove(ctx context.Context, key string, index uint64) error {
 	return o.explain(ctx, err, right{"key", "write", key})
 }
 
-// unread explains why the keys could not be read.
-func (o *Operator) unread(ctx context.Context, err error) error {
-	return o.explain(ctx, err, right{"key", "read", o.prefix + "/"})
+// seen makes a snapshot of what was listed, or says why nothing was.
+func (o *Operator) seen(ctx context.Context, l listing, err error) (*snapshot, error) {
+	need := right{"key", "read", o.prefix + "/"}
+	switch {
+	case err != nil:
+		return nil, o.explain(ctx, err, need)
+	case len(l.pairs) == 0: // which is also what those see who ask without a token
+		if err := o.lack(ctx, need); err != nil {
+			return nil, err
+		}
+	}
+	return newSnapshot(o.prefix, l.pairs, l.index), nil
 }
 
 // explain is err, or in its place which right the token lacks, if that is why
@@ -86,23 +95,28 @@ func (o *Operator) explain(ctx context.Context, err error, need right) error {
 	if !errors.Is(err, errConflict) && !errors.Is(err, errFiltered) && httpStatus(err) != http.StatusForbidden {
 		return err
 	}
-	missing, unknown := o.consul.lacking(ctx, []right{need})
-	switch rules := missingRules(missing); {
-	case errors.Is(unknown, errUnknownToken):
-		return unknown
-	case len(rules) > 0:
-		return fmt.Errorf("%s: %s", rules[0].message, rules[0].rule)
+	if lack := o.lack(ctx, need); lack != nil {
+		return lack
 	}
 	return err
+}
+
+// lack is an error if the token is known to lack a right.
+func (o *Operator) lack(ctx context.Context, need right) error {
+	missing, err := o.consul.lacking(ctx, []right{need})
+	switch {
+	case errors.Is(err, errUnknownToken):
+		return err
+	case len(missing) > 0:
+		return errors.New(strings.Join(missingRules(missing), "; "))
+	}
+	return nil
 }
 
 // read returns what the keys say now.
 func (o *Operator) read(ctx context.Context) (*snapshot, error) {
 	pairs, index, err := o.consul.list(ctx, o.prefix+"/", 0)
-	if err != nil {
-		return nil, o.unread(ctx, err)
-	}
-	return newSnapshot(o.prefix, pairs, index), nil
+	return o.seen(ctx, listing{pairs, index}, err)
 }
 
 // readKnown is read for an address that must be known there.
@@ -119,13 +133,7 @@ func (o *Operator) readKnown(ctx context.Context, vip string) (*snapshot, error)
 func (o *Operator) snapshots(ctx context.Context) iter.Seq2[*snapshot, error] {
 	return func(yield func(*snapshot, error) bool) {
 		for l, err := range o.consul.follow(ctx, o.prefix+"/") {
-			var s *snapshot
-			if err != nil {
-				err = o.unread(ctx, err)
-			} else {
-				s = newSnapshot(o.prefix, l.pairs, l.index)
-			}
-			if !yield(s, err) {
+			if !yield(o.seen(ctx, l, err)) {
 				return
 			}
 		}

@@ -114,12 +114,9 @@ type audit struct {
 	cfg    Config
 	consul *consul
 	node   atomic.Pointer[string] // Consul's name for the node, once it is known
-	said   []finding
+	said   []string
 	mute   bool // it was said that Consul does not answer
 }
-
-// finding is a line of the log.
-type finding struct{ message, rule string }
 
 func newAudit(cfg Config, c *consul) *audit {
 	return &audit{log: cfg.Logger, cfg: cfg, consul: c}
@@ -156,7 +153,7 @@ func (a *audit) look(ctx context.Context, why error) {
 	case err == nil:
 		a.report(missingRules(missing))
 	case errors.Is(err, errUnknownToken):
-		a.report([]finding{{message: err.Error() + ": it was deleted, has expired or is misspelt"}})
+		a.report([]string{err.Error() + ": it was deleted, has expired or is misspelt"})
 	case errors.Is(err, errUnanswered) && httpStatus(why) == http.StatusForbidden && !a.mute:
 		a.mute = true
 		a.log.Error("the ACL token lacks a right, and this Consul does not say which", "refused", why, "error", err)
@@ -166,14 +163,10 @@ func (a *audit) look(ctx context.Context, why error) {
 }
 
 // report says what has not been said yet, and that nothing is missing any more.
-func (a *audit) report(found []finding) {
-	for _, f := range found {
-		switch {
-		case slices.Contains(a.said, f):
-		case f.rule == "":
-			a.log.Error(f.message)
-		default:
-			a.log.Error(f.message, "rule", f.rule)
+func (a *audit) report(found []string) {
+	for _, line := range found {
+		if !slices.Contains(a.said, line) {
+			a.log.Error(line)
 		}
 	}
 	if len(found) == 0 && len(a.said) > 0 {
@@ -200,12 +193,12 @@ func (a *audit) needed() []right {
 	return rights
 }
 
-// missingRules names the rules to add, as a policy has them.
-func missingRules(missing []right) []finding {
-	var found []finding
+// missingRules names the rules to add, as a policy has them. They are part of the
+// message because the log would escape the quotes of a value.
+func missingRules(missing []right) []string {
+	var found []string
 	add := func(kind, name, policy string) {
-		rule := fmt.Sprintf("%s %q { policy = %q }", kind, name, policy)
-		found = append(found, finding{"missing ACL right", rule})
+		found = append(found, fmt.Sprintf("missing ACL right: %s %q { policy = %q }", kind, name, policy))
 	}
 	session := map[string]string{} // segment by access
 	for _, r := range missing {

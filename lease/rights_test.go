@@ -46,8 +46,9 @@ func TestMissingRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rules []string
-			for _, f := range missingRules(test.missing) {
-				rules = append(rules, f.rule)
+			for _, line := range missingRules(test.missing) {
+				_, rule, _ := strings.Cut(line, ": ")
+				rules = append(rules, rule)
 			}
 			assert.Equal(t, test.rules, rules)
 		})
@@ -117,35 +118,32 @@ func denying(resources ...string) func(http.ResponseWriter, *http.Request) bool 
 }
 
 func TestMissingRightsAreNamedOnce(t *testing.T) {
-	const keys, service = `missing ACL right: rule="key_prefix "p/" { policy = "write" }"`, `missing ACL right: rule="service "s" { policy = "write" }"`
-	unescaped := func(j *journal) (lines []string) {
-		for _, line := range j.news() {
-			lines = append(lines, strings.ReplaceAll(line, `\"`, `"`))
-		}
-		return lines
-	}
+	const (
+		keys    = `missing ACL right: key_prefix "p/" { policy = "write" }`
+		service = `missing ACL right: service "s" { policy = "write" }`
+	)
 	audited(t, func(f *fakeConsul, j *journal, a *audit) {
 		f.on(denying("key"))
 		a.identified("h1")
-		assert.Equal(t, []string{keys}, unescaped(j))
+		assert.Equal(t, []string{keys}, j.news())
 
 		time.Sleep(time.Minute)
 		a.consul.suspicion.raise(errConflict)
-		assert.Empty(t, unescaped(j), "it was said")
+		assert.Empty(t, j.news(), "it was said")
 
 		f.on(denying("key", "service"))
 		time.Sleep(auditPause)
-		assert.Equal(t, []string{service}, unescaped(j), "what is new")
+		assert.Equal(t, []string{service}, j.news(), "what is new")
 
 		f.on(denying())
 		time.Sleep(auditPause)
-		assert.Equal(t, []string{"the ACL token has all the rights it needs now"}, unescaped(j))
+		assert.Equal(t, []string{"the ACL token has all the rights it needs now"}, j.news())
 		time.Sleep(time.Minute)
-		assert.Empty(t, unescaped(j))
+		assert.Empty(t, j.news())
 
 		f.on(denying("key"))
 		a.consul.suspicion.raise(errConflict)
-		assert.Equal(t, []string{keys}, unescaped(j), "once more: it had been there")
+		assert.Equal(t, []string{keys}, j.news(), "once more: it had been there")
 	})
 }
 
@@ -256,5 +254,23 @@ func TestRefusedTransactionRaisesASuspicion(t *testing.T) {
 		b.consul.on(nil)
 		<-h.held
 		require.NoError(t, h.release("done"))
+	})
+}
+
+// Without a token, what may not be read is just not there.
+func TestOperatorIsToldOfMissingRights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeConsul(t)
+		client, closeClient := f.client()
+		defer closeClient()
+		o := NewOperator(client, "p")
+		_, err := o.read(t.Context())
+		require.NoError(t, err, "there is nothing")
+		f.on(denying("key"))
+		_, err = o.read(t.Context())
+		require.ErrorContains(t, err, `key_prefix "p/" { policy = "read" }`)
+		f.on(status(403, "text/plain", "ACL not found"))
+		_, err = o.read(t.Context())
+		require.ErrorIs(t, err, errUnknownToken)
 	})
 }
