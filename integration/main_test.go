@@ -82,8 +82,8 @@ type world struct {
 	close   func() error
 }
 
-// newWorld builds a lab with a cluster of this raft multiplier.
-func newWorld(raftMultiplier int) (w *world, err error) {
+// newWorld builds a lab with a cluster.
+func newWorld(c lab.ClusterConfig) (w *world, err error) {
 	w = new(world)
 	if w.binary, err = binary(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func newWorld(raftMultiplier int) (w *world, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	w.cluster, err = lab.StartCluster(ctx, w.consul, raftMultiplier, w.Servers)
+	w.cluster, err = lab.StartCluster(ctx, w.consul, c, w.Servers)
 	return w, err
 }
 
@@ -114,7 +114,7 @@ func newWorld(raftMultiplier int) (w *world, err error) {
 var (
 	binary = sync.OnceValues(buildBinary)
 	shared = sync.OnceValues(func() (*world, error) {
-		w, err := newWorld(1)
+		w, err := newWorld(lab.ClusterConfig{RaftMultiplier: 1})
 		if err == nil {
 			closeShared = w.close
 		}

@@ -215,7 +215,7 @@ func TestConsulRestart(t *testing.T) {
 // which then has no leader for 12 s and more. Nothing may move.
 func TestLeaderCrash(t *testing.T) {
 	const consulDefault = 5
-	w, err := newWorld(consulDefault)
+	w, err := newWorld(lab.ClusterConfig{RaftMultiplier: consulDefault})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.close()) })
 	s := newScene(t, w)

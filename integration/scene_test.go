@@ -152,19 +152,20 @@ func (s *scene) bound(ctx context.Context) map[netip.Addr][]*lab.Host {
 type config struct {
 	sessionTTL time.Duration // 0: sessionTTL
 	consul     string        // more lines for the consul block
+	env        []string      // of the process
 	vip        string        // more lines for every vip block
 }
 
 // start starts consul-vip on a host.
 func (s *scene) start(h *lab.Host, c config) *lab.Process {
 	s.t.Helper()
-	return s.startFrom(h, s.configure(h, s.hcl(c)))
+	return s.startFrom(h, s.configure(h, s.hcl(c)), c.env...)
 }
 
 // startFrom starts consul-vip on a host from a configuration file.
-func (s *scene) startFrom(h *lab.Host, file string) *lab.Process {
+func (s *scene) startFrom(h *lab.Host, file string, env ...string) *lab.Process {
 	s.t.Helper()
-	p, err := h.Start(lab.Command{Args: []string{s.binary, "agent", "-config=" + file}})
+	p, err := h.Start(lab.Command{Args: []string{s.binary, "agent", "-config=" + file}, Env: env})
 	require.NoError(s.t, err)
 	s.procs = append(s.procs, p)
 	return p

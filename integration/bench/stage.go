@@ -39,7 +39,7 @@ func newStage(ctx context.Context, p programs, dir string) (s *stage, err error)
 	s.logf("three hosts, a client, an observer; starting Consul on each host")
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	s.cluster, err = lab.StartCluster(ctx, p.consul, 1, s.Servers)
+	s.cluster, err = lab.StartCluster(ctx, p.consul, lab.ClusterConfig{RaftMultiplier: 1}, s.Servers)
 	return s, err
 }
 

@@ -95,7 +95,7 @@ func newWorld(ctx context.Context, consul, binary string, j *journal, blame func
 	}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if w.cluster, err = lab.StartCluster(ctx, consul, 1, w.Servers); err != nil {
+	if w.cluster, err = lab.StartCluster(ctx, consul, lab.ClusterConfig{RaftMultiplier: 1}, w.Servers); err != nil {
 		return nil, err
 	}
 	for _, s := range w.cluster.Servers {

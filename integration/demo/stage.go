@@ -64,7 +64,7 @@ func newStage(ctx context.Context, consul, binary string) (s *stage, err error) 
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	began := time.Now()
-	cluster, err := lab.StartCluster(ctx, consul, 1, s.Servers)
+	cluster, err := lab.StartCluster(ctx, consul, lab.ClusterConfig{RaftMultiplier: 1}, s.Servers)
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,12 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// ConsulPort is where every host's Consul agent listens for HTTP on the loopback
-// interface, Consul's default.
-const ConsulPort = 8500
+// ConsulPort and ConsulTLSPort are where every host's Consul agent listens for
+// HTTP and, if it is to speak TLS, HTTPS on the loopback interface.
+const (
+	ConsulPort    = 8500
+	ConsulTLSPort = 8501
+)
 
 // requestTimeout is how long the lab itself waits for an answer by Consul.
 const requestTimeout = 10 * time.Second
@@ -24,6 +27,18 @@ const requestTimeout = 10 * time.Second
 // Cluster is a Consul cluster with one server on each of some hosts.
 type Cluster struct {
 	Servers []*Server
+}
+
+// ClusterConfig says how a cluster is set up.
+type ClusterConfig struct {
+	// RaftMultiplier is Consul's own: 5 is its default, 1 is what it recommends for
+	// production and what makes elections quick.
+	RaftMultiplier int
+	// Token turns ACLs on, with everything denied by default but to this token, which
+	// may do everything. It must be a UUID.
+	Token string
+	// TLS has the agents speak HTTPS as well, with those that show a certificate.
+	TLS *Certificates
 }
 
 // Server is the Consul server of one host. Its methods are safe for concurrent
@@ -38,16 +53,15 @@ type Server struct {
 }
 
 // StartCluster starts Consul on the hosts and waits until it has elected a
-// leader. The raft multiplier is Consul's own: 5 is its default, 1 is what it
-// recommends for production and what makes elections quick.
-func StartCluster(ctx context.Context, bin string, raftMultiplier int, hosts []*Host) (*Cluster, error) {
+// leader.
+func StartCluster(ctx context.Context, bin string, config ClusterConfig, hosts []*Host) (*Cluster, error) {
 	c := new(Cluster)
 	var join []string
 	for _, h := range hosts {
 		join = append(join, h.Addr.String())
 	}
 	for _, h := range hosts {
-		s, err := newServer(bin, h, serverConfig(h, raftMultiplier, join))
+		s, err := newServer(bin, h, config, join)
 		if err != nil {
 			return nil, err
 		}
@@ -59,10 +73,11 @@ func StartCluster(ctx context.Context, bin string, raftMultiplier int, hosts []*
 	return c, c.WaitReady(ctx)
 }
 
-// serverConfig returns a Consul configuration with everything off that the lab
+// server returns a Consul configuration with everything off that the lab
 // has no use for.
-func serverConfig(h *Host, raftMultiplier int, join []string) map[string]any {
-	return map[string]any{
+func (c ClusterConfig) server(h *Host, join []string) map[string]any {
+	ports := map[string]int{"http": ConsulPort, "dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1}
+	config := map[string]any{
 		"node_name":               h.Name,
 		"server":                  true,
 		"bootstrap_expect":        len(join),
@@ -71,9 +86,9 @@ func serverConfig(h *Host, raftMultiplier int, join []string) map[string]any {
 		"client_addr":             "127.0.0.1",
 		"retry_join":              join,
 		"retry_interval":          "1s",
-		"performance":             map[string]any{"raft_multiplier": raftMultiplier},
+		"performance":             map[string]any{"raft_multiplier": c.RaftMultiplier},
 		"autopilot":               map[string]string{"server_stabilization_time": "1s"},
-		"ports":                   map[string]int{"http": ConsulPort, "dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1},
+		"ports":                   ports,
 		"connect":                 map[string]bool{"enabled": false},
 		"peering":                 map[string]bool{"enabled": false},
 		"disable_update_check":    true,
@@ -82,15 +97,28 @@ func serverConfig(h *Host, raftMultiplier int, join []string) map[string]any {
 		"log_level":               "info",
 		"log_file":                filepath.Join(h.Dir, "consul.log"),
 	}
+	if c.Token != "" {
+		config["acl"] = map[string]any{
+			"enabled": true, "default_policy": "deny",
+			"tokens": map[string]string{"initial_management": c.Token, "agent": c.Token},
+		}
+	}
+	if c.TLS != nil {
+		ports["https"] = ConsulTLSPort
+		config["tls"] = map[string]any{"https": map[string]any{
+			"verify_incoming": true, "ca_file": c.TLS.CA, "cert_file": c.TLS.Server.Cert, "key_file": c.TLS.Server.Key,
+		}}
+	}
+	return config
 }
 
 // newServer writes the configuration of a server that isn't running yet.
-func newServer(bin string, h *Host, config map[string]any) (*Server, error) {
+func newServer(bin string, h *Host, config ClusterConfig, join []string) (*Server, error) {
 	s := &Server{Host: h, bin: bin, config: filepath.Join(h.Dir, "consul.d")}
 	if err := os.MkdirAll(s.config, 0o755); err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(config)
+	text, err := json.Marshal(config.server(h, join))
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +127,7 @@ func newServer(bin string, h *Host, config map[string]any) (*Server, error) {
 	}
 	s.API, err = api.NewClient(&api.Config{
 		Address: fmt.Sprintf("127.0.0.1:%d", ConsulPort),
+		Token:   config.Token,
 		HttpClient: &http.Client{
 			Transport: &http.Transport{DialContext: h.Dial, MaxIdleConnsPerHost: 1},
 			Timeout:   requestTimeout,

@@ -22,7 +22,7 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 	hosts := newLab(t).Servers
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cluster, err := StartCluster(ctx, bin, 1, hosts)
+	cluster, err := StartCluster(ctx, bin, ClusterConfig{RaftMultiplier: 1}, hosts)
 	require.NoError(t, err)
 	leader, err := cluster.Leader()
 	require.NoError(t, err)
