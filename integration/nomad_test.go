@@ -398,4 +398,10 @@ func TestNomadVariables(t *testing.T) {
 
 	put(fmt.Sprintf("%s,%s", s.vips[0], s.vips[1]))
 	s.eventually(2*soon, s.allBound)
+	report := s.ping.Report()
+	require.Len(t, report.Hosts(), 1, "the first address was not touched")
+	require.Less(t, report.Longest().Length(), plannedGap)
+	for _, h := range s.Servers {
+		require.Zero(t, s.allocation(h).TaskStates[job].Restarts)
+	}
 }

@@ -92,8 +92,9 @@ job "consul-vip" {
       }
 
       template {
-        destination = "local/consul-vip.hcl"
-        change_mode = "restart"
+        destination   = "local/consul-vip.hcl"
+        change_mode   = "signal"
+        change_signal = "SIGHUP" # which has consul-vip read it again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -104,12 +105,12 @@ job "consul-vip" {
             token_file = "{{ env "NOMAD_SECRETS_DIR" }}/consul_token"
           }
 
-          %{ for vip in var.vips ~}
+          %{for vip in var.vips~}
           vip "${vip}" {
             # A client with the metadata vip_priority = "10" is preferred.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
-          %{ endfor ~}
+          %{endfor~}
         EOT
       }
 

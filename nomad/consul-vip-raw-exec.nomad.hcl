@@ -83,8 +83,9 @@ job "consul-vip" {
       # the environment of the task ("NOMAD_DC"). The rest is consul-vip's
       # configuration, whose own env("NOMAD_DC") reads the environment of the task.
       template {
-        destination = "local/consul-vip.hcl"
-        change_mode = "restart"
+        destination   = "local/consul-vip.hcl"
+        change_mode   = "signal"
+        change_signal = "SIGHUP" # which has consul-vip read it again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -94,12 +95,12 @@ job "consul-vip" {
             prefix = "${var.prefix}"
           }
 
-          %{ for vip in var.vips ~}
+          %{for vip in var.vips~}
           vip "${vip}" {
             # A client with the metadata vip_priority = "10" is preferred.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
-          %{ endfor ~}
+          %{endfor~}
         EOT
       }
 

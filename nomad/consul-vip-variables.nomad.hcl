@@ -69,11 +69,12 @@ job "consul-vip" {
         args    = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
       }
 
-      # A change of the variable reaches all clients at once; each restarts its
-      # instance at some moment within "splay", 5 s by default.
+      # When the variable changes, every instance takes it up within "splay", 5 s by
+      # default. What has not changed is not touched.
       template {
-        destination = "local/consul-vip.hcl"
-        change_mode = "restart"
+        destination   = "local/consul-vip.hcl"
+        change_mode   = "signal"
+        change_signal = "SIGHUP" # which has consul-vip read it again
 
         data = <<-EOT
           log_level = "${var.log_level}"

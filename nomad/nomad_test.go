@@ -51,7 +51,8 @@ func TestJobs(t *testing.T) {
 			args := get[[]string](t, j, block(t, task, "config"), "args")
 			require.Equal(t, []string{"agent", "-config=local/consul-vip.hcl"}, args)
 
-			require.Equal(t, "restart", get[string](t, j, j.template(t), "change_mode"))
+			require.Equal(t, "signal", get[string](t, j, j.template(t), "change_mode"))
+			require.Equal(t, "SIGHUP", get[string](t, j, j.template(t), "change_signal"))
 			cfg := j.configure(t, map[string]string{})
 			require.Len(t, cfg.VIPs, 2)
 			require.Equal(t, 100, cfg.VIPs[1].Priority)
