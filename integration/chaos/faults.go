@@ -69,12 +69,20 @@ func (w *world) apply(ctx context.Context, f Fault) error {
 		return w.deleteAddress(vip)
 	case ForeignARP:
 		operation := uint16(lab.ARPRequest)
-		if f.Reply {
+		if f.Other {
 			operation = lab.ARPReply
 		}
 		return w.Observer.Send("eth0", lab.Gratuitous(operation, stranger, vip).Frame())
 	case ConsulLock:
 		return w.consulLock(ctx, n, vip, f.Lasts)
+	case Reload:
+		return n.reload(ctx, f.VIP, f.Lasts)
+	case Priority:
+		first, second := syscall.SIGUSR1, syscall.SIGUSR2
+		if f.Other {
+			first, second = second, first
+		}
+		return errors.Join(n.instance.tell(first), func() error { lasts(); return n.instance.tell(second) }())
 	}
 	if err := w.applyToConsul(ctx, f, n, vip); err != nil {
 		return fmt.Errorf("%w: %w", errVoid, err)
@@ -95,10 +103,48 @@ func (w *world) applyToConsul(ctx context.Context, f Fault, n *node, vip netip.A
 		if err := w.putKey(ctx, pinKey(vip), n.Name); err != nil {
 			return err
 		}
-		sleep(ctx, f.Lasts)
-		return lab.Await(ctx, func() error { return w.deleteKey(ctx, pinKey(vip)) })
+		return w.deleteLater(ctx, pinKey(vip), f.Lasts)
+	case Drain:
+		if err := w.putKey(ctx, drainKey(n), "chaos"); err != nil {
+			return err
+		}
+		return w.deleteLater(ctx, drainKey(n), f.Lasts)
+	case Release:
+		return w.release(ctx, vip, f.Lasts)
 	}
 	return fmt.Errorf("unknown kind of fault %q", f.Kind)
+}
+
+// deleteLater deletes a key, however long Consul does not let it.
+func (w *world) deleteLater(ctx context.Context, key string, d time.Duration) error {
+	sleep(ctx, d)
+	return lab.Await(ctx, func() error { return w.deleteKey(ctx, key) })
+}
+
+// release asks the owner of an address to give it up, and takes that back after a
+// time.
+func (w *world) release(ctx context.Context, vip netip.Addr, d time.Duration) error {
+	bound, err := w.bound()
+	if err != nil {
+		return err
+	}
+	if len(bound[vip]) == 0 {
+		return errVoid
+	}
+	if err := w.putKey(ctx, releaseKey(vip), bound[vip][0]); err != nil {
+		return err
+	}
+	return w.deleteLater(ctx, releaseKey(vip), d)
+}
+
+// reload has the instance live without an address for a time.
+func (n *node) reload(ctx context.Context, vip int, d time.Duration) error {
+	if err := n.configure(vip); err != nil {
+		return err
+	}
+	err := n.instance.tell(syscall.SIGHUP)
+	sleep(ctx, d)
+	return errors.Join(err, n.configure(none), n.instance.tell(syscall.SIGHUP))
 }
 
 // forget removes what a host's kernel forgets as it dies.

@@ -35,6 +35,10 @@ const (
 	ConsulLock       Kind = "consul lock"       // takes the lock for two seconds
 	ForeignARP       Kind = "foreign ARP"       // a gratuitous frame by a stranger
 	Pin              Kind = "pin"               // set, then removed
+	Drain            Kind = "drain"             // asked for by its key, then ended
+	Release          Kind = "release"           // asked for by its key
+	Reload           Kind = "reload"            // SIGHUP without the address, then with it again
+	Priority         Kind = "priority"          // SIGUSR1 or SIGUSR2, then the other
 )
 
 // target is what a kind of fault is aimed at.
@@ -72,6 +76,10 @@ var kinds = map[Kind]traits{
 	ConsulLock:       {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
 	ForeignARP:       {target: aVIP},
 	Pin:              {target: aVIP, shortest: time.Second, longest: 8 * time.Second},
+	Drain:            {target: aHost, shortest: time.Second, longest: 8 * time.Second},
+	Release:          {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
+	Reload:           {target: aHost, shortest: 10 * time.Millisecond, longest: 4 * time.Second},
+	Priority:         {target: aHost, shortest: time.Second, longest: 6 * time.Second},
 }
 
 // Fault is one thing that goes wrong.
@@ -88,8 +96,9 @@ type Fault struct {
 	Lasts time.Duration
 	// Restart is how long the scheduler waits before it starts a process again.
 	Restart time.Duration
-	// Reply sends a forged frame as a reply instead of a request.
-	Reply bool
+	// Other is the other way of two: a forged frame as a reply instead of a
+	// request, a lower priority instead of a higher.
+	Other bool
 }
 
 // String says what goes wrong, and where.
@@ -182,7 +191,7 @@ func (s *scheduler) fault() Fault {
 		Owner:   t.target == aHost && s.r.IntN(3) > 0,
 		Lasts:   s.between(t.shortest, t.longest),
 		Restart: s.between(0, 2*time.Second),
-		Reply:   s.r.IntN(2) == 0,
+		Other:   s.r.IntN(2) == 0,
 	}
 }
 

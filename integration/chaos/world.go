@@ -35,15 +35,23 @@ func vipOf(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 1, byte(1 
 
 func lockKey(vip netip.Addr) string { return prefix + "/" + vip.String() + "/.lock" }
 func pinKey(vip netip.Addr) string  { return prefix + "/" + vip.String() + "/pin" }
+func drainKey(n *node) string       { return prefix + "/.drain/" + n.Name }
 
-// configuration is that of every instance. Its addresses differ in what there
-// is to choose, so that one run tries it all.
-func configuration() string {
+func releaseKey(vip netip.Addr) string { return prefix + "/" + vip.String() + "/release" }
+
+// none is no number of an address.
+const none = -1
+
+// configuration is that of every instance, without one of the addresses. They
+// differ in what there is to choose, so that one run tries it all.
+func configuration(without int) string {
 	var b strings.Builder
 	b.WriteString("log_level = \"debug\"\nlog_json = true\nconsul { session_ttl = \"10s\" }\n")
 	for i := range vips {
 		var more string
 		switch {
+		case i == without:
+			continue
 		case i < 4: // the defaults
 		case i < 6:
 			more = "preempt = true\n  preempt_delay = \"2s\""
@@ -115,12 +123,11 @@ func newWorld(ctx context.Context, consul, binary string, j *journal, blame func
 
 func newNode(s *lab.Server, binary string, j *journal, blame func(string, string, ...any)) (*node, error) {
 	h := s.Host
-	file := filepath.Join(h.Dir, "consul-vip.hcl")
-	if err := os.WriteFile(file, []byte(configuration()), 0o644); err != nil {
+	n := &node{Host: h, server: s}
+	if err := n.configure(none); err != nil {
 		return nil, err
 	}
-	n := &node{Host: h, server: s}
-	n.instance = newSupervisor(h, lab.Command{Args: []string{binary, "agent", "-config=" + file}}, j, blame)
+	n.instance = newSupervisor(h, lab.Command{Args: []string{binary, "agent", "-config=" + n.config()}}, j, blame)
 	n.halted = &latch{do: n.instance.halt, undo: n.instance.resume}
 	n.consulDown = &latch{do: s.Kill, undo: s.Start}
 	n.unplugged = &latch{
@@ -132,6 +139,17 @@ func newNode(s *lab.Server, binary string, j *journal, blame func(string, string
 		undo: func() error { return h.Heal(context.Background()) },
 	}
 	return n, nil
+}
+
+func (n *node) config() string { return filepath.Join(n.Dir, "consul-vip.hcl") }
+
+// configure writes the configuration for when it is read next, whole at any time.
+func (n *node) configure(without int) error {
+	partial := n.config() + ".new"
+	if err := os.WriteFile(partial, []byte(configuration(without)), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(partial, n.config())
 }
 
 func (w *world) close() error {
