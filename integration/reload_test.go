@@ -117,6 +117,35 @@ func TestReloadMovesToAnotherInterface(t *testing.T) {
 	require.NoError(t, s.ownedBy(h1))
 }
 
+// TestStopDuringReload stops an instance whose Consul agent doesn't answer while it
+// tries to hand over what a reload has removed.
+func TestStopDuringReload(t *testing.T) {
+	removed, kept := addr(10, 77, 7, 11), addr(10, 77, 7, 12)
+	s := newSceneOf(t, sharedWorld(t), 10*time.Millisecond, removed, kept)
+	h2, h3 := s.Servers[1], s.Servers[2]
+	p := s.start(h2, config{})
+	s.eventually(soon, func() error { return s.allOn(h2, removed, kept) })
+	s.start(h3, config{})
+	s.eventually(soon, func() error { return s.memberWith(h3, kept, 100) })
+	require.NoError(t, s.cluster.Of(h2).Freeze())
+	t.Cleanup(func() {
+		require.NoError(t, s.cluster.Of(h2).Thaw())
+		s.ready()
+	})
+
+	s.configure(h2, s.head(config{})+block(kept))
+	require.NoError(t, p.Signal(syscall.SIGHUP))
+	s.eventually(soon, func() error {
+		if len(logged(p, "configuration reloaded")) == 0 {
+			return errors.New("it has not reloaded")
+		}
+		return nil
+	})
+	require.NoError(t, p.Signal(syscall.SIGTERM))
+	s.exits(p, 0, 4*time.Second+within)
+	s.eventually(2*soon, func() error { return s.allOn(h3, removed, kept) })
+}
+
 // TestPrioritySignals raises and lowers the priority of one instance, and with it
 // moves the address.
 func TestPrioritySignals(t *testing.T) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +37,9 @@ type ground struct {
 	stop     context.CancelCauseFunc
 	result   chan error
 
+	home    string           // the interface whose subnet has all the addresses
 	foreign netip.Addr       // bound by another program
+	cleared []netip.Addr     // of which leftovers were removed
 	last    chan struct{}    // if not nil, no lock is given back before it is closed
 	lost    map[string]error // by address: what Hold returns at once
 
@@ -55,6 +58,7 @@ func onGround(t *testing.T, cfg *config.Config, prepare func(*ground), test func
 			priority: make(chan int),
 			events:   make(chan netif.Event),
 			result:   make(chan error, 1),
+			home:     "eth0",
 			lost:     map[string]error{},
 		}
 		if prepare != nil {
@@ -97,7 +101,7 @@ func (g *ground) logged(message, key string) (values []any) {
 
 // host
 func (g *ground) Find(_ netip.Addr, name string) (*net.Interface, error) {
-	index := map[string]int{"": 7, "eth0": 7, "eth1": 8}[name]
+	index := map[string]int{"eth0": 7, "eth1": 8}[cmp.Or(name, g.home)]
 	if index == 0 {
 		return nil, errNoLink
 	}
@@ -108,6 +112,7 @@ func (g *ground) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
 	if slices.Contains(addrs, g.foreign) {
 		return nil, netif.ErrForeign
 	}
+	g.cleared = append(g.cleared, addrs...)
 	return nil, nil
 }
 

@@ -216,6 +216,31 @@ func TestReloadWhileOneEnds(t *testing.T) {
 	}
 }
 
+// Where an address belongs is found out when it is new or is to move, not when
+// something else about it changes.
+func TestReloadFindsOnlyWhatMoves(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		g.home = "eth1"
+		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"},
+			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3") }))
+		assert.Equal(t, []string{"open eth1", "contend for 10.0.0.2"},
+			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3", "10.0.0.2") }))
+	})
+}
+
+// Of what this process still has bound nothing is a predecessor's.
+func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
+	one, two, three := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+	slow := func(g *ground) { g.last = make(chan struct{}) }
+	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
+		assert.Equal(t, []netip.Addr{one, two}, g.cleared)
+		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
+		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`, "10.0.0.2", "10.0.0.3") })
+		assert.Equal(t, []netip.Addr{one, two, three}, g.cleared)
+		close(g.last)
+	})
+}
+
 func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
 	taken := func(g *ground) { g.foreign = netip.MustParseAddr("10.0.0.9") }
 	from := configured(t, "", "10.0.0.1", "10.0.0.2")
