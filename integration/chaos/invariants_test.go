@@ -119,3 +119,19 @@ func TestUsageOf(t *testing.T) {
 	_, err = usageOf(-1)
 	require.Error(t, err)
 }
+
+// TestGapsSince is about a gap that is longer than what caused it.
+func TestGapsSince(t *testing.T) {
+	then := time.Now()
+	ms := func(n int) time.Time { return then.Add(time.Duration(n) * time.Millisecond) }
+	over := gap{vip: vipOf(0), from: ms(-500), to: ms(-300)}
+	caused := gap{vip: vipOf(1), from: ms(-10), to: ms(6000)}
+	w := &watch{gaps: []gap{over, caused}, answers: map[netip.Addr]*answers{
+		vipOf(2): {vip: vipOf(2), last: ms(-10)},
+		vipOf(3): {vip: vipOf(3), last: ms(-10), silent: true},
+	}}
+	found := w.gapsSince(then)
+	require.Len(t, found, 2)
+	require.Equal(t, caused, found[0])
+	require.Equal(t, vipOf(3), found[1].vip)
+}

@@ -210,7 +210,8 @@ func (w *watch) settled() error {
 	return nil
 }
 
-// gapsSince returns the gaps that began since then, those that go on included.
+// gapsSince returns the gaps that have ended since then, and those that go on. A
+// gap counts from the last answer, which is from before what ended the answers.
 func (w *watch) gapsSince(then time.Time) []gap {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -220,7 +221,7 @@ func (w *watch) gapsSince(then time.Time) []gap {
 			found = append(found, gap{vip: a.vip, from: a.last, to: time.Now()})
 		}
 	}
-	return slices.DeleteFunc(found, func(g gap) bool { return g.from.Before(then) })
+	return slices.DeleteFunc(found, func(g gap) bool { return g.to.Before(then) })
 }
 
 // weigh compares what the running instances use with what they did when they
