@@ -142,7 +142,7 @@ func testShippedPolicies(t *testing.T, s *accessScene) {
 	procs := []*lab.Process{s.start(h1, withToken(first.SecretID))}
 	s.eventually(soon, func() error { return s.ownedBy(h1) })
 	procs = append(procs, s.start(h2, withToken(second.SecretID)))
-	s.eventually(soon, func() error { return member(s.scene, h2) })
+	s.eventually(soon, func() error { return s.enrolled(h2) })
 	require.NoError(t, says(procs[0], "is a server"))
 
 	_, reader := s.grant(example(t, "status-policy.hcl"))
@@ -305,7 +305,7 @@ func testTokenReplaced(t *testing.T, s *accessScene) {
 	_, old := s.grant(policy)
 	c, path := s.withTokenFile(old.SecretID)
 	procs := s.startOn(c, h1, h2)
-	s.eventually(soon, func() error { return member(s.scene, h2) })
+	s.eventually(soon, func() error { return s.enrolled(h2) })
 
 	_, token := s.grant(policy)
 	replaceFile(t, path, token.SecretID)

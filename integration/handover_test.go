@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -174,16 +173,4 @@ func addService(t *testing.T, h *lab.Host, mac net.HardwareAddr) {
 	// Only the interface that has an address answers for it.
 	require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "1"))
 	t.Cleanup(func() { require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "0")) })
-}
-
-// enrolled objects unless the host's instance contends for the address.
-func (s *scene) enrolled(h *lab.Host) error {
-	pair, _, err := s.asked.API.KV().Get(s.name+"/.members/"+h.Name, &api.QueryOptions{RequireConsistent: true})
-	if err != nil {
-		return err
-	}
-	if pair == nil || !strings.Contains(string(pair.Value), s.vip.String()) {
-		return fmt.Errorf("%s does not contend for the address", h.Name)
-	}
-	return nil
 }

@@ -15,15 +15,6 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// member objects unless an instance on a host is alive as Consul sees it.
-func member(s *scene, h *lab.Host) error {
-	pair, _, err := s.asked.API.KV().Get(s.name+"/.members/"+h.Name, &api.QueryOptions{RequireConsistent: true})
-	if err == nil && (pair == nil || pair.Session == "") {
-		return fmt.Errorf("%s is no member", h.Name)
-	}
-	return err
-}
-
 // retries is how many requests prove that an instance goes on asking.
 const retries = 3
 
@@ -61,7 +52,7 @@ func TestStandbySurvivesBadAnswers(t *testing.T) {
 	f, c := s.front(h2)
 	standby := s.start(h2, c)
 	s.eventually(soon, func() error { return inState(standby, "standby") })
-	s.eventually(soon, func() error { return member(s, h2) })
+	s.eventually(soon, func() error { return s.enrolled(h2) })
 
 	for _, bad := range []struct {
 		status            int
@@ -77,7 +68,7 @@ func TestStandbySurvivesBadAnswers(t *testing.T) {
 		f.Answer(bad.status, bad.contentType, bad.body)
 		s.eventually(2*soon, func() error { return replaced(f) })
 		f.PassOn()
-		s.eventually(2*soon, func() error { return member(s, h2) })
+		s.eventually(2*soon, func() error { return s.enrolled(h2) })
 		require.True(t, standby.Running(), "after %d %q", bad.status, bad.body)
 	}
 	complaints := 0
@@ -204,7 +195,7 @@ func TestConsulRestart(t *testing.T) {
 	require.NoError(t, s.ownedBy(h1))
 	s.seen(h1)
 	for _, h := range []*lab.Host{h2, h3} {
-		s.eventually(2*soon, func() error { return member(s, h) })
+		s.eventually(2*soon, func() error { return s.enrolled(h) })
 	}
 	require.NoError(t, procs[0].Signal(syscall.SIGTERM))
 	s.exits(procs[0], 0, 4*time.Second)

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -240,23 +239,13 @@ func (s *scene) boundTo(h *lab.Host, name string) error {
 }
 
 // memberWith objects unless a host's instance is a member with this priority for
-// an address.
+// the address.
 func (s *scene) memberWith(h *lab.Host, vip netip.Addr, priority int) error {
-	pair, _, err := s.asked.API.KV().Get(s.name+"/.members/"+h.Name, nil)
-	if err != nil {
-		return err
+	vips, err := s.contended(h)
+	if got, ok := vips[vip]; err == nil && (!ok || got != priority) {
+		return fmt.Errorf("%s has the priorities %v", h.Name, vips)
 	}
-	if pair == nil {
-		return fmt.Errorf("%s is no member", h.Name)
-	}
-	var member struct{ VIPs map[netip.Addr]int }
-	if err := json.Unmarshal(pair.Value, &member); err != nil {
-		return err
-	}
-	if got, ok := member.VIPs[vip]; !ok || got != priority {
-		return fmt.Errorf("%s has the priorities %v", h.Name, member.VIPs)
-	}
-	return nil
+	return err
 }
 
 // claims counts how often an address was announced.

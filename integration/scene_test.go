@@ -218,6 +218,7 @@ func (s *scene) startOn(c config, hosts ...*lab.Host) []*lab.Process {
 			want = "active"
 		}
 		s.eventually(soon, func() error { return inState(p, want) })
+		s.eventually(soon, func() error { return s.enrolled(h) })
 	}
 	s.eventually(soon, func() error { return s.ownedBy(procs[0].Host) })
 	s.measure()
@@ -318,6 +319,30 @@ func (s *scene) record(vip netip.Addr) (*api.KVPair, record, error) {
 		return nil, r, errors.New("there is no lock")
 	}
 	return pair, r, json.Unmarshal(pair.Value, &r)
+}
+
+// contended returns the addresses that a host's instance has or contends for, as
+// a member with its priority for each.
+func (s *scene) contended(h *lab.Host) (map[netip.Addr]int, error) {
+	pair, _, err := s.asked.API.KV().Get(s.name+"/.members/"+h.Name, &api.QueryOptions{RequireConsistent: true})
+	if err != nil {
+		return nil, err
+	}
+	if pair == nil || pair.Session == "" {
+		return nil, fmt.Errorf("%s is no member", h.Name)
+	}
+	var member struct{ VIPs map[netip.Addr]int }
+	err = json.Unmarshal(pair.Value, &member)
+	return member.VIPs, err
+}
+
+// enrolled objects unless the host's instance has or contends for the address.
+func (s *scene) enrolled(h *lab.Host) error {
+	vips, err := s.contended(h)
+	if _, ok := vips[s.vip]; err == nil && !ok {
+		return fmt.Errorf("%s does not contend for the address", h.Name)
+	}
+	return err
 }
 
 // eventually fails the test if cond still objects after a time. It may be used in
