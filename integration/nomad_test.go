@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,7 +37,7 @@ var sharedNomad = sync.OnceValues(func() (*lab.NomadCluster, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return lab.StartNomad(ctx, bin, w.Servers)
+	return lab.StartNomad(ctx, bin, lab.NomadConfig{}, w.Servers)
 })
 
 // jobScene is a scene whose instances Nomad runs, by one of the job files.
@@ -60,15 +61,21 @@ func newJobScene(t *testing.T, file string, vips ...netip.Addr) *jobScene {
 // nomadCluster returns the Nomad cluster that the tests share.
 func nomadCluster(t *testing.T) *lab.NomadCluster {
 	t.Helper()
+	needsNomad(t)
+	nomad, err := sharedNomad()
+	require.NoError(t, err)
+	return nomad
+}
+
+// needsNomad skips the test where Nomad is not there or cannot run.
+func needsNomad(t *testing.T) {
+	t.Helper()
 	if _, err := lab.Nomad.Find(); !wanted && errors.Is(err, lab.ErrNotFound) {
 		t.Skip(err)
 	}
 	if lab.Nested() {
 		t.Skip("Nomad needs the machine's own root: it gives directories to other users")
 	}
-	nomad, err := sharedNomad()
-	require.NoError(t, err)
-	return nomad
 }
 
 // jobFiles returns the directory of the job files.
@@ -106,7 +113,7 @@ func (s *jobScene) tell(ctx context.Context) {
 // operate runs a nomad command that must succeed.
 func (s *jobScene) operate(args ...string) string {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := s.nomad.Run(ctx, args...)
 	require.NoError(s.t, err)
@@ -117,8 +124,12 @@ func (s *jobScene) operate(args ...string) string {
 // instance is healthy.
 func (s *jobScene) run(flags ...string) {
 	s.t.Helper()
-	args := append([]string{"job", "run"}, s.vars...)
-	s.operate(append(append(args, flags...), s.file)...)
+	s.operate(s.submit(flags...)...)
+}
+
+// submit is the command that submits the job.
+func (s *jobScene) submit(flags ...string) []string {
+	return slices.Concat([]string{"job", "run"}, s.vars, flags, []string{s.file})
 }
 
 // each runs a part of the test, which may fail by itself.
@@ -205,6 +216,7 @@ func (s *jobScene) restarted(h *lab.Host, before lab.Allocation, code int) {
 			codes = append(codes, e.ExitCode)
 		}
 	}
+	require.NotEmpty(s.t, codes)
 	require.Equal(s.t, code, codes[len(codes)-1], "exit code")
 }
 
@@ -285,8 +297,8 @@ func (s *jobScene) readable(t *testing.T) {
 				states = append(states, e.Get("state"))
 			}
 		}
-		if want := []string{"standby", "acquired", "active"}; fmt.Sprint(states) != fmt.Sprint(want) {
-			return fmt.Errorf("the states logged are %v, not %v", states, want)
+		if want := []string{"standby", "acquired", "active"}; len(states) < 3 || !slices.Equal(states[:3], want) {
+			return fmt.Errorf("the states logged are %v, not %v first", states, want)
 		}
 		return nil
 	})
@@ -308,12 +320,12 @@ func (s *jobScene) allocStop(t *testing.T) {
 func (s *jobScene) update(t *testing.T) {
 	s.settled()
 	version := s.allocation(s.Servers[0]).JobVersion
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		defer close(ended)
-		s.run("-var=log_level=debug")
+		_, err := s.nomad.Run(t.Context(), s.submit("-var=log_level=debug")...)
+		ended <- err
 	}()
-	s.eventually(time.Minute, func() error {
+	s.eventually(2*time.Minute, func() error {
 		allocs, err := s.nomad.Allocations(job)
 		require.NoError(t, err)
 		running := 0
@@ -324,7 +336,8 @@ func (s *jobScene) update(t *testing.T) {
 		}
 		require.GreaterOrEqual(t, running, len(s.Servers)-1, "max_parallel is 1")
 		select {
-		case <-ended:
+		case err := <-ended:
+			require.NoError(t, err)
 			return nil
 		default:
 			return errors.New("the update has not ended")

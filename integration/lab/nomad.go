@@ -20,10 +20,18 @@ const NomadPort = 4646
 // with it at the latest, and their mounts with them.
 const inPrivate = `if mountpoint -q /sys/fs/cgroup; then umount -R -l /sys/fs/cgroup; fi; exec "$@"`
 
+// NomadConfig says how a Nomad cluster is set up.
+type NomadConfig struct {
+	// ConsulToken is what the agents, and the commands that Run runs, show to a
+	// Consul with ACLs.
+	ConsulToken string
+}
+
 // NomadCluster is a Nomad cluster with a client on each of some hosts and one
 // server. All methods are safe for concurrent use.
 type NomadCluster struct {
 	bin    string
+	config NomadConfig
 	server *Host // which is a client as well
 	hosts  []*Host
 	http   *http.Client
@@ -32,44 +40,46 @@ type NomadCluster struct {
 // StartNomad starts a Nomad agent on each of the hosts, the first of which is the
 // server as well, and waits until each can run tasks. It needs the machine's own
 // root: Nomad gives directories to other users.
-func StartNomad(ctx context.Context, bin string, hosts []*Host) (*NomadCluster, error) {
+func StartNomad(ctx context.Context, bin string, config NomadConfig, hosts []*Host) (*NomadCluster, error) {
 	n := &NomadCluster{
-		bin: bin, server: hosts[0], hosts: hosts,
+		bin: bin, config: config, server: hosts[0], hosts: hosts,
 		http: &http.Client{
 			Transport: &http.Transport{DialContext: hosts[0].Dial, MaxIdleConnsPerHost: 1},
 			Timeout:   requestTimeout,
 		},
 	}
+	var agents []*Process
 	for _, h := range hosts {
-		if err := n.start(h); err != nil {
+		p, err := n.start(h)
+		if err != nil {
 			return nil, err
 		}
+		agents = append(agents, p)
 	}
 	if err := Await(ctx, n.ready); err != nil {
-		return nil, fmt.Errorf("nomad: %w", err)
+		return nil, fmt.Errorf("nomad: %w; the agents wrote:\n%s", err, agents)
 	}
 	return n, nil
 }
 
-func (n *NomadCluster) start(h *Host) error {
-	text, err := json.Marshal(n.config(h))
+func (n *NomadCluster) start(h *Host) (*Process, error) {
+	text, err := json.Marshal(n.agent(h))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file := filepath.Join(h.Dir, "nomad.json")
 	if err := os.WriteFile(file, text, 0o644); err != nil {
-		return err
+		return nil, err
 	}
-	_, err = h.Start(Command{Args: []string{
+	return h.Start(Command{Args: []string{
 		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-e", "-c", inPrivate, "nomad", n.bin, "agent", "-config=" + file,
 	}})
-	return err
 }
 
-// config returns a Nomad configuration that touches nothing outside the host's
+// agent returns a Nomad configuration that touches nothing outside the host's
 // directory and asks nobody outside the lab.
-func (n *NomadCluster) config(h *Host) map[string]any {
+func (n *NomadCluster) agent(h *Host) map[string]any {
 	return map[string]any{
 		"name":                 h.Name,
 		"data_dir":             filepath.Join(h.Dir, "nomad"),
@@ -88,7 +98,9 @@ func (n *NomadCluster) config(h *Host) map[string]any {
 			},
 		},
 		"plugin": map[string]any{"raw_exec": map[string]any{"config": map[string]any{"enabled": true}}},
-		"consul": map[string]any{"auto_advertise": false, "server_auto_join": false, "client_auto_join": false},
+		"consul": map[string]any{
+			"auto_advertise": false, "server_auto_join": false, "client_auto_join": false, "token": n.config.ConsulToken,
+		},
 	}
 }
 
@@ -113,15 +125,15 @@ func (n *NomadCluster) ready() error {
 	return nil
 }
 
-// address is the URL of the server.
-func (n *NomadCluster) address() string { return fmt.Sprintf("http://%s:%d", n.server.Addr, NomadPort) }
+// Address is the URL of the server.
+func (n *NomadCluster) Address() string { return fmt.Sprintf("http://%s:%d", n.server.Addr, NomadPort) }
 
 // Run runs a command of the nomad binary, as an operator does, and returns what
 // it wrote to its standard output.
 func (n *NomadCluster) Run(ctx context.Context, args ...string) (string, error) {
 	out, err := n.server.Run(ctx, Command{
 		Args: append([]string{n.bin}, args...),
-		Env:  []string{"NOMAD_ADDR=" + n.address(), "NOMAD_CLI_NO_COLOR=1"},
+		Env:  []string{"NOMAD_ADDR=" + n.Address(), "NOMAD_CLI_NO_COLOR=1", "CONSUL_HTTP_TOKEN=" + n.config.ConsulToken},
 	})
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, out)
@@ -131,7 +143,7 @@ func (n *NomadCluster) Run(ctx context.Context, args ...string) (string, error) 
 
 // Get asks the server's HTTP API and decodes the answer into v.
 func (n *NomadCluster) Get(path string, v any) error {
-	answer, err := n.http.Get(n.address() + path)
+	answer, err := n.http.Get(n.Address() + path)
 	if err != nil {
 		return err
 	}
