@@ -2,6 +2,8 @@ module github.com/consul-vip/consul-vip/integration/tools/nomad
 
 go 1.26.0
 
+// As in Nomad's own go.mod, which does not count for whoever depends on it. A new
+// version comes by "go get -tool"; "go mod tidy" stumbles over the test of a dependency.
 replace (
 	github.com/Microsoft/go-winio => github.com/endocrimes/go-winio v0.4.13-0.20190628114223-fb47a8b41948
 	github.com/hashicorp/hcl => github.com/hashicorp/hcl v1.0.1-nomad-1
