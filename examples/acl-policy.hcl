@@ -5,9 +5,9 @@
 #
 # With another prefix or service in the configuration, change it here too.
 
-# The locks, the owners' records, the list of members and the pins, which
-# operators write and the agent only reads. The slash matters:
-# without it "consul-vip-backup" would be covered as well.
+# The locks, the owners' records, the list of members, and what operators write: pins
+# and drained nodes, which the agent only reads, and requests for release, which it
+# deletes. The slash matters: without it "consul-vip-backup" would be covered as well.
 key_prefix "consul-vip/" {
   policy = "write"
 }

@@ -27,8 +27,9 @@ consul {
   address = null
 
   # A file that holds the ACL token; acl-policy.hcl is what the token needs.
-  # Unset: CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE. A token itself does not
-  # belong in this file.
+  # It is read for every request, so a new token needs no restart. Unset:
+  # CONSUL_HTTP_TOKEN_FILE, else CONSUL_HTTP_TOKEN. A token itself does not belong in
+  # this file.
   token_file = null
 
   # Where the locks are kept in Consul's KV store: PREFIX/ADDRESS/.lock. All

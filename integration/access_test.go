@@ -56,7 +56,8 @@ func newAccessScene(t *testing.T, w *world) *accessScene {
 	return s
 }
 
-// grant makes a policy and a token with just that, and returns both.
+// grant makes a policy and a token with just that, and returns both as soon as
+// every server knows them.
 func (s *accessScene) grant(rules string) (*api.ACLPolicy, *api.ACLToken) {
 	s.t.Helper()
 	acl := s.asked.API.ACL()
@@ -65,6 +66,12 @@ func (s *accessScene) grant(rules string) (*api.ACLPolicy, *api.ACLToken) {
 	require.NoError(s.t, err)
 	token, _, err := acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
 	require.NoError(s.t, err)
+	for _, server := range s.cluster.Servers {
+		s.eventually(soon, func() error {
+			_, _, err := server.API.ACL().TokenReadSelf(&api.QueryOptions{Token: token.SecretID, AllowStale: true})
+			return err
+		})
+	}
 	return policy, token
 }
 
@@ -275,6 +282,9 @@ func testRightWithdrawn(t *testing.T, s *accessScene) {
 	s.change(policy, strings.Replace(whole, keys[0], "", 1))
 	s.eventually(2*soon, func() error { return namesRules(p) })
 	require.Equal(t, []string{`key_prefix "consul-vip/" { policy = "write" }`}, rules(p))
+	_, err := s.asked.API.KV().Put(&api.KVPair{Key: "consul-vip/.drain/h3"}, nil) // something for the watch to see
+	require.NoError(t, err)
+	s.elapse(within)
 	s.change(policy, whole)
 	s.eventually(2*soon, func() error { return says(p, "all the rights it needs now") })
 	s.eventually(soon, func() error { return says(p, "watching the locks works again") })

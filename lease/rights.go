@@ -115,7 +115,7 @@ type audit struct {
 	consul *consul
 	node   atomic.Pointer[string] // Consul's name for the node, once it is known
 	said   []string
-	mute   bool // it was said that Consul does not answer
+	silent int // how often Consul has refused something and not said why
 }
 
 func newAudit(cfg Config, c *consul) *audit {
@@ -154,8 +154,11 @@ func (a *audit) look(ctx context.Context, why error) {
 		a.report(missingRules(missing))
 	case errors.Is(err, errUnknownToken):
 		a.report([]string{err.Error() + ": it was deleted, has expired or is misspelt"})
-	case errors.Is(err, errUnanswered) && httpStatus(why) == http.StatusForbidden && !a.mute:
-		a.mute = true
+	case errors.Is(err, errUnanswered) && httpStatus(why) == http.StatusForbidden:
+		// Once may be a token so new that not every server knows it yet.
+		if a.silent++; a.silent != 2 {
+			return
+		}
 		a.log.Error("the ACL token lacks a right, and this Consul does not say which", "refused", why, "error", err)
 	default: // Consul is away, which others notice
 		a.log.Debug("could not find out which rights the ACL token has", "error", err)
@@ -172,7 +175,7 @@ func (a *audit) report(found []string) {
 	if len(found) == 0 && len(a.said) > 0 {
 		a.log.Info("the ACL token has all the rights it needs now")
 	}
-	a.said, a.mute = found, false
+	a.said, a.silent = found, 0
 }
 
 // needed is what examples/acl-policy.hcl allows, as far as this configuration needs it.

@@ -3,14 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
@@ -196,6 +203,48 @@ func TestClientCertificateIsAskedFor(t *testing.T) {
 		require.Error(t, err)
 	}
 	assert.Equal(t, 1, bytes.Count(log.Bytes(), []byte("CONSUL_CLIENT_CERT")), log.String())
+}
+
+// A certificate that was replaced is shown from the next connection on, and one
+// that is half written is not.
+func TestClientCertificateReplaced(t *testing.T) {
+	noEnvironment(t)
+	var shown []string
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown = append(shown, r.TLS.PeerCertificates[0].Subject.CommonName)
+		new(self).ServeHTTP(w, r)
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	server.StartTLS()
+	defer server.Close()
+	dir := t.TempDir()
+	f := consulFlags{cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"), caFile: filepath.Join(dir, "ca.pem")}
+	write(t, f.caFile, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+
+	writeCertificate(t, f.cert, f.key, "first")
+	client, err := f.client(server.URL, "", 5)
+	require.NoError(t, err)
+	ask(t, client)
+	writeCertificate(t, f.cert, f.key, "second")
+	server.CloseClientConnections()
+	ask(t, client)
+	write(t, f.cert, "-----BEGIN")
+	server.CloseClientConnections()
+	ask(t, client)
+	assert.Equal(t, []string{"first", "second", "first"}, shown)
+}
+
+func writeCertificate(t *testing.T, cert, key, name string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	require.NoError(t, err)
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	der, err = x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 }
 
 func TestOnThisHost(t *testing.T) {
