@@ -231,8 +231,8 @@ func (w *watch) weigh() {
 	defer w.mu.Unlock()
 	for _, n := range w.world.nodes {
 		p := n.instance.current()
-		if p == nil {
-			continue
+		if p == nil || !strings.Contains(p.String(), "session created") {
+			continue // it does not use yet what it needs
 		}
 		now, err := usageOf(p.PID())
 		if err != nil {
