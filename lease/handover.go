@@ -46,7 +46,7 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
 	began := time.Now()
-	_, err := k.passOn(ctx, h, to, k.handoverRecord(h, to))
+	_, err := k.consul.commit(ctx, k.passOn(h, to, k.handoverRecord(h, to))...)
 	switch {
 	case errors.Is(err, errConflict), errors.Is(err, errUnsent):
 		log.Warn("could not hand over", "to", to.node, "error", err)
@@ -59,12 +59,13 @@ func (k *Keeper) handOver(ctx context.Context, h *Held, to contender, why error)
 	return fmt.Errorf("%w to %s: %w", ErrHandedOver, to.node, why)
 }
 
-// passOn makes the lock to's.
-func (k *Keeper) passOn(ctx context.Context, h *Held, to contender, record Record) (index uint64, err error) {
+// passOn are the operations that make the lock to's.
+func (k *Keeper) passOn(h *Held, to contender, record Record) []*api.KVTxnOp {
 	key := k.lockKey(h.name)
-	return k.consul.commit(ctx,
+	return []*api.KVTxnOp{
 		lockPair(api.KVUnlock, key, record, h.session.id),
-		lockPair(api.KVLock, key, record, to.session))
+		lockPair(api.KVLock, key, record, to.session),
+	}
 }
 
 func (k *Keeper) handoverRecord(h *Held, to contender) Record {
@@ -94,7 +95,11 @@ func (k *Keeper) bequeath(ctx context.Context, h *Held, why error) bool {
 	record.At, record.Reason = &now, why.Error()
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
-	if _, err := k.passOn(ctx, h, to, record); err != nil {
+	// As with a release: a request that was given up may arrive when the lock is
+	// ours again, and to believes what the record says.
+	unchanged := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: k.lockKey(h.name), Index: h.index.Load()}
+	_, err := k.consul.commit(ctx, append([]*api.KVTxnOp{unchanged}, k.passOn(h, to, record)...)...)
+	if err != nil {
 		log.Warn("could not hand over", "to", to.node, "error", err)
 		return false
 	}

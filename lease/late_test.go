@@ -32,7 +32,10 @@ func unlocks(r *http.Request) bool {
 
 // detain breaks the connection of the first unlock, which the agent still has,
 // and returns what lets it arrive.
-func (b *bench) detain() (arrive func()) {
+func (b *bench) detain() (arrive func()) { return b.detainAnd(func() {}) }
+
+// detainAnd is detain, with something else that happens at the same time.
+func (b *bench) detainAnd(happens func()) (arrive func()) {
 	late := make(chan func(), 1)
 	var once sync.Once
 	b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -44,6 +47,7 @@ func (b *bench) detain() (arrive func()) {
 			again := r.Clone(context.Background())
 			again.Body = io.NopCloser(strings.NewReader(body(r)))
 			late <- func() { b.consul.serve(again) }
+			happens()
 			panic(http.ErrAbortHandler)
 		}
 		return false
@@ -72,6 +76,40 @@ func TestLateReleaseFreesNothing(t *testing.T) {
 		assert.Equal(t, StateHeld, b.record().State)
 		assert.Empty(t, h.lost)
 		require.NoError(t, h.release("done"))
+	})
+}
+
+// TestLateBequestMovesNothing is about a lock that was to go to another member
+// without further ado, and is served under again when that arrives.
+func TestLateBequestMovesNothing(t *testing.T) {
+	bubble(t, func(b *bench) {
+		fail, result := make(chan error), make(chan error)
+		go func() {
+			result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
+				h.Serving()
+				return <-fail
+			})
+		}()
+		time.Sleep(5 * time.Second)
+		o := b.second()
+		next := o.holdLock(ours)
+		time.Sleep(5 * time.Second)
+		// The release that follows finds nobody else who may have the lock.
+		arrive := b.detainAnd(func() { b.consul.put("p/"+ours.Name+"/pin", "h1", "") })
+		require.Empty(t, next.held)
+		why := errors.New("carrier lost")
+		fail <- why
+		require.Equal(t, why, <-result)
+		h := b.hold()
+		<-h.held
+		arrive()
+		synctest.Wait()
+		assert.Equal(t, "h1", b.record().Node)
+		assert.Equal(t, StateHeld, b.record().State)
+		assert.Empty(t, h.lost)
+		require.NoError(t, h.release("done"))
+		_ = next.release("done")
+		require.NoError(t, o.stop())
 	})
 }
 
