@@ -16,7 +16,9 @@ const (
 
 	// askRounds probes in a row have to go unanswered: 50 ms. Counting probes, not
 	// time alone, keeps a process that was frozen meanwhile from taking the time
-	// it slept through, in which it asked nothing, for silence.
+	// it slept through, in which it asked nothing, for silence. For the same reason
+	// a probe counts only if the reader is not behind when its time is over: with
+	// less than all of a process held up, answers may wait unread.
 	askRounds = 5
 
 	// Silence is how long the wire must be silent for an Ask to end.
@@ -85,7 +87,8 @@ func (w *Wire) Ask(ctx context.Context, q Question) error {
 			return fmt.Errorf("ask for %s: %w", addr, err)
 		}
 		to = next
-		for answer, ok := l.hear(ctx); ok; answer, ok = l.hear(ctx) {
+		answer, deaf := l.hear(ctx)
+		for ; answer != nil; answer, deaf = l.hear(ctx) {
 			if time.Since(start) >= q.Patience {
 				return &AnsweredError{Addr: addr, MAC: answer.MAC}
 			}
@@ -95,31 +98,32 @@ func (w *Wire) Ask(ctx context.Context, q Question) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case err == nil:
-			silent++
-		default:
+		case err != nil:
 			silent = 0 // nobody was asked
+		case !deaf:
+			silent++
 		}
 	}
 	return nil
 }
 
-// hear returns the next answer, or false once there was none for askInterval or
-// ctx has ended.
-func (l *Listener) hear(ctx context.Context) (Claim, bool) {
+// hear returns the next answer, or nil once there was none for askInterval or
+// ctx has ended. Deaf says that there may have been one all the same.
+func (l *Listener) hear(ctx context.Context) (answer *Claim, deaf bool) {
 	select {
 	case c := <-l.claims:
-		return c, true
+		return &c, false
 	case <-ctx.Done():
-		return Claim{}, false
+		return nil, true
 	case <-time.After(askInterval):
 	}
+	deaf = !l.wire.sock.idle()
 	// A process that was held up sees both at once; the answer came in time.
 	select {
 	case c := <-l.claims:
-		return c, true
+		return &c, false
 	default:
-		return Claim{}, false
+		return nil, deaf
 	}
 }
 

@@ -49,6 +49,26 @@ func TestAskSilence(t *testing.T) {
 	})
 }
 
+// Whoever does not listen hears no answer.
+func TestAskWhileTheReaderIsHeldUp(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		sock.holdUp(true)
+		time.AfterFunc(105*time.Millisecond, func() { sock.holdUp(false) })
+		start := time.Now()
+		require.NoError(t, w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC}))
+		require.Equal(t, 150*time.Millisecond, time.Since(start), "five probes after the reader is back")
+	})
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		sock.holdUp(true)
+		time.AfterFunc(105*time.Millisecond, func() {
+			sock.say(vip, rivalMAC) // has waited in the socket
+			sock.holdUp(false)
+		})
+		var answered *AnsweredError
+		require.ErrorAs(t, w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC}), &answered)
+	})
+}
+
 func TestAskByBroadcast(t *testing.T) {
 	own := func(mac net.HardwareAddr) (bool, error) {
 		switch mac.String() {

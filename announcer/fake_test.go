@@ -36,6 +36,7 @@ type fakeSocket struct {
 	mu    sync.Mutex
 	sent  []sentFrame
 	fail  error
+	stuck bool             // the receiver is held up
 	heard func(arp.Packet) // called for each frame sent
 }
 
@@ -61,6 +62,18 @@ func (f *fakeSocket) receive([]byte) (inbound, error) {
 	case <-f.closed:
 		return inbound{}, ErrClosed
 	}
+}
+
+func (f *fakeSocket) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.stuck
+}
+
+func (f *fakeSocket) holdUp(stuck bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stuck = stuck
 }
 
 func (f *fakeSocket) send(o outbound) error {

@@ -236,6 +236,32 @@ func TestKernelStale(t *testing.T) {
 	}
 }
 
+// A frame that nobody has dealt with yet must show, wherever it is.
+func TestKernelIdle(t *testing.T) {
+	ours, peer := newSegment(t)
+	w, rival := ours.open(t), peer.tap(t)
+	require.True(t, w.sock.idle())
+	received, next := make(chan error), make(chan struct{})
+	rival.send(t, unhex(t, toAll+rivalRequest))
+	require.Eventually(t, func() bool { return !w.sock.idle() }, patience, time.Millisecond, "it waits in the socket")
+	go func() {
+		buf := make([]byte, maxPayload)
+		for range 2 {
+			_, err := w.sock.receive(buf)
+			received <- err
+			<-next
+		}
+	}()
+	require.NoError(t, <-received)
+	require.False(t, w.sock.idle(), "the receiver has it")
+	next <- struct{}{}
+	require.Eventually(t, w.sock.idle, patience, time.Millisecond, "the receiver is back")
+	rival.send(t, unhex(t, toAll+rivalRequest))
+	require.NoError(t, <-received)
+	require.False(t, w.sock.idle())
+	next <- struct{}{}
+}
+
 func TestKernelAsk(t *testing.T) {
 	ours, peer := newSegment(t)
 	w := ours.run(t)

@@ -36,6 +36,10 @@ type socket interface {
 	// receive waits for the next frame. Its payload is stored in b.
 	receive(b []byte) (inbound, error)
 
+	// idle reports whether the receiver waits for the next frame, having dealt
+	// with everything that the kernel has received until now.
+	idle() bool
+
 	// send never waits: what cannot be sent at once is an error.
 	send(outbound) error
 
@@ -64,6 +68,7 @@ type packetSocket struct {
 	raw     syscall.RawConn
 	ifindex int
 	closed  atomic.Bool
+	busy    atomic.Bool // the receiver takes a frame, or has not come back for the next
 
 	// Of the one goroutine that receives.
 	oob  [64]byte // control messages
@@ -132,10 +137,12 @@ func (s *packetSocket) recvmsg(b []byte) (inbound, error) {
 		err     error
 	)
 	waitErr := s.raw.Read(func(fd uintptr) bool {
+		s.busy.Store(true) // before the frame leaves the socket, for idle
 		err = unix.EINTR
 		for err == unix.EINTR {
 			n, oobn, _, from, err = unix.Recvmsg(int(fd), b, s.oob[:], unix.MSG_DONTWAIT)
 		}
+		s.busy.Store(err != unix.EAGAIN)
 		return err != unix.EAGAIN
 	})
 	switch {
@@ -151,6 +158,17 @@ func (s *packetSocket) recvmsg(b []byte) (inbound, error) {
 		in.elsewhere = ll.Pkttype == unix.PACKET_OTHERHOST
 	}
 	return in, nil
+}
+
+// idle implements socket. A frame is first in the socket and then with the
+// receiver, so it is looked for in this order.
+func (s *packetSocket) idle() bool {
+	waiting := 1
+	err := s.control(func(fd int) (err error) {
+		waiting, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return err
+	})
+	return err == nil && waiting == 0 && !s.busy.Load()
 }
 
 // stamped returns when the kernel received the frame, as a monotonic time: its
