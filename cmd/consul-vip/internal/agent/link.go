@@ -44,17 +44,20 @@ func (l *link) state() (up bool, mac net.HardwareAddr, changed <-chan struct{}) 
 	return l.up, l.mac, l.changed
 }
 
-func (l *link) update(e netif.LinkChanged) {
+// update takes what the kernel says and reports whether the MAC is another one.
+func (l *link) update(e netif.LinkChanged) (renamed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up == e.Up && bytes.Equal(l.mac, e.HardwareAddr) {
-		return
+		return false
 	}
 	if !e.Removed && !bytes.Equal(l.mac, e.HardwareAddr) {
+		renamed = true
 		l.mac = e.HardwareAddr
 		l.wire.SetHardwareAddr(e.HardwareAddr)
 	}
 	l.up = e.Up
 	close(l.changed)
 	l.changed = make(chan struct{})
+	return renamed
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -302,6 +303,37 @@ func TestReloadTellsTheWorstCases(t *testing.T) {
 		require.Len(t, second, 2*len(first))
 		assert.Equal(t, "5.5s", second[0])
 		assert.Equal(t, "9.5s", second[len(first)])
+	})
+}
+
+func TestWorstCasesOfAStrictTakeover(t *testing.T) {
+	takenOver := func(lines string) (found []any) {
+		onGround(t, configured(t, "", "10.0.0.1 "+lines), nil, func(g *ground) {
+			found = g.logged("worst case", "taken_over_within")
+		})
+		return found
+	}
+	probe, strict := takenOver(""), takenOver(`takeover = "strict"`)
+	require.Len(t, strict, len(probe))
+	for i, within := range probe {
+		if within == nil {
+			continue // a lost carrier, after which Consul may be away
+		}
+		faster, err := time.ParseDuration(within.(string))
+		require.NoError(t, err)
+		assert.Equal(t, (faster + config.DefaultSessionTTL).String(), strict[i])
+	}
+}
+
+// The record of a handover has to name the MAC that the go comes from.
+func TestNewMACIsTheOwners(t *testing.T) {
+	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+		vip := g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip
+		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
+		did := g.since(func() { g.events <- up })
+		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")
+		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
+		assert.NotContains(t, g.since(func() { g.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
 	})
 }
 

@@ -196,8 +196,8 @@ func (a *agent) dispatch(e netif.Event) {
 		if e.Removed {
 			delete(a.reports, e.Index)
 		}
-		if l, ok := a.links[e.Index]; ok {
-			l.update(e)
+		if l, ok := a.links[e.Index]; ok && l.update(e) {
+			a.renewOwners(l)
 		}
 	case netif.AddressRemoved:
 		if p, ok := a.posts[e.Addr]; ok && p.vip.link.index == e.Index {
@@ -210,6 +210,16 @@ func (a *agent) dispatch(e netif.Event) {
 	case netif.Resync:
 		for _, p := range a.posts {
 			notify(p.vip.missing)
+		}
+	}
+}
+
+// renewOwners has the next record of every lock on l name its new MAC: the
+// successor of a handover goes by it.
+func (a *agent) renewOwners(l *link) {
+	for _, p := range a.posts {
+		if p.vip.link == l {
+			a.keeper.Update(p.vip.lock())
 		}
 	}
 }
