@@ -156,13 +156,9 @@ func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
 	key := k.lockKey(c.name)
 	// Only if it still is what the view showed: a blind acquisition could slip
 	// past the end of another's session, and past its record.
-	unchanged := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: l.index}
-	if l.index == 0 {
-		unchanged = &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key}
-	}
 	h := c.held(s, 0, c.predecessor)
 	h.known = k.now()
-	index, err := k.consul.commit(ctx, unchanged, lockPair(api.KVLock, key, h.record, s.id))
+	index, err := k.consul.commit(ctx, unchanged(key, l.index), lockPair(api.KVLock, key, h.record, s.id))
 	switch {
 	case err == nil:
 		c.outage.ok()

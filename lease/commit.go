@@ -95,6 +95,22 @@ func (c *committer) commit(ctx context.Context, ops ...*api.KVTxnOp) (uint64, er
 	}
 }
 
+// deleteUnchanged deletes a key as it was at index. The error is errConflict if it
+// has changed since, or is gone: Consul's delete-cas is content with the latter.
+func (c *committer) deleteUnchanged(ctx context.Context, key string, index uint64) error {
+	_, err := c.commit(ctx, unchanged(key, index), &api.KVTxnOp{Verb: api.KVDelete, Key: key})
+	return err
+}
+
+// unchanged has a transaction refused unless a key still is as it was at index,
+// 0 for none.
+func unchanged(key string, index uint64) *api.KVTxnOp {
+	if index == 0 {
+		return &api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key}
+	}
+	return &api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index}
+}
+
 func (c *committer) enqueue(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

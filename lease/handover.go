@@ -97,8 +97,8 @@ func (k *Keeper) bequeath(ctx context.Context, h *Held, why error) bool {
 	defer cancel()
 	// As with a release: a request that was given up may arrive when the lock is
 	// ours again, and to believes what the record says.
-	unchanged := &api.KVTxnOp{Verb: api.KVCheckIndex, Key: k.lockKey(h.name), Index: h.index.Load()}
-	_, err := k.consul.commit(ctx, append([]*api.KVTxnOp{unchanged}, k.passOn(h, to, record)...)...)
+	still := unchanged(k.lockKey(h.name), h.index.Load())
+	_, err := k.consul.commit(ctx, append([]*api.KVTxnOp{still}, k.passOn(h, to, record)...)...)
 	if err != nil {
 		log.Warn("could not hand over", "to", to.node, "error", err)
 		return false
@@ -120,7 +120,7 @@ func (k *Keeper) confirm(ctx context.Context, h *Held) {
 	outage := outage{log: k.log.With("vip", h.name, "state", "active"), what: "writing the record"}
 	for {
 		index, err := k.consul.commit(ctx,
-			&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: h.index.Load()},
+			unchanged(key, h.index.Load()),
 			lockPair(api.KVLock, key, h.record, h.session.id))
 		if err == nil {
 			h.index.Store(index)
@@ -152,7 +152,7 @@ func (k *Keeper) tidy(s *session) {
 			}
 			k.log.Warn("giving up a lock that nobody here wants", "vip", name)
 			_, err := k.consul.commit(s.ctx,
-				&api.KVTxnOp{Verb: api.KVCheckIndex, Key: k.lockKey(name), Index: l.index},
+				unchanged(k.lockKey(name), l.index),
 				lockPair(api.KVUnlock, k.lockKey(name), l.record, s.id))
 			if err != nil {
 				k.log.Debug("could not give it up", "vip", name, "error", err)

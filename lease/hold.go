@@ -289,7 +289,7 @@ func (k *Keeper) releaseOnce(ctx context.Context, h *Held, record Record) error 
 	for {
 		index := h.index.Load()
 		_, err := k.consul.commit(ctx,
-			&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index},
+			unchanged(key, index),
 			lockPair(api.KVUnlock, key, record, h.session.id))
 		if !errors.Is(err, errConflict) {
 			return err

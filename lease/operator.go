@@ -69,9 +69,7 @@ func (o *Operator) put(ctx context.Context, key, value string) (uint64, error) {
 // remove deletes a key as it was at index. The error is errConflict if it has
 // changed since, or is gone.
 func (o *Operator) remove(ctx context.Context, key string, index uint64) error {
-	_, err := o.consul.commit(ctx,
-		&api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index},
-		&api.KVTxnOp{Verb: api.KVDelete, Key: key})
+	err := o.consul.deleteUnchanged(ctx, key, index)
 	return o.explain(ctx, err, right{"key", "write", key})
 }
 

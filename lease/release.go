@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/hashicorp/consul/api"
 )
 
 // standBack is for how long a lock is left to others that was given up on
@@ -23,10 +21,7 @@ const claimTimeout = handOverTimeout
 func (k *Keeper) claim(ctx context.Context, name string, index uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	// Consul's delete-cas is content with a key that is gone already.
-	_, err := k.consul.commit(ctx,
-		&api.KVTxnOp{Verb: api.KVCheckIndex, Key: k.releaseKey(name), Index: index},
-		&api.KVTxnOp{Verb: api.KVDelete, Key: k.releaseKey(name)})
+	err := k.consul.deleteUnchanged(ctx, k.releaseKey(name), index)
 	switch {
 	case err == nil:
 		return true
