@@ -17,23 +17,23 @@ const heardAgo = time.Second
 // by one ARP probe to owner alone, or to all where it is not known. Its kernel
 // answers that it has the address, which the heir knows.
 func (w *Wire) Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
-	addr, err := supported(addr)
-	if err != nil {
-		return err
-	}
-	to := w.askee(owner)
-	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
+	return w.probe(ctx, addr, w.askee(owner))
 }
 
 // Yield tells the link that this host has given addr up, by one ARP probe to
 // all: only who does not own an address probes for it (RFC 5227, section 2.1.1).
 // Whoever does answers; whoever waits for the address as its [Heir] takes it.
 func (w *Wire) Yield(ctx context.Context, addr netip.Addr) error {
+	return w.probe(ctx, addr, broadcast)
+}
+
+// probe sends a single ARP probe for addr.
+func (w *Wire) probe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) error {
 	addr, err := supported(addr)
 	if err != nil {
 		return err
 	}
-	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(broadcast, own, addr) })
+	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
 }
 
 // An Heir hears both sides of a handover: its address being yielded, also before
