@@ -219,7 +219,7 @@ func (a *agent) dispatch(e netif.Event) {
 func (a *agent) renewOwners(l *link) {
 	for _, p := range a.posts {
 		if p.vip.link == l {
-			a.keeper.Update(p.vip.lock())
+			p.vip.renew()
 		}
 	}
 }

@@ -95,14 +95,18 @@ func newVIP(cfg config.VIP, l *link, w interface {
 func (v *vip) cfg() *config.VIP { return v.settings.Load() }
 
 // change makes cfg, which is about the same prefix and interface, the VIP's
-// configuration from now on, whatever the VIP is doing. One goroutine may call
-// it at a time.
+// configuration from now on.
 func (v *vip) change(cfg config.VIP) {
 	before := v.cfg()
 	v.settings.Store(&cfg)
-	if cfg.Priority == before.Priority && cfg.PreemptDelay == before.PreemptDelay {
-		return
+	if cfg.Priority != before.Priority || cfg.PreemptDelay != before.PreemptDelay {
+		v.renew()
 	}
+}
+
+// renew has what is contended for be as the configuration and the link say now,
+// whatever the VIP is doing. One goroutine may call it at a time.
+func (v *vip) renew() {
 	// A lock that is contended for, but not known, is being asked for at this
 	// moment, perhaps as it was before.
 	for !v.locks.Update(v.lock()) && v.contending.Load() {
