@@ -228,9 +228,9 @@ func (v *vip) startAnnouncing(ctx context.Context, entitled func() bool) *announ
 	log := v.log
 	a.done.Go(func() {
 		err := v.wire.Announce(ctx, announcer.Announcement{
-			Addr:     v.cfg().Addr(),
-			Rhythm:   func() announcer.Rhythm { return announcer.Rhythm(v.cfg().Announce) },
-			Entitled: entitled,
+			Addr:        v.cfg().Addr(),
+			Schedule:    func() announcer.Schedule { return announcer.Schedule(v.cfg().Announce) },
+			MayAnnounce: entitled,
 		}, a.restart)
 		if err != nil && ctx.Err() == nil {
 			log.Error("announcing ended", "error", err)

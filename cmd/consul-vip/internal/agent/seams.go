@@ -73,22 +73,22 @@ type segment interface {
 
 // wire is what stations on the link hear and say: announcer.Wire.
 type wire interface {
-	Ask(ctx context.Context, q announcer.Question) error
+	Probe(ctx context.Context, q announcer.ProbeConfig) error
 	Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error
 	Listen(addr netip.Addr) listener
 }
 
 // succession is how an address passes from one host to the next on the wire.
 type succession interface {
-	Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
-	Yield(ctx context.Context, addr netip.Addr) error
-	Heir(addr netip.Addr) heir
+	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
+	SendReleased(ctx context.Context, addr netip.Addr) error
+	Handover(addr netip.Addr) handover
 }
 
-// heir waits for what the other side of a handover says: announcer.Heir.
-type heir interface {
-	Called(ctx context.Context, patience time.Duration) bool
-	Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
+// handover waits for what the other side of a handover says: announcer.Handover.
+type handover interface {
+	AwaitReady(ctx context.Context, patience time.Duration) bool
+	AwaitReleased(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
 	Close()
 }
 
@@ -110,5 +110,5 @@ func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (b
 
 type linkWire struct{ *announcer.Wire }
 
-func (w linkWire) Listen(addr netip.Addr) listener { return w.Wire.Listen(addr) }
-func (w linkWire) Heir(addr netip.Addr) heir       { return w.Wire.Heir(addr) }
+func (w linkWire) Listen(addr netip.Addr) listener   { return w.Wire.Listen(addr) }
+func (w linkWire) Handover(addr netip.Addr) handover { return w.Wire.Handover(addr) }

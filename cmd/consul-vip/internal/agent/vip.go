@@ -125,15 +125,15 @@ func (v *vip) enter(s state, reason string, args ...any) {
 // run contends for the VIP and serves it, over and over, until ctx ends or an
 // error ends it for good.
 func (v *vip) run(ctx context.Context) error {
-	heir := v.handing.Heir(v.cfg().Addr())
-	defer heir.Close()
+	handover := v.handing.Handover(v.cfg().Addr())
+	defer handover.Close()
 	reason := "started"
 	for {
 		v.enter(standby, reason)
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.hold(ctx, heir)
+		err := v.hold(ctx, handover)
 		switch {
 		case err == nil:
 			return nil
@@ -148,11 +148,11 @@ func (v *vip) run(ctx context.Context) error {
 }
 
 // hold contends for the lock and serves while it is held.
-func (v *vip) hold(ctx context.Context, heir heir) error {
+func (v *vip) hold(ctx context.Context, handover handover) error {
 	v.contending.Store(true) // before the configuration is read
 	defer v.contending.Store(false)
 	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
-		return v.serve(ctx, held.Predecessor, held, heir)
+		return v.serve(ctx, held.Predecessor, held, handover)
 	})
 }
 
@@ -191,12 +191,12 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 // has let go, bind, announce and listen, and whatever ends it, stop announcing
 // and unbind. The lock leaves Consul only after it has returned, unless it is
 // handed over; then a word on the wire tells the successor.
-func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir) (err error) {
+func (v *vip) serve(ctx context.Context, last lease.Record, held hold, handover handover) (err error) {
 	v.enter(acquired, "lock acquired", ofLast(last)...)
 	if up, _, _ := v.link.state(); !up {
 		return errCarrier
 	}
-	if err := v.awaitLastOwner(ctx, last, heir); err != nil {
+	if err := v.awaitLastOwner(ctx, last, handover); err != nil {
 		return err
 	}
 	v.forget()
@@ -215,7 +215,7 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	g.until = held.Now() + v.lifetime(held)
 	g.announcing = v.startAnnouncing(ctx, g.entitled)
 	defer func() {
-		err = v.leave(ctx, heir, address, g.announcing, err)
+		err = v.leave(ctx, handover, address, g.announcing, err)
 		listener.Close()
 	}()
 	v.enter(active, "address bound", "interface", v.link.name)
@@ -244,13 +244,13 @@ func ofLast(last lease.Record) []any {
 // awaitLastOwner returns when the last owner's kernel has let go of the
 // address. A record that says so was written after that; one that hands the lock
 // over is followed by a word on the wire; anything else proves nothing.
-func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) error {
+func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, handover handover) error {
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
 	switch {
 	case last.LetGo():
 		return nil
 	case last.State == lease.StateHandover:
-		if v.inherit(ctx, mac, heir) {
+		if v.inherit(ctx, mac, handover) {
 			return nil
 		}
 		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
@@ -263,12 +263,12 @@ func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) 
 }
 
 // inherit calls for the address and reports whether its owner has let go of it.
-func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
+func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, handover handover) bool {
 	for range calls {
-		if err := v.handing.Call(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
+		if err := v.handing.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not call for the address", "error", err)
 		}
-		if heir.Await(ctx, owner, goTimeout) {
+		if handover.AwaitReleased(ctx, owner, goTimeout) {
 			return true
 		}
 	}
@@ -278,8 +278,8 @@ func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bo
 // askWire returns once nobody answers for the address.
 func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
 	began := time.Now()
-	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg().Addr(), Last: last, Patience: patience})
-	var answered *announcer.AnsweredError
+	err := v.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: last, Timeout: patience})
+	var answered *announcer.InUseError
 	switch {
 	case ctx.Err() != nil:
 		return nil // Hold knows why
@@ -373,16 +373,16 @@ func (v *vip) lifetime(held hold) time.Duration {
 }
 
 // leave stops announcing and unbinds, because of err or else of what ended
-// ctx, and returns err with what went wrong. In between, it gives an heir the
+// ctx, and returns err with what went wrong. In between, it gives a successor the
 // time to be ready, so that the address is missing for as short as can be.
-func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
+func (v *vip) leave(ctx context.Context, handover handover, address bound, announcing *announcing, err error) error {
 	reason := err
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
 	handedOver := errors.Is(reason, lease.ErrHandedOver)
 	announcing.stop()
-	if handedOver && !heir.Called(context.WithoutCancel(ctx), callTimeout) {
+	if handedOver && !handover.AwaitReady(context.WithoutCancel(ctx), callTimeout) {
 		v.log.Warn("the successor did not call for the address, letting go all the same")
 	}
 	failed := address.Unbind()
@@ -409,7 +409,7 @@ func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *a
 func (v *vip) yield() {
 	ctx, cancel := context.WithTimeout(context.Background(), goTimeout)
 	defer cancel()
-	if err := v.handing.Yield(ctx, v.cfg().Addr()); err != nil {
+	if err := v.handing.SendReleased(ctx, v.cfg().Addr()); err != nil {
 		v.log.Warn("could not tell the successor, which will ask", "error", err)
 	}
 }
