@@ -15,27 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// answer makes an owner with mac answer every probe until the given time.
+// answer makes a station with this MAC answer every probe until the given time.
 func (f *fakeSocket) answer(mac net.HardwareAddr, until time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.heard = func(p arp.Packet) {
+	f.onSend = func(p arp.Packet) {
 		if !time.Now().After(until) {
-			go f.say(p.TargetIP, mac)
+			go f.announce(p.TargetIP, mac)
 		}
 	}
 }
 
-func ownerUntil(d time.Duration) time.Time { return time.Now().Add(d) }
-
-func TestProbeSilence(t *testing.T) {
+func TestProbeUnanswered(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
-		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC}))
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}))
 		require.Equal(t, 50*time.Millisecond, time.Since(start))
 		require.Equal(t, ms(0, 10, 20, 30, 40), sock.offsets(arp.OperationRequest, start))
 		for i, s := range sock.frames() {
-			to := rivalMAC
+			to := peerMAC
 			if i == 0 {
 				to = broadcast
 			}
@@ -45,27 +43,27 @@ func TestProbeSilence(t *testing.T) {
 			require.Equal(t, unknownMAC, s.TargetHardwareAddr)
 			require.Equal(t, vip, s.TargetIP)
 		}
-		require.Empty(t, w.listeners.byAddr, "the question's subscription ends with it")
+		require.Empty(t, w.listeners.byAddr, "the subscription ends with the call")
 	})
 }
 
-// Whoever does not listen hears no answer.
-func TestProbeWhileTheReaderIsHeldUp(t *testing.T) {
+// A round does not count while an answer may wait unread.
+func TestProbeWhileTheReaderIsBacklogged(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		sock.holdUp(true)
-		time.AfterFunc(105*time.Millisecond, func() { sock.holdUp(false) })
+		sock.setBacklogged(true)
+		time.AfterFunc(105*time.Millisecond, func() { sock.setBacklogged(false) })
 		start := time.Now()
-		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC}))
-		require.Equal(t, 150*time.Millisecond, time.Since(start), "five probes after the reader is back")
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}))
+		require.Equal(t, 150*time.Millisecond, time.Since(start), "five rounds after the backlog")
 	})
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		sock.holdUp(true)
+		sock.setBacklogged(true)
 		time.AfterFunc(105*time.Millisecond, func() {
-			sock.say(vip, rivalMAC) // has waited in the socket
-			sock.holdUp(false)
+			sock.announce(vip, peerMAC) // has waited in the socket
+			sock.setBacklogged(false)
 		})
-		var answered *InUseError
-		require.ErrorAs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC}), &answered)
+		var inUse *InUseError
+		require.ErrorAs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}), &inUse)
 	})
 }
 
@@ -75,16 +73,16 @@ func TestProbeByBroadcast(t *testing.T) {
 		case secondMAC.String():
 			return true, nil
 		default:
-			return false, errors.New("netlink is out")
+			return false, errors.New("netlink failed")
 		}
 	}
-	for name, last := range map[string]net.HardwareAddr{
-		"unknown": nil, "zero": unknownMAC, "broadcast": broadcast, "ours": ourMAC,
-		"our second interface's": secondMAC, "perhaps ours": rivalMAC,
+	for name, target := range map[string]net.HardwareAddr{
+		"unknown": nil, "zero": unknownMAC, "broadcast": broadcast, "own": ourMAC,
+		"own, of another interface": secondMAC, "lookup fails": peerMAC,
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{Own: own}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-				require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: last}))
+				require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: target}))
 				require.Len(t, sock.frames(), 5)
 				for _, s := range sock.frames() {
 					require.Equal(t, broadcast, s.to)
@@ -94,34 +92,34 @@ func TestProbeByBroadcast(t *testing.T) {
 	}
 }
 
-// The owner answers up to and including the probe at 120 ms: bind at 170 ms.
-func TestProbeOwnerFallsSilent(t *testing.T) {
+// The owner answers up to and including the probe at 120 ms.
+func TestProbeOwnerStopsAnswering(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
-		sock.answer(rivalMAC, ownerUntil(120*time.Millisecond))
-		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC, Timeout: time.Minute}))
+		sock.answer(peerMAC, time.Now().Add(120*time.Millisecond))
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC, Timeout: time.Minute}))
 		require.Equal(t, 170*time.Millisecond, time.Since(start))
 	})
 }
 
-// Silence counts from the last answer, though it came between two probes.
+// The window begins with the last answer, even one between two probes.
 func TestProbeLateAnswer(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
-		time.AfterFunc(47*time.Millisecond, func() { sock.say(vip, rivalMAC) })
+		time.AfterFunc(47*time.Millisecond, func() { sock.announce(vip, peerMAC) })
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Timeout: time.Minute}))
 		require.Equal(t, 97*time.Millisecond, time.Since(start))
 	})
 }
 
-func TestProbeOthersDoNotAnswer(t *testing.T) {
+func TestProbeIgnoresOtherFrames(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
 		time.AfterFunc(5*time.Millisecond, func() {
-			sock.say(otherVIP, rivalMAC)
-			sock.say(vip, ourMAC)
-			sock.in <- received{frame: inbound{received: time.Now(), payload: arpProbe(broadcast, rivalMAC, vip).payload}}
-			sock.in <- received{frame: inbound{received: start.Add(-1), payload: arpAnnouncements[1](rivalMAC, vip).payload}}
+			sock.announce(otherVIP, peerMAC)
+			sock.announce(vip, ourMAC)
+			sock.probe(vip, peerMAC)
+			sock.in <- received{frame: inbound{received: start.Add(-1), payload: arpAnnouncements[1](peerMAC, vip).payload}}
 		})
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 		require.Equal(t, 50*time.Millisecond, time.Since(start))
@@ -133,33 +131,33 @@ func TestProbeOthersDoNotAnswer(t *testing.T) {
 }
 
 func TestProbeTimeout(t *testing.T) {
-	for _, patience := range []time.Duration{0, 300 * time.Millisecond, 30 * time.Second} {
-		t.Run(patience.String(), func(t *testing.T) {
+	for _, timeout := range []time.Duration{0, 300 * time.Millisecond, 30 * time.Second} {
+		t.Run(timeout.String(), func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 				start := time.Now()
-				sock.answer(rivalMAC, ownerUntil(time.Hour))
-				err := w.Probe(t.Context(), ProbeConfig{Addr: vip, Timeout: patience})
-				var answered *InUseError
-				require.ErrorAs(t, err, &answered)
-				require.Equal(t, InUseError{Addr: vip, MAC: rivalMAC}, *answered)
+				sock.answer(peerMAC, time.Now().Add(time.Hour))
+				err := w.Probe(t.Context(), ProbeConfig{Addr: vip, Timeout: timeout})
+				var inUse *InUseError
+				require.ErrorAs(t, err, &inUse)
+				require.Equal(t, InUseError{Addr: vip, MAC: peerMAC}, *inUse)
 				require.EqualError(t, err, "10.77.0.100 is in use by 02:00:00:00:00:99")
-				require.Equal(t, patience, time.Since(start))
+				require.Equal(t, timeout, time.Since(start))
 			})
 		})
 	}
 }
 
-// A stranger answers the broadcast: the next probes go to it, not to the last
-// owner, whose silence would prove nothing.
-func TestProbeFollowsWhoAnswers(t *testing.T) {
+// Another station than the target answers the broadcast. The next probes go to that
+// station, because the silence of the target would prove nothing.
+func TestProbeFollowsTheAnswer(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		last := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
-		sock.answer(rivalMAC, ownerUntil(0))
-		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: last, Timeout: time.Minute}))
+		target := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+		sock.answer(peerMAC, time.Now())
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: target, Timeout: time.Minute}))
 		frames := sock.frames()
 		require.Equal(t, broadcast, frames[0].to)
 		for _, s := range frames[1:] {
-			require.Equal(t, rivalMAC, s.to)
+			require.Equal(t, peerMAC, s.to)
 		}
 	})
 }
@@ -171,7 +169,7 @@ func TestProbeFlood(t *testing.T) {
 		var flood sync.WaitGroup
 		flood.Go(func() {
 			for ctx.Err() == nil {
-				sock.say(vip, rivalMAC)
+				sock.announce(vip, peerMAC)
 				time.Sleep(time.Millisecond)
 			}
 		})
@@ -183,22 +181,22 @@ func TestProbeFlood(t *testing.T) {
 	})
 }
 
-func TestProbeCannotSend(t *testing.T) {
+func TestProbeWhileSendingFails(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
 		sock.failWith(unix.ENETDOWN)
 		err := w.Probe(t.Context(), ProbeConfig{Addr: vip})
 		require.ErrorIs(t, err, ErrNotSent)
 		require.ErrorIs(t, err, unix.ENETDOWN)
-		require.Equal(t, askOutage, time.Since(start))
+		require.Equal(t, maxUnsent, time.Since(start))
 
-		// Silence that began in the outage counts from the first probe after it.
+		// The window begins with the first probe that could be sent.
 		start = time.Now()
 		time.AfterFunc(305*time.Millisecond, func() { sock.failWith(nil) })
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 		require.Equal(t, 360*time.Millisecond, time.Since(start))
 
-		// And one in between starts it over.
+		// A probe in between that cannot be sent starts it over.
 		start = time.Now()
 		time.AfterFunc(25*time.Millisecond, func() { sock.failWith(unix.ENOBUFS) })
 		time.AfterFunc(35*time.Millisecond, func() { sock.failWith(nil) })
@@ -223,19 +221,20 @@ func TestProbeEnds(t *testing.T) {
 	})
 }
 
-// Silence begins with the first probe sent, be it long after the call.
+// The window begins with the first probe that was sent, even if that is long after the
+// call.
 func TestProbeBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
 		w := newWire(sock, ourMAC, Options{})
 		start := time.Now()
-		asked := make(chan error)
-		go func() { asked <- w.Probe(t.Context(), ProbeConfig{Addr: vip}) }()
+		probed := make(chan error)
+		go func() { probed <- w.Probe(t.Context(), ProbeConfig{Addr: vip}) }()
 		time.Sleep(time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := make(chan error)
 		go func() { ran <- w.Run(ctx) }()
-		require.NoError(t, <-asked)
+		require.NoError(t, <-probed)
 		require.Equal(t, time.Minute+50*time.Millisecond, time.Since(start))
 		cancel()
 		require.NoError(t, <-ran)
