@@ -32,9 +32,13 @@ type Address struct {
 }
 
 // Bind adds p to the interface ifindex for a lifetime in whole seconds, rounded
-// down. The kernel removes it within half a second after that, unless Refresh
-// extends it. A leftover of a previous process, recognized by our tag, is taken over
-// if it is on the same interface and removed from any other.
+// down. Unless Refresh extends the lifetime, the kernel removes the address within a
+// quarter of a second after its end, or within about a second if it has just checked
+// the lifetimes of other addresses: its timer checks them at most once a second
+// (ADDRCONF_TIMER_FUZZ and ADDRCONF_TIMER_FUZZ_MAX in include/net/addrconf.h).
+//
+// Bind takes over a leftover of a previous process, which it recognizes by our tag,
+// on the same interface, and removes one from any other interface.
 //
 // The error is a *ForeignError if the host already has the address without our tag,
 // on any interface; ErrNoInterface if there is no interface ifindex; ErrLifetime if
