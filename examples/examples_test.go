@@ -1,4 +1,4 @@
-// Package examples_test keeps the examples working.
+// Package examples_test checks the examples.
 package examples_test
 
 import (
