@@ -85,7 +85,7 @@ func operatorAddr(t testing.TB, cidr string) *netlink.Addr {
 	return a
 }
 
-// bound returns those of the prefixes that an interface has, in the kernel's order.
+// bound returns the prefixes in "of" that an interface has, in the kernel's order.
 func bound(t testing.TB, name string, of ...netip.Prefix) []netip.Prefix {
 	t.Helper()
 	addrs, err := netlink.AddrList(linkNamed(t, name), unix.AF_UNSPEC)

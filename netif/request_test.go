@@ -11,7 +11,7 @@ import (
 
 func TestRequestBytes(t *testing.T) {
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Skip("the bytes below are those of a little-endian machine")
+		t.Skip("the expected bytes are little-endian")
 	}
 	for _, tt := range []struct {
 		name string
