@@ -24,5 +24,6 @@
 //   - [Host.Watch] runs in the goroutine of its caller until its context ends. A Host
 //     has at most one Watch at a time, which alone reads the socket of the events. The
 //     channel belongs to the caller: Watch sends on it and never closes it.
-//   - [Host.Close] comes last. Only a Watch may still run; it ends with an error.
+//   - [Host.Close] comes last. Only a Watch may still be running; it then ends with an
+//     error.
 package netif

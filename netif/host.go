@@ -81,9 +81,9 @@ func subscribe(buffer int) (*socket.Conn, error) {
 	return c, nil
 }
 
-// Close closes the sockets. Bound addresses stay until their lifetimes end. No
-// other method may be running or called later, except a Watch, which ends with an
-// error.
+// Close closes the sockets. Bound addresses stay until their lifetimes end. No other
+// method may be running, except a Watch, which then ends with an error. Later calls
+// return errors.
 func (h *Host) Close() error {
 	h.requests[unix.NETLINK_ROUTE].Close()
 	return h.events.Close()
