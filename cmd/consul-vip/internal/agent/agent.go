@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
@@ -94,3 +96,19 @@ func assemble(h *netif.Host, o Options) *agent {
 	owner := lease.Owner{AllocID: os.Getenv("NOMAD_ALLOC_ID"), Job: os.Getenv("NOMAD_JOB_NAME")}
 	return newAgent(hostKernel{h}, open, keeper, owner, o.Logger)
 }
+
+type hostKernel struct{ *netif.Host }
+
+func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error) {
+	a, err := k.Host.Bind(ifindex, p, lifetime)
+	if err != nil {
+		return nil, err // not a nil *netif.Address in a bound
+	}
+	return a, nil
+}
+
+type linkWire struct{ *announcer.Wire }
+
+func (w linkWire) Listen(addr netip.Addr) listener { return w.Wire.Listen(addr) }
+
+func (w linkWire) Heir(addr netip.Addr) heir { return w.Wire.Heir(addr) }

@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
+	"github.com/consul-vip/consul-vip/announcer"
+	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
@@ -31,3 +34,35 @@ func (e *ConflictError) Error() string {
 // Unwrap makes the error an ErrConflict, and one after which the next owner had
 // better make sure for itself.
 func (e *ConflictError) Unwrap() []error { return []error{ErrConflict, lease.ErrUnclean} }
+
+// contested decides on a claim by another station. Against a claim there is
+// nothing to hold once the kernel has taken the address away, or after a pause
+// in which the lock was lost: then it is the successor that claims.
+func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
+	if g.paused() > 0 || g.held.Now() >= g.until {
+		if err := g.refresh(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	policy := g.cfg().OnConflict
+	conflict := &ConflictError{Addr: g.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
+	switch policy {
+	case config.ConflictExit, config.ConflictQuit:
+		return conflict
+	case config.ConflictDefend:
+		err := g.verify(ctx, g.held)
+		switch {
+		case ctx.Err() != nil:
+			return nil // Hold knows why
+		case errors.Is(err, lease.ErrLockLost):
+			return err
+		case err != nil:
+			return errors.Join(conflict, err)
+		}
+		g.announcing.again()
+	}
+	g.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
+	// Claims that come meanwhile wait in the channel, as one.
+	g.claims, g.calm = nil, time.After(defendInterval)
+	return nil
+}

@@ -3,11 +3,21 @@ package agent
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"sync"
 
+	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/netif"
 )
+
+// segment is what is behind an interface: announcer.Wire.
+type segment interface {
+	wire
+	succession
+	Run(ctx context.Context) error
+	SetHardwareAddr(mac net.HardwareAddr)
+}
 
 // link is one network interface with the wire behind it, shared by all its
 // VIPs. It is safe for concurrent use.
@@ -60,4 +70,58 @@ func (l *link) update(e netif.LinkChanged) (renamed bool) {
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return renamed
+}
+
+// linkOf is the link that v belongs on, opened once for all its VIPs.
+func (a *agent) linkOf(v config.VIP) (*link, error) {
+	ifi, err := a.host.Find(v.Addr(), v.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
+	}
+	if l, ok := a.links[ifi.Index]; ok {
+		return l, nil
+	}
+	wire, err := a.open(ifi)
+	if err != nil {
+		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
+	}
+	l := newLink(ifi, wire)
+	if last, ok := a.reports[ifi.Index]; ok {
+		l.update(last)
+	}
+	a.links[ifi.Index] = l
+	ctx, cancel := context.WithCancel(a.base)
+	l.close = cancel
+	a.under(ctx, wire.Run)
+	return l, nil
+}
+
+// linkAfter is the link of a changed VIP. Only another interface in the
+// configuration makes it another link.
+func (a *agent) linkAfter(c change) (*link, error) {
+	if c.from.Interface != c.to.Interface {
+		return a.linkOf(c.to)
+	}
+	p := a.posts[c.to.Addr()]
+	if p.next != nil {
+		return p.next.link, nil
+	}
+	return p.vip.link, nil
+}
+
+// closeUnused closes the links that no VIP is on, or will be.
+func (a *agent) closeUnused() {
+	used := make(map[*link]bool)
+	for _, p := range a.posts {
+		used[p.vip.link] = true
+		if p.next != nil {
+			used[p.next.link] = true
+		}
+	}
+	for index, l := range a.links {
+		if !used[l] {
+			l.close()
+			delete(a.links, index)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/consul-vip/consul-vip/config"
@@ -80,6 +81,21 @@ func fixed(from, to *config.Config) (differ []string) {
 	return differ
 }
 
+// summary is the plan as the log shows it.
+func (p plan) summary() []any {
+	added, changed, removed := []string{}, []string{}, []string{}
+	for _, v := range p.added {
+		added = append(added, v.Addr().String())
+	}
+	for _, c := range p.changed {
+		changed = append(changed, c.to.Addr().String())
+	}
+	for _, addr := range p.removed {
+		removed = append(removed, addr.String())
+	}
+	return []any{"added", added, "removed", removed, "changed", changed, "unchanged", p.unchanged}
+}
+
 // reload makes cfg the running configuration, or changes nothing at all and
 // says why. It returns when everything has been set going.
 func (a *agent) reload(cfg *config.Config) {
@@ -100,19 +116,47 @@ func (a *agent) reload(cfg *config.Config) {
 	a.log.Info("configuration reloaded", p.summary()...)
 }
 
-// summary is the plan as the log shows it.
-func (p plan) summary() []any {
-	added, changed, removed := []string{}, []string{}, []string{}
+// place finds the link of every VIP that p adds or changes, and opens those that
+// are not open yet. If one cannot be had, or another program has the address of
+// a new VIP, nothing has changed.
+func (a *agent) place(p plan) (links map[netip.Addr]*link, err error) {
+	defer func() {
+		if err != nil {
+			a.closeUnused()
+		}
+	}()
+	links = make(map[netip.Addr]*link)
 	for _, v := range p.added {
-		added = append(added, v.Addr().String())
+		if links[v.Addr()], err = a.linkOf(v); err != nil {
+			return nil, err
+		}
 	}
 	for _, c := range p.changed {
-		changed = append(changed, c.to.Addr().String())
+		if links[c.to.Addr()], err = a.linkAfter(c); err != nil {
+			return nil, err
+		}
 	}
-	for _, addr := range p.removed {
-		removed = append(removed, addr.String())
+	return links, a.clearLeftovers(p.added)
+}
+
+// clearLeftovers removes what a dead predecessor left bound of the addresses of
+// new VIPs. That no live one is meant, the instance lock has made sure of; what
+// this process has bound itself is not touched.
+func (a *agent) clearLeftovers(added []config.VIP) error {
+	var addrs []netip.Addr
+	for _, v := range added {
+		if a.posts[v.Addr()] == nil {
+			addrs = append(addrs, v.Addr())
+		}
 	}
-	return []any{"added", added, "removed", removed, "changed", changed, "unchanged", p.unchanged}
+	cleared, err := a.host.Clear(addrs)
+	for _, p := range cleared {
+		a.log.Warn("removed an address that a predecessor left behind", "vip", p.Addr())
+	}
+	if err != nil {
+		return fmt.Errorf("clearing leftovers: %w", err)
+	}
+	return nil
 }
 
 // apply carries out p, with a link for every VIP that is new or changed. Nobody

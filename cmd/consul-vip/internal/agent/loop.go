@@ -13,6 +13,22 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
+// keeper holds locks as a member of the cluster: lease.Keeper.
+type keeper interface {
+	locks
+	Run(ctx context.Context) error
+	Prioritize(delta int) (offset int)
+	Leave()
+}
+
+// host is this machine: netif.Host.
+type host interface {
+	kernel
+	Find(addr netip.Addr, name string) (*net.Interface, error)
+	Clear(addrs []netip.Addr) ([]netip.Prefix, error)
+	Watch(ctx context.Context, events chan<- netif.Event) error
+}
+
 // agent runs the VIPs and what they stand on. All it knows belongs to the
 // goroutine that runs it; the others tell it by its channels.
 type agent struct {
@@ -221,5 +237,13 @@ func (a *agent) renewOwners(l *link) {
 		if p.vip.link == l {
 			p.vip.renew()
 		}
+	}
+}
+
+// notify passes on a word from the kernel. One that waits already says it all.
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }

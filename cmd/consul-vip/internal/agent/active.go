@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
-	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
@@ -34,22 +33,10 @@ const (
 	rebindWindow = time.Minute
 )
 
-// notify passes on a word from the kernel. One that waits already says it all.
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// forget drops what the kernel said of the address before it was bound.
-func (v *vip) forget() {
-	for _, c := range []chan struct{}{v.missing, v.taken} {
-		select {
-		case <-c:
-		default:
-		}
-	}
+// listener hears claims on an address: announcer.Listener.
+type listener interface {
+	Claims() <-chan announcer.Claim
+	Close()
 }
 
 // guard serves while the lock is held. Its fields belong to the goroutine that
@@ -181,38 +168,6 @@ func (g *guard) linkChanged(up bool) {
 		g.log.Warn("the link is down", "interface", g.link.name)
 		g.carrierLost = time.After(carrierDebounce)
 	}
-}
-
-// contested decides on a claim by another station. Against a claim there is
-// nothing to hold once the kernel has taken the address away, or after a pause
-// in which the lock was lost: then it is the successor that claims.
-func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
-	if g.paused() > 0 || g.held.Now() >= g.until {
-		if err := g.refresh(ctx); err != nil || ctx.Err() != nil {
-			return err
-		}
-	}
-	policy := g.cfg().OnConflict
-	conflict := &ConflictError{Addr: g.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
-	switch policy {
-	case config.ConflictExit, config.ConflictQuit:
-		return conflict
-	case config.ConflictDefend:
-		err := g.verify(ctx, g.held)
-		switch {
-		case ctx.Err() != nil:
-			return nil // Hold knows why
-		case errors.Is(err, lease.ErrLockLost):
-			return err
-		case err != nil:
-			return errors.Join(conflict, err)
-		}
-		g.announcing.again()
-	}
-	g.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
-	// Claims that come meanwhile wait in the channel, as one.
-	g.claims, g.calm = nil, time.After(defendInterval)
-	return nil
 }
 
 // announcing is a running announcement.

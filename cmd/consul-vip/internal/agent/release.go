@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/consul-vip/consul-vip/lease"
+)
+
+// leave stops announcing and unbinds, because of err or else of what ended
+// ctx, and returns err with what went wrong. In between, it gives an heir the
+// time to be ready, so that the address is missing for as short as can be.
+func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
+	reason := err
+	if reason == nil {
+		reason = context.Cause(ctx)
+	}
+	handedOver := errors.Is(reason, lease.ErrHandedOver)
+	announcing.stop()
+	if handedOver && !heir.Called(context.WithoutCancel(ctx), callTimeout) {
+		v.log.Warn("the successor did not call for the address, letting go all the same")
+	}
+	failed := address.Unbind()
+	left := time.Now()
+	if handedOver && failed == nil {
+		v.yield()
+	}
+	v.enter(releasing, reason.Error())
+	var args []any
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		v.log.Error("address conflict", "mac", conflict.MAC.String(), "on_conflict", string(v.cfg().OnConflict))
+		args = append(args, "reaction", left.Sub(conflict.Received).String())
+	}
+	if failed != nil {
+		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg().DeadMan.String())
+		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
+	}
+	v.log.Info("released the address", append(args, "reason", reason.Error())...)
+	return err
+}
+
+// yield tells the successor that it may bind.
+func (v *vip) yield() {
+	ctx, cancel := context.WithTimeout(context.Background(), goTimeout)
+	defer cancel()
+	if err := v.handing.Yield(ctx, v.cfg().Addr()); err != nil {
+		v.log.Warn("could not tell the successor, which will ask", "error", err)
+	}
+}
