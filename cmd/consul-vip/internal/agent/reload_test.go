@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"net"
 	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -295,48 +293,6 @@ func TestReloadOfTheLogLevel(t *testing.T) {
 	})
 }
 
-func TestReloadTellsTheWorstCases(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		first := g.logged("worst case", "address_gone_within")
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
-		second := g.logged("worst case", "address_gone_within")
-		require.Len(t, second, 2*len(first))
-		assert.Equal(t, "5.5s", second[0])
-		assert.Equal(t, "9.5s", second[len(first)])
-	})
-}
-
-func TestWorstCasesOfAStrictTakeover(t *testing.T) {
-	takenOver := func(lines string) (found []any) {
-		onGround(t, configured(t, "", "10.0.0.1 "+lines), nil, func(g *ground) {
-			found = g.logged("worst case", "taken_over_within")
-		})
-		return found
-	}
-	probe, strict := takenOver(""), takenOver(`takeover = "strict"`)
-	require.Len(t, strict, len(probe))
-	for i, within := range probe {
-		if within == nil {
-			continue // a lost carrier, after which Consul may be away
-		}
-		faster, err := time.ParseDuration(within.(string))
-		require.NoError(t, err)
-		assert.Equal(t, (faster + config.DefaultSessionTTL).String(), strict[i])
-	}
-}
-
-// The record of a handover has to name the MAC that the go comes from.
-func TestNewMACIsTheOwners(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		vip := g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip
-		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
-		did := g.since(func() { g.events <- up })
-		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")
-		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
-		assert.NotContains(t, g.since(func() { g.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
-	})
-}
-
 // A stop does not wait for what a reload has begun, but ends it, too.
 func TestStopDuringReload(t *testing.T) {
 	slow := func(g *ground) { g.last = make(chan struct{}) }
@@ -347,67 +303,5 @@ func TestStopDuringReload(t *testing.T) {
 			"give up 10.0.0.1: " + errMoved.Error(), "give up 10.0.0.2: removed from the configuration",
 			"close eth0", "close eth1", "end session",
 		}, g.since(func() { close(g.last) }))
-	})
-}
-
-func TestPriority(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		assert.Equal(t, []string{"prioritize -2"}, g.since(func() { g.priority <- -2 }))
-	})
-}
-
-// A VIP that comes by a reload hears of the kernel like any other, and so does
-// its link, also of what was said before.
-func TestReloadedHearTheKernel(t *testing.T) {
-	addr := netip.MustParseAddr("10.0.0.2")
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
-		v := g.agent.posts[addr].vip
-		up, _, _ := v.link.state()
-		assert.False(t, up)
-		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
-			g.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
-		}))
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 7, Addr: addr} // on another interface
-		})
-		assert.Empty(t, v.missing)
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 8, Addr: addr}
-			g.events <- netif.AddressForeign{Index: 8, Addr: addr}
-			g.events <- netif.AddressRemoved{Index: 8, Addr: netip.MustParseAddr("10.0.0.99")}
-		})
-		assert.Len(t, v.missing, 1)
-		assert.Len(t, v.taken, 1)
-	})
-}
-
-// The first failure ends all, but not that of what was to end anyway.
-func TestFailures(t *testing.T) {
-	fails := func(g *ground) { g.lost["10.0.0.2"] = errTest }
-	onGround(t, configured(t, "", "10.0.0.1"), fails, func(g *ground) {
-		did := g.since(func() { g.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
-		assert.Equal(t, []string{
-			"contend for 10.0.0.2", "leave", "give up 10.0.0.1: " + errTest.Error(),
-		}, did[:3])
-		err := <-g.result
-		require.ErrorIs(t, err, errTest)
-		g.result <- err
-	})
-	removed := func(g *ground) { g.lateLoss = errTest }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(g *ground) {
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
-		time.Sleep(time.Minute)
-		assert.Empty(t, g.result, "one that is given up may fail")
-	})
-}
-
-func TestStartFailsWithoutAnInterface(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth9"`), nil, func(g *ground) {
-		err := <-g.result
-		require.ErrorIs(t, err, errNoLink)
-		assert.Equal(t, []string{"open eth0", "close eth0"}, g.deeds())
-		g.result <- err
 	})
 }

@@ -89,9 +89,12 @@ func (w *world) deeds() []string {
 }
 
 // hold
-func (w *world) Now() time.Duration       { return time.Since(w.born) + time.Duration(w.asleep.Load()) }
-func (w *world) Since() time.Duration     { return w.since }
+func (w *world) Now() time.Duration { return time.Since(w.born) + time.Duration(w.asleep.Load()) }
+
+func (w *world) Since() time.Duration { return w.since }
+
 func (w *world) Remaining() time.Duration { return w.deadline - w.Now() }
+
 func (w *world) Verify(context.Context) error {
 	w.do("verify")
 	w.mu.Lock()
@@ -152,7 +155,8 @@ func (w *world) Await(_ context.Context, owner net.HardwareAddr, _ time.Duration
 
 // listener
 func (w *world) Claims() <-chan announcer.Claim { return w.claims }
-func (w *world) Close()                         {}
+
+func (w *world) Close() {}
 
 // kernel
 func (w *world) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, error) {
