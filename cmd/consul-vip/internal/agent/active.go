@@ -39,9 +39,9 @@ type listener interface {
 	Close()
 }
 
-// guard serves while the lock is held. Its fields belong to the goroutine that
+// active serves while the lock is held. Its fields belong to the goroutine that
 // runs it, but for seen.
-type guard struct {
+type active struct {
 	*vip
 	held       hold
 	address    bound
@@ -57,11 +57,11 @@ type guard struct {
 
 // run refreshes the address's lifetime, heeds claims, the link and the kernel,
 // and returns nil when ctx ends.
-func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
-	g.claims = claims
-	up, _, changed := g.link.state()
+func (a *active) run(ctx context.Context, claims <-chan announcer.Claim) error {
+	a.claims = claims
+	up, _, changed := a.link.state()
 	if !up {
-		g.linkChanged(up)
+		a.onLinkChanged(up)
 	}
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
@@ -70,20 +70,20 @@ func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case claim := <-g.claims:
-			err = g.contested(ctx, claim)
-		case <-g.calm:
-			g.claims, g.calm = claims, nil
-		case <-g.missing:
-			err = g.refresh(ctx)
-		case <-g.taken:
-			err = unclean(g.address.Taken()) // or was it, before it was ours
+		case claim := <-a.claims:
+			err = a.handleConflict(ctx, claim)
+		case <-a.calm:
+			a.claims, a.calm = claims, nil
+		case <-a.missing:
+			err = a.refresh(ctx)
+		case <-a.taken:
+			err = markUnclean(a.address.Taken()) // or was it, before it was ours
 		case <-tick.C:
-			err = g.refresh(ctx)
+			err = a.refresh(ctx)
 		case <-changed:
-			up, _, changed = g.link.state()
-			g.linkChanged(up)
-		case <-g.carrierLost:
+			up, _, changed = a.link.state()
+			a.onLinkChanged(up)
+		case <-a.carrierLost:
 			err = errCarrier
 		}
 		if err != nil {
@@ -94,79 +94,79 @@ func (g *guard) run(ctx context.Context, claims <-chan announcer.Claim) error {
 
 // paused says for how long this process was not there to look at the clock, or
 // 0 if it was all the time.
-func (g *guard) paused() time.Duration {
-	if gap := g.held.Now() - time.Duration(g.seen.Load()); gap > longestGap {
+func (a *active) paused() time.Duration {
+	if gap := a.held.Now() - time.Duration(a.seen.Load()); gap > longestGap {
 		return gap
 	}
 	return 0
 }
 
-// entitled is asked before every announcement.
-func (g *guard) entitled() bool { return g.paused() == 0 && g.held.Remaining() > 0 }
+// mayAnnounce is asked before every announcement.
+func (a *active) mayAnnounce() bool { return a.paused() == 0 && a.held.Remaining() > 0 }
 
 // refresh gives the address another lifetime, and puts it back if it is
 // missing. After a pause it first asks Consul whether the lock is still ours:
 // the check may have run out meanwhile and the address be another's.
-func (g *guard) refresh(ctx context.Context) error {
-	if g.held.Remaining() <= 0 {
+func (a *active) refresh(ctx context.Context) error {
+	if a.held.Remaining() <= 0 {
 		return errDeadline
 	}
-	if gap := g.paused(); gap > 0 {
-		g.log.Warn("this process was paused, asking Consul for the lock", "for", gap.String())
-		err := g.verify(ctx, g.held)
+	if gap := a.paused(); gap > 0 {
+		a.log.Warn("this process was paused, asking Consul for the lock", "for", gap.String())
+		err := a.verify(ctx, a.held)
 		switch {
 		case ctx.Err() != nil:
 			return nil // Hold knows why
 		case errors.Is(err, lease.ErrLockLost):
 			return err
 		case err != nil:
-			g.log.Warn("not refreshing the address: Consul does not answer", "error", err)
+			a.log.Warn("not refreshing the address: Consul does not answer", "error", err)
 			return nil
 		}
 	}
-	now, lifetime := g.held.Now(), g.lifetime(g.held)
+	now, lifetime := a.held.Now(), a.lifetime(a.held)
 	switch {
 	case ctx.Err() != nil:
 		return nil
 	case lifetime >= time.Second:
-	case now < g.until:
+	case now < a.until:
 		return nil // there is no whole second left to refresh for
 	default:
 		return errDeadline // and the kernel has taken the address away
 	}
-	restored, err := g.address.Refresh(lifetime)
+	restored, err := a.address.Refresh(lifetime)
 	if err != nil {
 		return err
 	}
-	g.seen.Store(int64(now))
-	g.until = now + lifetime
+	a.seen.Store(int64(now))
+	a.until = now + lifetime
 	if restored {
-		return g.removedByOthers(now)
+		return a.onRemovedByOthers(now)
 	}
 	return nil
 }
 
-// removedByOthers is told when the address had to be bound again.
-func (g *guard) removedByOthers(now time.Duration) error {
-	g.rebound = append(g.rebound, now)
-	if n := len(g.rebound); n >= rebindLimit && now-g.rebound[n-rebindLimit] < rebindWindow {
+// onRemovedByOthers is told when the address had to be bound again.
+func (a *active) onRemovedByOthers(now time.Duration) error {
+	a.rebound = append(a.rebound, now)
+	if n := len(a.rebound); n >= rebindLimit && now-a.rebound[n-rebindLimit] < rebindWindow {
 		return fmt.Errorf("%w: it was removed %d times within %s", ErrAddressLost, rebindLimit, rebindWindow)
 	}
-	g.log.Warn("the address was removed by someone else and is bound again", "times", len(g.rebound))
-	g.announcing.again()
+	a.log.Warn("the address was removed by someone else and is bound again", "times", len(a.rebound))
+	a.announcing.again()
 	return nil
 }
 
-// linkChanged announces anew once the link is up or has another MAC, and sets
+// onLinkChanged announces anew once the link is up or has another MAC, and sets
 // a time limit to its being down.
-func (g *guard) linkChanged(up bool) {
+func (a *active) onLinkChanged(up bool) {
 	switch {
 	case up:
-		g.carrierLost = nil
-		g.announcing.again()
-	case g.carrierLost == nil:
-		g.log.Warn("the link is down", "interface", g.link.name)
-		g.carrierLost = time.After(carrierDebounce)
+		a.carrierLost = nil
+		a.announcing.again()
+	case a.carrierLost == nil:
+		a.log.Warn("the link is down", "interface", a.link.name)
+		a.carrierLost = time.After(carrierDebounce)
 	}
 }
 
@@ -177,7 +177,7 @@ type announcing struct {
 	done    sync.WaitGroup
 }
 
-func (v *vip) startAnnouncing(ctx context.Context, entitled func() bool) *announcing {
+func (v *vip) announce(ctx context.Context, mayAnnounce func() bool) *announcing {
 	ctx, cancel := context.WithCancel(ctx)
 	a := &announcing{cancel: cancel, restart: make(chan struct{}, 1)}
 	log := v.log
@@ -185,7 +185,7 @@ func (v *vip) startAnnouncing(ctx context.Context, entitled func() bool) *announ
 		err := v.wire.Announce(ctx, announcer.Announcement{
 			Addr:     v.cfg().Addr(),
 			Rhythm:   func() announcer.Rhythm { return announcer.Rhythm(v.cfg().Announce) },
-			Entitled: entitled,
+			Entitled: mayAnnounce,
 		}, a.restart)
 		if err != nil && ctx.Err() == nil {
 			log.Error("announcing ended", "error", err)

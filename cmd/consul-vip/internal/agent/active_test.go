@@ -121,17 +121,17 @@ func TestNoAnnouncementAfterAPause(t *testing.T) {
 		w := newWorld(nil)
 		w.verdict = errTest
 		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-			assert.True(t, w.entitled())
+			assert.True(t, w.mayAnnounce())
 			w.asleep.Store(int64(4 * time.Second))
-			assert.False(t, w.entitled(), "before anything else has noticed the pause")
+			assert.False(t, w.mayAnnounce(), "before anything else has noticed the pause")
 			time.Sleep(3 * time.Second)
-			assert.False(t, w.entitled(), "as long as Consul has not confirmed the lock")
+			assert.False(t, w.mayAnnounce(), "as long as Consul has not confirmed the lock")
 			w.mu.Lock()
 			w.verdict = nil
 			w.mu.Unlock()
 			time.Sleep(refreshInterval)
 			synctest.Wait()
-			assert.True(t, w.entitled())
+			assert.True(t, w.mayAnnounce())
 			stop(errTest)
 		}))
 	})

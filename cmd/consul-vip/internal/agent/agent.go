@@ -45,7 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
-	instance, err := claimInstance(o.Config.Consul)
+	instance, err := lockInstance(o.Config.Consul)
 	if err != nil {
 		return err
 	}

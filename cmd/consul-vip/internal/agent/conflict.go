@@ -35,22 +35,22 @@ func (e *ConflictError) Error() string {
 // better make sure for itself.
 func (e *ConflictError) Unwrap() []error { return []error{ErrConflict, lease.ErrUnclean} }
 
-// contested decides on a claim by another station. Against a claim there is
+// handleConflict decides on a claim by another station. Against a claim there is
 // nothing to hold once the kernel has taken the address away, or after a pause
 // in which the lock was lost: then it is the successor that claims.
-func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
-	if g.paused() > 0 || g.held.Now() >= g.until {
-		if err := g.refresh(ctx); err != nil || ctx.Err() != nil {
+func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) error {
+	if a.paused() > 0 || a.held.Now() >= a.until {
+		if err := a.refresh(ctx); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	policy := g.cfg().OnConflict
-	conflict := &ConflictError{Addr: g.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
+	policy := a.cfg().OnConflict
+	conflict := &ConflictError{Addr: a.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
 	switch policy {
 	case config.ConflictExit, config.ConflictQuit:
 		return conflict
 	case config.ConflictDefend:
-		err := g.verify(ctx, g.held)
+		err := a.verify(ctx, a.held)
 		switch {
 		case ctx.Err() != nil:
 			return nil // Hold knows why
@@ -59,10 +59,10 @@ func (g *guard) contested(ctx context.Context, claim announcer.Claim) error {
 		case err != nil:
 			return errors.Join(conflict, err)
 		}
-		g.announcing.again()
+		a.announcing.again()
 	}
-	g.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
+	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
 	// Claims that come meanwhile wait in the channel, as one.
-	g.claims, g.calm = nil, time.After(defendInterval)
+	a.claims, a.calm = nil, time.After(defendInterval)
 	return nil
 }

@@ -37,11 +37,11 @@ type world struct {
 	verdict  error         // Verify's answer
 
 	// the wire
-	answer   error // Ask's
-	asking   func()
-	entitled func() bool
-	rhythm   func() announcer.Rhythm
-	claims   chan announcer.Claim
+	answer      error // Ask's
+	asking      func()
+	mayAnnounce func() bool
+	rhythm      func() announcer.Rhythm
+	claims      chan announcer.Claim
 
 	// the succession
 	yielded  bool // the last owner has said that it let go
@@ -114,7 +114,7 @@ func (w *world) Ask(_ context.Context, q announcer.Question) error {
 }
 
 func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error {
-	w.entitled, w.rhythm = a.Entitled, a.Rhythm
+	w.mayAnnounce, w.rhythm = a.Entitled, a.Rhythm
 	w.do("announce")
 	defer w.do("silence")
 	for {

@@ -17,23 +17,23 @@ var errRunning = errors.New("an instance is already running on this host")
 // the same service would refresh each other's check.
 type instance []net.Listener
 
-// claimInstance claims the names as abstract sockets: they belong to the
+// lockInstance claims the names as abstract sockets: they belong to the
 // network namespace, as the addresses do, and end with the process, however it
 // ends.
-func claimInstance(c config.Consul) (instance, error) {
-	var claimed instance
+func lockInstance(c config.Consul) (instance, error) {
+	var locked instance
 	for _, name := range []string{"prefix=" + c.Prefix, "service=" + c.Service} {
 		l, err := net.Listen("unix", "@consul-vip "+name)
 		if err != nil {
-			claimed.Close()
+			locked.Close()
 			if errors.Is(err, unix.EADDRINUSE) {
 				return nil, fmt.Errorf("%w, with %s", errRunning, name)
 			}
 			return nil, fmt.Errorf("claiming %s: %w", name, err)
 		}
-		claimed = append(claimed, l)
+		locked = append(locked, l)
 	}
-	return claimed, nil
+	return locked, nil
 }
 
 func (i instance) Close() {

@@ -55,25 +55,25 @@ func (l *link) state() (up bool, mac net.HardwareAddr, changed <-chan struct{}) 
 }
 
 // update takes what the kernel says and reports whether the MAC is another one.
-func (l *link) update(e netif.LinkChanged) (renamed bool) {
+func (l *link) update(e netif.LinkChanged) (macChanged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up == e.Up && bytes.Equal(l.mac, e.HardwareAddr) {
 		return false
 	}
 	if !e.Removed && !bytes.Equal(l.mac, e.HardwareAddr) {
-		renamed = true
+		macChanged = true
 		l.mac = e.HardwareAddr
 		l.wire.SetHardwareAddr(e.HardwareAddr)
 	}
 	l.up = e.Up
 	close(l.changed)
 	l.changed = make(chan struct{})
-	return renamed
+	return macChanged
 }
 
-// linkOf is the link that v belongs on, opened once for all its VIPs.
-func (a *agent) linkOf(v config.VIP) (*link, error) {
+// linkFor is the link that v belongs on, opened once for all its VIPs.
+func (a *agent) linkFor(v config.VIP) (*link, error) {
 	ifi, err := a.host.Find(v.Addr(), v.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
@@ -90,29 +90,29 @@ func (a *agent) linkOf(v config.VIP) (*link, error) {
 		l.update(last)
 	}
 	a.links[ifi.Index] = l
-	ctx, cancel := context.WithCancel(a.base)
+	ctx, cancel := context.WithCancel(a.backgroundCtx)
 	l.close = cancel
-	a.under(ctx, wire.Run)
+	a.runInBackground(ctx, wire.Run)
 	return l, nil
 }
 
-// linkAfter is the link of a changed VIP. Only another interface in the
+// linkAfterChange is the link of a changed VIP. Only another interface in the
 // configuration makes it another link.
-func (a *agent) linkAfter(c change) (*link, error) {
+func (a *agent) linkAfterChange(c change) (*link, error) {
 	if c.from.Interface != c.to.Interface {
-		return a.linkOf(c.to)
+		return a.linkFor(c.to)
 	}
-	p := a.posts[c.to.Addr()]
+	p := a.slots[c.to.Addr()]
 	if p.next != nil {
 		return p.next.link, nil
 	}
 	return p.vip.link, nil
 }
 
-// closeUnused closes the links that no VIP is on, or will be.
-func (a *agent) closeUnused() {
+// closeUnusedLinks closes the links that no VIP is on, or will be.
+func (a *agent) closeUnusedLinks() {
 	used := make(map[*link]bool)
-	for _, p := range a.posts {
+	for _, p := range a.slots {
 		used[p.vip.link] = true
 		if p.next != nil {
 			used[p.next.link] = true

@@ -39,27 +39,27 @@ type agent struct {
 	owner  lease.Owner // what this process knows of itself
 
 	cfg     *config.Config            // as it is applied
-	posts   map[netip.Addr]*post      // of the VIPs
+	slots   map[netip.Addr]*slot      // of the VIPs
 	links   map[int]*link             // by interface index
 	reports map[int]netif.LinkChanged // what the kernel last said of each interface
 
-	below  sync.WaitGroup  // what the VIPs stand on
-	base   context.Context // of that, and so ends after the last VIP
-	failed chan error      // says what of it failed
-	ended  chan ending     // says which VIP has ended
+	background    sync.WaitGroup  // what the VIPs stand on
+	backgroundCtx context.Context // of that, and so ends after the last VIP
+	failed        chan error      // says what of it failed
+	ended         chan end        // says which VIP has ended
 }
 
-// post is what becomes of one address: the VIP that runs, and what comes after
+// slot is what becomes of one address: the VIP that runs, and what comes after
 // it.
-type post struct {
-	vip  *vip
-	stop context.CancelCauseFunc
-	told bool // to end
-	next *placement
+type slot struct {
+	vip    *vip
+	stop   context.CancelCauseFunc
+	ending bool // it was told to
+	next   *placement
 }
 
-func (p *post) end(why error) {
-	p.told = true
+func (p *slot) end(why error) {
+	p.ending = true
 	p.stop(why)
 }
 
@@ -69,8 +69,8 @@ type placement struct {
 	link *link
 }
 
-// ending is the end of a VIP.
-type ending struct {
+// end is the end of a VIP.
+type end struct {
 	addr netip.Addr
 	err  error
 }
@@ -83,11 +83,11 @@ func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owne
 		keeper:  k,
 		owner:   owner,
 		cfg:     &config.Config{},
-		posts:   map[netip.Addr]*post{},
+		slots:   map[netip.Addr]*slot{},
 		links:   map[int]*link{},
 		reports: map[int]netif.LinkChanged{},
 		failed:  make(chan error),
-		ended:   make(chan ending),
+		ended:   make(chan end),
 	}
 }
 
@@ -97,42 +97,42 @@ func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owne
 // ended.
 func (a *agent) run(ctx context.Context, o Options) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.base = base
+	a.backgroundCtx = base
 	defer func() {
 		stop()
-		a.below.Wait()
+		a.background.Wait()
 	}()
 
 	none := *o.Config
 	none.VIPs = nil
 	a.cfg = &none
 	first := decide(a.cfg, o.Config)
-	links, err := a.place(first)
+	links, err := a.prepare(first)
 	if err != nil {
 		return err
 	}
-	a.under(base, a.keeper.Run)
+	a.runInBackground(base, a.keeper.Run)
 	events := make(chan netif.Event)
-	a.under(base, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
+	a.runInBackground(base, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
 	a.apply(first, links)
 	logWorstCases(a.log, a.cfg)
 
-	return a.tend(ctx, o, events)
+	return a.loop(ctx, o, events)
 }
 
-// tend does what the agent is told and heeds what happens to it, until ctx ends
+// loop does what the agent is told and heeds what happens to it, until ctx ends
 // or anything fails, which ends all. It returns the first failure after the last
 // VIP has ended.
-func (a *agent) tend(ctx context.Context, o Options, events <-chan netif.Event) (reason error) {
+func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) (reason error) {
 	stopped, reload, priority := ctx.Done(), o.Reload, o.Priority
-	for reason == nil || len(a.posts) > 0 {
+	for reason == nil || len(a.slots) > 0 {
 		var why error
 		select {
 		case <-stopped:
 			why = context.Cause(ctx)
 		case why = <-a.failed:
 		case e := <-a.ended:
-			why = a.vacate(e)
+			why = a.onEnded(e)
 		case e := <-events:
 			a.dispatch(e)
 		case cfg := <-reload:
@@ -149,17 +149,17 @@ func (a *agent) tend(ctx context.Context, o Options, events <-chan netif.Event) 
 	return reason
 }
 
-// under runs something that the VIPs stand on until ctx ends. That it ends
+// runInBackground runs something that the VIPs stand on until ctx ends. That it ends
 // before is a failure.
-func (a *agent) under(ctx context.Context, run func(context.Context) error) {
-	a.below.Go(func() {
+func (a *agent) runInBackground(ctx context.Context, run func(context.Context) error) {
+	a.background.Go(func() {
 		err := run(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		select {
 		case a.failed <- err:
-		case <-a.base.Done(): // nobody listens any more
+		case <-a.backgroundCtx.Done(): // nobody listens any more
 		}
 	})
 }
@@ -167,38 +167,38 @@ func (a *agent) under(ctx context.Context, run func(context.Context) error) {
 // endAll ends the VIPs. First of all nobody is to hand us anything any more.
 func (a *agent) endAll(why error) {
 	a.keeper.Leave()
-	for addr := range a.posts {
+	for addr := range a.slots {
 		a.end(addr, why)
 	}
 }
 
 // end ends the VIP of an address, and nothing comes after it.
 func (a *agent) end(addr netip.Addr, why error) {
-	p := a.posts[addr]
+	p := a.slots[addr]
 	p.next = nil
 	p.end(why)
 }
 
-// start runs a VIP, whose address has no post.
+// start runs a VIP, whose address has no slot.
 func (a *agent) start(p placement) {
 	v := newVIP(p.cfg, p.link, p.link.wire, a.host, a.log)
 	v.locks, v.owner = a.keeper, a.owner
-	ctx, stop := context.WithCancelCause(a.base)
-	a.posts[p.cfg.Addr()] = &post{vip: v, stop: stop}
-	go func() { a.ended <- ending{p.cfg.Addr(), v.run(ctx)} }()
+	ctx, stop := context.WithCancelCause(a.backgroundCtx)
+	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
+	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
 }
 
-// vacate clears the post of a VIP that has ended, or gives it to what comes
+// onEnded clears the post of a VIP that has ended, or gives it to what comes
 // after. It returns the VIP's error, if it was not told to end.
-func (a *agent) vacate(e ending) error {
-	p := a.posts[e.addr]
+func (a *agent) onEnded(e end) error {
+	p := a.slots[e.addr]
 	p.stop(nil)
-	delete(a.posts, e.addr)
+	delete(a.slots, e.addr)
 	if p.next != nil {
 		a.start(*p.next)
 	}
-	a.closeUnused()
-	if p.told {
+	a.closeUnusedLinks()
+	if p.ending {
 		return nil
 	}
 	return e.err
@@ -213,27 +213,27 @@ func (a *agent) dispatch(e netif.Event) {
 			delete(a.reports, e.Index)
 		}
 		if l, ok := a.links[e.Index]; ok && l.update(e) {
-			a.renewOwners(l)
+			a.renewLocks(l)
 		}
 	case netif.AddressRemoved:
-		if p, ok := a.posts[e.Addr]; ok && p.vip.link.index == e.Index {
+		if p, ok := a.slots[e.Addr]; ok && p.vip.link.index == e.Index {
 			notify(p.vip.missing)
 		}
 	case netif.AddressForeign:
-		if p, ok := a.posts[e.Addr]; ok {
+		if p, ok := a.slots[e.Addr]; ok {
 			notify(p.vip.taken)
 		}
 	case netif.Resync:
-		for _, p := range a.posts {
+		for _, p := range a.slots {
 			notify(p.vip.missing)
 		}
 	}
 }
 
-// renewOwners has the next record of every lock on l name its new MAC: the
+// renewLocks has the next record of every lock on l name its new MAC: the
 // successor of a handover goes by it.
-func (a *agent) renewOwners(l *link) {
-	for _, p := range a.posts {
+func (a *agent) renewLocks(l *link) {
+	for _, p := range a.slots {
 		if p.vip.link == l {
 			p.vip.renew()
 		}

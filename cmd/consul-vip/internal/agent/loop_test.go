@@ -54,7 +54,7 @@ func TestReloadedHearTheKernel(t *testing.T) {
 	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
 		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
 		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
-		v := g.agent.posts[addr].vip
+		v := g.agent.slots[addr].vip
 		up, _, _ := v.link.state()
 		assert.False(t, up)
 		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
@@ -77,7 +77,7 @@ func TestReloadedHearTheKernel(t *testing.T) {
 // The record of a handover has to name the MAC that the go comes from.
 func TestNewMACIsTheOwners(t *testing.T) {
 	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		vip := g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip
+		vip := g.agent.slots[netip.MustParseAddr("10.0.0.1")].vip
 		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
 		did := g.since(func() { g.events <- up })
 		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")

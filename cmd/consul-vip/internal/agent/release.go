@@ -9,25 +9,25 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// leave stops announcing and unbinds, because of err or else of what ended
+// release stops announcing and unbinds, because of err or else of what ended
 // ctx, and returns err with what went wrong. In between, it gives an heir the
 // time to be ready, so that the address is missing for as short as can be.
-func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
+func (v *vip) release(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
 	reason := err
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
-	handedOver := errors.Is(reason, lease.ErrHandedOver)
+	transferred := errors.Is(reason, lease.ErrHandedOver)
 	announcing.stop()
-	if handedOver && !heir.Called(context.WithoutCancel(ctx), callTimeout) {
+	if transferred && !heir.Called(context.WithoutCancel(ctx), readyTimeout) {
 		v.log.Warn("the successor did not call for the address, letting go all the same")
 	}
 	failed := address.Unbind()
 	left := time.Now()
-	if handedOver && failed == nil {
-		v.yield()
+	if transferred && failed == nil {
+		v.sendReleased()
 	}
-	v.enter(releasing, reason.Error())
+	v.enter(stateReleasing, reason.Error())
 	var args []any
 	var conflict *ConflictError
 	if errors.As(err, &conflict) {
@@ -42,9 +42,9 @@ func (v *vip) leave(ctx context.Context, heir heir, address bound, announcing *a
 	return err
 }
 
-// yield tells the successor that it may bind.
-func (v *vip) yield() {
-	ctx, cancel := context.WithTimeout(context.Background(), goTimeout)
+// sendReleased tells the successor that it may bind.
+func (v *vip) sendReleased() {
+	ctx, cancel := context.WithTimeout(context.Background(), releasedTimeout)
 	defer cancel()
 	if err := v.handing.Yield(ctx, v.cfg().Addr()); err != nil {
 		v.log.Warn("could not tell the successor, which will ask", "error", err)

@@ -32,7 +32,7 @@ func decide(from, to *config.Config) plan {
 	p := plan{cfg: new(config.Config)}
 	*p.cfg = *from
 	p.cfg.VIPs, p.cfg.LogLevel = to.VIPs, to.LogLevel
-	p.restart = fixed(from, to)
+	p.restart = needRestart(from, to)
 
 	was := make(map[netip.Addr]config.VIP)
 	for _, v := range from.VIPs {
@@ -58,8 +58,8 @@ func decide(from, to *config.Config) plan {
 	return p
 }
 
-// fixed names the keys that differ and that a running process cannot change.
-func fixed(from, to *config.Config) (differ []string) {
+// needRestart names the keys that differ and that a running process cannot change.
+func needRestart(from, to *config.Config) (differ []string) {
 	a, b := from.Consul, to.Consul
 	for _, key := range []struct {
 		name string
@@ -100,7 +100,7 @@ func (p plan) summary() []any {
 // says why. It returns when everything has been set going.
 func (a *agent) reload(cfg *config.Config) {
 	p := decide(a.cfg, cfg)
-	links, err := a.place(p)
+	links, err := a.prepare(p)
 	if err != nil {
 		a.log.Error("the configuration is not reloaded, nothing has changed", "error", err)
 		return
@@ -116,23 +116,23 @@ func (a *agent) reload(cfg *config.Config) {
 	a.log.Info("configuration reloaded", p.summary()...)
 }
 
-// place finds the link of every VIP that p adds or changes, and opens those that
+// prepare finds the link of every VIP that p adds or changes, and opens those that
 // are not open yet. If one cannot be had, or another program has the address of
 // a new VIP, nothing has changed.
-func (a *agent) place(p plan) (links map[netip.Addr]*link, err error) {
+func (a *agent) prepare(p plan) (links map[netip.Addr]*link, err error) {
 	defer func() {
 		if err != nil {
-			a.closeUnused()
+			a.closeUnusedLinks()
 		}
 	}()
 	links = make(map[netip.Addr]*link)
 	for _, v := range p.added {
-		if links[v.Addr()], err = a.linkOf(v); err != nil {
+		if links[v.Addr()], err = a.linkFor(v); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range p.changed {
-		if links[c.to.Addr()], err = a.linkAfter(c); err != nil {
+		if links[c.to.Addr()], err = a.linkAfterChange(c); err != nil {
 			return nil, err
 		}
 	}
@@ -145,7 +145,7 @@ func (a *agent) place(p plan) (links map[netip.Addr]*link, err error) {
 func (a *agent) clearLeftovers(added []config.VIP) error {
 	var addrs []netip.Addr
 	for _, v := range added {
-		if a.posts[v.Addr()] == nil {
+		if a.slots[v.Addr()] == nil {
 			addrs = append(addrs, v.Addr())
 		}
 	}
@@ -167,27 +167,27 @@ func (a *agent) apply(p plan, links map[netip.Addr]*link) {
 		a.end(addr, errRemoved)
 	}
 	for _, c := range p.changed {
-		a.want(placement{c.to, links[c.to.Addr()]})
+		a.applyVIP(placement{c.to, links[c.to.Addr()]})
 	}
 	for _, v := range p.added {
-		a.want(placement{v, links[v.Addr()]})
+		a.applyVIP(placement{v, links[v.Addr()]})
 	}
-	a.closeUnused()
+	a.closeUnusedLinks()
 }
 
-// want has a VIP run as p says: at once, or after what it replaces, which has to
+// applyVIP has a VIP run as p says: at once, or after what it replaces, which has to
 // give the address back first.
-func (a *agent) want(p placement) {
-	post := a.posts[p.cfg.Addr()]
+func (a *agent) applyVIP(p placement) {
+	slot := a.slots[p.cfg.Addr()]
 	switch {
-	case post == nil:
+	case slot == nil:
 		a.start(p)
-	case post.told:
-		post.next = &p
-	case post.vip.link == p.link && post.vip.cfg().Prefix == p.cfg.Prefix:
-		post.vip.change(p.cfg)
+	case slot.ending:
+		slot.next = &p
+	case slot.vip.link == p.link && slot.vip.cfg().Prefix == p.cfg.Prefix:
+		slot.vip.change(p.cfg)
 	default:
-		post.end(errMoved)
-		post.next = &p
+		slot.end(errMoved)
+		slot.next = &p
 	}
 }

@@ -141,7 +141,7 @@ func TestReload(t *testing.T) {
 				assert.ElementsMatch(t, test.did, g.since(func() { g.reload <- to }))
 				assert.Equal(t, to.VIPs, g.agent.cfg.VIPs)
 				for _, v := range to.VIPs {
-					assert.Equal(t, v.DeadMan, g.agent.posts[v.Addr()].vip.cfg().DeadMan)
+					assert.Equal(t, v.DeadMan, g.agent.slots[v.Addr()].vip.cfg().DeadMan)
 				}
 				assert.Len(t, g.logged("configuration reloaded", "unchanged"), 1)
 				assert.Empty(t, g.since(func() { g.reload <- to }), "the second time there is nothing to do")
@@ -206,9 +206,9 @@ func TestReloadWhileOneEnds(t *testing.T) {
 				}
 				then := g.since(func() { close(g.last) })
 				assert.Equal(t, test.then, slices.DeleteFunc(then, func(d string) bool { return d == "close eth0" || d == "close eth1" }))
-				assert.Len(t, g.agent.posts, len(last.VIPs))
+				assert.Len(t, g.agent.slots, len(last.VIPs))
 				for _, v := range last.VIPs {
-					assert.Equal(t, v, *g.agent.posts[v.Addr()].vip.cfg())
+					assert.Equal(t, v, *g.agent.slots[v.Addr()].vip.cfg())
 				}
 			})
 		})
@@ -289,7 +289,7 @@ func TestReloadOfTheLogLevel(t *testing.T) {
 	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
 		assert.Empty(t, g.since(func() { g.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
 		assert.Equal(t, hclog.Warn, g.level.GetLevel())
-		assert.False(t, g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
+		assert.False(t, g.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
 	})
 }
 

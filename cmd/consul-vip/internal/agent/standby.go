@@ -31,8 +31,8 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 	return true
 }
 
-// hold contends for the lock and serves while it is held.
-func (v *vip) hold(ctx context.Context, heir heir) error {
+// contend contends for the lock and serves while it is held.
+func (v *vip) contend(ctx context.Context, heir heir) error {
 	v.contending.Store(true) // before the configuration is read
 	defer v.contending.Store(false)
 	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {

@@ -17,13 +17,13 @@ import (
 // In a handover the successor calls for the address as soon as it sees that it has
 // the lock. Only then does the owner unbind it and say so.
 const (
-	// callTimeout is how long the owner goes on serving for want of a call, while
+	// readyTimeout is how long the owner goes on serving for want of a call, while
 	// the successor may be busy with many.
-	callTimeout = 500 * time.Millisecond
-	// goTimeout is how long the owner's word may take after a call.
-	goTimeout = 50 * time.Millisecond
+	readyTimeout = 500 * time.Millisecond
+	// releasedTimeout is how long the owner's word may take after a call.
+	releasedTimeout = 50 * time.Millisecond
 	// calls is how many frames may get lost on the way before the wire is asked.
-	calls = 3
+	readyTries = 3
 )
 
 // unknownTTL is how long an unknown last owner may go on answering.
@@ -55,8 +55,8 @@ type bound interface {
 	Unbind() error
 }
 
-// ofLast is the last owner as the log shows it.
-func ofLast(last lease.Record) []any {
+// previousOwnerFields is the last owner as the log shows it.
+func previousOwnerFields(last lease.Record) []any {
 	switch last.State {
 	case lease.StateUnknown:
 		return nil
@@ -66,49 +66,49 @@ func ofLast(last lease.Record) []any {
 	return []any{"last_owner", last.Node, "record", string(last.State)}
 }
 
-// awaitLastOwner returns when the last owner's kernel has let go of the
+// awaitPreviousOwner returns when the last owner's kernel has let go of the
 // address. A record that says so was written after that; one that hands the lock
 // over is followed by a word on the wire; anything else proves nothing.
-func (v *vip) awaitLastOwner(ctx context.Context, last lease.Record, heir heir) error {
+func (v *vip) awaitPreviousOwner(ctx context.Context, last lease.Record, heir heir) error {
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
 	switch {
 	case last.LetGo():
 		return nil
 	case last.State == lease.StateHandover:
-		if v.inherit(ctx, mac, heir) {
+		if v.awaitReleased(ctx, mac, heir) {
 			return nil
 		}
 		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
 	}
 	patience := last.OwnerTTL(unknownTTL)
 	if v.cfg().Takeover == config.TakeoverStrict {
-		v.waitOut(ctx, patience)
+		v.waitForTTL(ctx, patience)
 	}
-	return v.askWire(ctx, mac, patience)
+	return v.probe(ctx, mac, patience)
 }
 
-// inherit calls for the address and reports whether its owner has let go of it.
-func (v *vip) inherit(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
-	for range calls {
+// awaitReleased calls for the address and reports whether its owner has let go of it.
+func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
+	for range readyTries {
 		if err := v.handing.Call(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not call for the address", "error", err)
 		}
-		if heir.Await(ctx, owner, goTimeout) {
+		if heir.Await(ctx, owner, releasedTimeout) {
 			return true
 		}
 	}
 	return false
 }
 
-// waitOut leaves the last owner its whole TTL, in case it serves on the far
+// waitForTTL leaves the last owner its whole TTL, in case it serves on the far
 // side of a split network where it cannot be heard.
-func (v *vip) waitOut(ctx context.Context, ttl time.Duration) {
+func (v *vip) waitForTTL(ctx context.Context, ttl time.Duration) {
 	v.log.Info("waiting out the last owner", "for", ttl.String())
 	wait(ctx, ttl)
 }
 
-// askWire returns once nobody answers for the address.
-func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
+// probe returns once nobody answers for the address.
+func (v *vip) probe(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
 	began := time.Now()
 	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg().Addr(), Last: last, Patience: patience})
 	var answered *announcer.AnsweredError
@@ -127,13 +127,13 @@ func (v *vip) askWire(ctx context.Context, last net.HardwareAddr, patience time.
 	return nil
 }
 
-// makeSure returns when the lock was last known to be ours, which was a moment
+// confirmLock returns when the lock was last known to be ours, which was a moment
 // ago. If it was not, because of a pause or because the last owner took its
 // time, Consul is asked first: the check may have run out in a pause, and the
 // address be another's while the news of it waits for us.
-func (v *vip) makeSure(ctx context.Context, held hold) (sure time.Duration, err error) {
-	sure = held.Since()
-	for held.Now()-sure > longestGap && ctx.Err() == nil {
+func (v *vip) confirmLock(ctx context.Context, held hold) (confirmed time.Duration, err error) {
+	confirmed = held.Since()
+	for held.Now()-confirmed > longestGap && ctx.Err() == nil {
 		asked := held.Now()
 		err := v.verify(ctx, held)
 		switch {
@@ -141,13 +141,13 @@ func (v *vip) makeSure(ctx context.Context, held hold) (sure time.Duration, err 
 		case errors.Is(err, lease.ErrLockLost):
 			return 0, err
 		case err == nil:
-			sure = asked
+			confirmed = asked
 		default:
 			v.log.Warn("not binding the address yet: Consul does not answer", "error", err)
 			wait(ctx, verifyPause)
 		}
 	}
-	return sure, nil
+	return confirmed, nil
 }
 
 // verify asks Consul whether the lock is still ours.
@@ -157,8 +157,8 @@ func (v *vip) verify(ctx context.Context, held hold) error {
 	return held.Verify(ctx)
 }
 
-// forget drops what the kernel said of the address before it was bound.
-func (v *vip) forget() {
+// drainEvents drops what the kernel said of the address before it was bound.
+func (v *vip) drainEvents() {
 	for _, c := range []chan struct{}{v.missing, v.taken} {
 		select {
 		case <-c:
@@ -170,7 +170,7 @@ func (v *vip) forget() {
 // bind binds the address, inside the hold deadline before and after, and with
 // no pause since it was sure that the lock is ours. It returns nil without an
 // error when the hold has ended.
-func (v *vip) bind(ctx context.Context, held hold, sure time.Duration) (bound, error) {
+func (v *vip) bind(ctx context.Context, held hold, confirmed time.Duration) (bound, error) {
 	lifetime := v.lifetime(held)
 	switch {
 	case ctx.Err() != nil:
@@ -185,7 +185,7 @@ func (v *vip) bind(ctx context.Context, held hold, sure time.Duration) (bound, e
 	if held.Remaining() <= 0 {
 		return nil, errors.Join(errDeadline, address.Unbind())
 	}
-	if held.Now()-sure > longestGap {
+	if held.Now()-confirmed > longestGap {
 		return nil, errors.Join(errPaused, address.Unbind())
 	}
 	return address, nil
@@ -197,8 +197,8 @@ func (v *vip) lifetime(held hold) time.Duration {
 	return min(v.cfg().DeadMan, held.Remaining()).Truncate(time.Second)
 }
 
-// unclean marks err if it says that this host goes on answering for the address.
-func unclean(err error) error {
+// markUnclean marks err if it says that this host goes on answering for the address.
+func markUnclean(err error) error {
 	if errors.Is(err, netif.ErrForeign) {
 		return fmt.Errorf("%w: %w", lease.ErrUnclean, err)
 	}

@@ -20,10 +20,10 @@ import (
 type state string
 
 const (
-	standby   state = "standby"   // another node has the lock, or nobody yet
-	acquired  state = "acquired"  // the lock is ours, the address not bound yet
-	active    state = "active"    // bound and announced
-	releasing state = "releasing" // giving the address back
+	stateStandby   state = "standby"   // another node has the lock, or nobody yet
+	stateAcquired  state = "acquired"  // the lock is ours, the address not bound yet
+	stateActive    state = "active"    // bound and announced
+	stateReleasing state = "releasing" // giving the address back
 )
 
 // ErrAddressLost says that another program of this host keeps removing a VIP.
@@ -125,11 +125,11 @@ func (v *vip) run(ctx context.Context) error {
 	defer heir.Close()
 	reason := "started"
 	for {
-		v.enter(standby, reason)
+		v.enter(stateStandby, reason)
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.hold(ctx, heir)
+		err := v.contend(ctx, heir)
 		switch {
 		case err == nil:
 			return nil
@@ -148,32 +148,32 @@ func (v *vip) run(ctx context.Context) error {
 // and unbind. The lock leaves Consul only after it has returned, unless it is
 // handed over; then a word on the wire tells the successor.
 func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir) (err error) {
-	v.enter(acquired, "lock acquired", ofLast(last)...)
+	v.enter(stateAcquired, "lock acquired", previousOwnerFields(last)...)
 	if up, _, _ := v.link.state(); !up {
 		return errCarrier
 	}
-	if err := v.awaitLastOwner(ctx, last, heir); err != nil {
+	if err := v.awaitPreviousOwner(ctx, last, heir); err != nil {
 		return err
 	}
-	v.forget()
-	sure, err := v.makeSure(ctx, held)
+	v.drainEvents()
+	confirmed, err := v.confirmLock(ctx, held)
 	if err != nil {
 		return err
 	}
-	address, err := v.bind(ctx, held, sure)
+	address, err := v.bind(ctx, held, confirmed)
 	if address == nil {
-		return unclean(err)
+		return markUnclean(err)
 	}
 	listener := v.wire.Listen(v.cfg().Addr())
 	held.Serving()
-	g := &guard{vip: v, held: held, address: address}
-	g.seen.Store(int64(sure))
-	g.until = held.Now() + v.lifetime(held)
-	g.announcing = v.startAnnouncing(ctx, g.entitled)
+	a := &active{vip: v, held: held, address: address}
+	a.seen.Store(int64(confirmed))
+	a.until = held.Now() + v.lifetime(held)
+	a.announcing = v.announce(ctx, a.mayAnnounce)
 	defer func() {
-		err = v.leave(ctx, heir, address, g.announcing, err)
+		err = v.release(ctx, heir, address, a.announcing, err)
 		listener.Close()
 	}()
-	v.enter(active, "address bound", "interface", v.link.name)
-	return g.run(ctx, listener.Claims())
+	v.enter(stateActive, "address bound", "interface", v.link.name)
+	return a.run(ctx, listener.Claims())
 }
