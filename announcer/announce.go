@@ -15,23 +15,23 @@ import (
 type Announcement struct {
 	Addr netip.Addr
 
-	// Rhythm is asked before every announcement how long to wait after it, so
+	// Schedule is asked before every announcement how long to wait after it, so
 	// that it may change meanwhile. It must not block.
-	Rhythm func() Rhythm
+	Schedule func() Schedule
 
-	// Entitled, where it is not nil, is asked right before every frame whether it
+	// MayAnnounce, where it is not nil, is asked right before every frame whether it
 	// may still leave. A process that was frozen finds its timers due before it
 	// finds out what happened meanwhile. It must not block.
-	Entitled func() bool
+	MayAnnounce func() bool
 }
 
-// Rhythm is that of periodic announcements.
-type Rhythm struct {
+// Schedule is that of periodic announcements.
+type Schedule struct {
 	Interval time.Duration // between two; more than 0
 	Jitter   time.Duration // each interval is off by up to this much; at most Interval
 }
 
-func (r Rhythm) check() error {
+func (r Schedule) check() error {
 	if r.Interval <= 0 || r.Jitter < 0 || r.Jitter > r.Interval {
 		return fmt.Errorf("impossible interval %s with jitter %s", r.Interval, r.Jitter)
 	}
@@ -50,7 +50,7 @@ var gaps = [...]time.Duration{
 
 // pause returns how long to wait after announcement number step. Jitter keeps
 // addresses that were taken over together from being announced together for ever.
-func (r Rhythm) pause(step int) time.Duration {
+func (r Schedule) pause(step int) time.Duration {
 	if step < len(gaps) {
 		return gaps[step]
 	}
@@ -70,11 +70,11 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 		return err
 	}
 	for step := 0; ; {
-		rhythm := a.Rhythm()
+		rhythm := a.Schedule()
 		if err := rhythm.check(); err != nil {
 			return fmt.Errorf("announce %s: %w", addr, err)
 		}
-		err := w.announceOnce(ctx, addr, step, a.Entitled)
+		err := w.announceOnce(ctx, addr, step, a.MayAnnounce)
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -27,7 +27,7 @@ func TestAnnounceSchedule(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 		defer cancel()
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(10*time.Second, 0)}, nil))
 		want := ms(0, 200, 1100, 2200, 4400, 14400, 24400)
 		require.Equal(t, want, sock.offsets(arp.OperationRequest, start))
 		require.Equal(t, want, sock.offsets(arp.OperationReply, start))
@@ -44,18 +44,18 @@ func TestAnnounceSchedule(t *testing.T) {
 }
 
 // A new interval counts from the next announcement on, which it does not move.
-func TestAnnounceNewRhythm(t *testing.T) {
+func TestAnnounceNewSchedule(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		rhythm := func() Rhythm {
+		rhythm := func() Schedule {
 			if time.Since(start) < 6*time.Second {
-				return Rhythm{Interval: 10 * time.Second}
+				return Schedule{Interval: 10 * time.Second}
 			}
-			return Rhythm{Interval: 2 * time.Second}
+			return Schedule{Interval: 2 * time.Second}
 		}
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: rhythm}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: rhythm}, nil))
 		require.Equal(t, ms(0, 200, 1100, 2200, 4400, 14400, 16400, 18400),
 			sock.offsets(arp.OperationRequest, start))
 	})
@@ -66,7 +66,7 @@ func TestAnnounceMappedAddress(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		mapped := netip.MustParseAddr("::ffff:10.77.0.100")
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: mapped, Rhythm: steady(time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: mapped, Schedule: steady(time.Second, 0)}, nil))
 		require.Equal(t, vip, sock.frames()[0].SenderIP)
 	})
 }
@@ -78,7 +78,7 @@ func TestAnnounceAgain(t *testing.T) {
 		defer cancel()
 		again := make(chan struct{})
 		ended := make(chan error)
-		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, again) }()
+		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(10*time.Second, 0)}, again) }()
 		time.Sleep(time.Second)
 		again <- struct{}{}
 		time.Sleep(2 * time.Second)
@@ -97,7 +97,7 @@ func TestAnnounceNewMAC(t *testing.T) {
 			w.SetHardwareAddr(secondMAC)
 			w.SetHardwareAddr(nil) // not taken
 		})
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(time.Second, 0)}, nil))
 		frames := sock.frames()
 		require.Len(t, frames, 4)
 		require.Equal(t, ourMAC, frames[0].SenderHardwareAddr)
@@ -107,7 +107,7 @@ func TestAnnounceNewMAC(t *testing.T) {
 }
 
 func TestAnnounceJitter(t *testing.T) {
-	r := Rhythm{Interval: 10 * time.Second, Jitter: time.Second}
+	r := Schedule{Interval: 10 * time.Second, Jitter: time.Second}
 	var early, late int
 	for range 1000 {
 		p := r.pause(len(gaps))
@@ -136,7 +136,7 @@ func TestAnnounceMany(t *testing.T) {
 		for i := range many {
 			addr := netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)})
 			go func() {
-				ended <- w.Announce(ctx, Announcement{Addr: addr, Rhythm: steady(10*time.Second, time.Second)}, nil)
+				ended <- w.Announce(ctx, Announcement{Addr: addr, Schedule: steady(10*time.Second, time.Second)}, nil)
 			}()
 		}
 		synctest.Wait()
@@ -177,7 +177,7 @@ func TestAnnounceOutage(t *testing.T) {
 		defer cancel()
 		sock.failWith(unix.ENOBUFS)
 		time.AfterFunc(2*time.Second, func() { sock.failWith(nil) })
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(10*time.Second, 0)}, nil))
 		require.Equal(t, ms(2200, 4400), sock.offsets(arp.OperationRequest, start))
 		require.Equal(t, 1, log.count("sending fails"))
 		require.Equal(t, 1, log.count("sending works again"))
@@ -187,17 +187,17 @@ func TestAnnounceOutage(t *testing.T) {
 func TestAnnounceRefuses(t *testing.T) {
 	w := newWire(newFakeSocket(), ourMAC, Options{})
 	for _, addr := range []netip.Addr{{}, netip.MustParseAddr("fd00::64")} {
-		err := w.Announce(t.Context(), Announcement{Addr: addr, Rhythm: steady(time.Second, 0)}, nil)
+		err := w.Announce(t.Context(), Announcement{Addr: addr, Schedule: steady(time.Second, 0)}, nil)
 		require.ErrorIs(t, err, ErrUnsupportedFamily)
 	}
-	for _, r := range []Rhythm{
+	for _, r := range []Schedule{
 		{},
 		{Interval: -1},
 		{Interval: time.Second, Jitter: -1},
 		{Interval: time.Second, Jitter: 2 * time.Second},
 	} {
 		t.Run(fmt.Sprint(r.Interval, r.Jitter), func(t *testing.T) {
-			a := Announcement{Addr: vip, Rhythm: steady(r.Interval, r.Jitter)}
+			a := Announcement{Addr: vip, Schedule: steady(r.Interval, r.Jitter)}
 			require.ErrorContains(t, w.Announce(t.Context(), a, nil), "impossible interval")
 		})
 	}
@@ -209,7 +209,7 @@ func TestAnnounceEndsWithTheWire(t *testing.T) {
 		w := newWire(sock, ourMAC, Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		a := Announcement{Addr: vip, Rhythm: steady(time.Second, 0)}
+		a := Announcement{Addr: vip, Schedule: steady(time.Second, 0)}
 
 		early, stop := context.WithCancel(t.Context())
 		go func() { ended <- w.Announce(early, a, nil) }()

@@ -23,8 +23,8 @@ var (
 )
 
 // steady is a rhythm that never changes.
-func steady(interval, jitter time.Duration) func() Rhythm {
-	return func() Rhythm { return Rhythm{Interval: interval, Jitter: jitter} }
+func steady(interval, jitter time.Duration) func() Schedule {
+	return func() Schedule { return Schedule{Interval: interval, Jitter: jitter} }
 }
 
 // A fakeSocket is a segment that the test speaks and listens on by hand.

@@ -13,17 +13,17 @@ import (
 // the heir may travel more slowly than the frame.
 const heardAgo = time.Second
 
-// Call tells owner that the heir of addr is here and waits for it to be yielded,
+// SendReady tells owner that the heir of addr is here and waits for it to be yielded,
 // by one ARP probe to owner alone, or to all where it is not known. Its kernel
 // answers that it has the address, which the heir knows.
-func (w *Wire) Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
+func (w *Wire) SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
 	return w.probe(ctx, addr, w.askee(owner))
 }
 
-// Yield tells the link that this host has given addr up, by one ARP probe to
+// SendReleased tells the link that this host has given addr up, by one ARP probe to
 // all: only who does not own an address probes for it (RFC 5227, section 2.1.1).
-// Whoever does answers; whoever waits for the address as its [Heir] takes it.
-func (w *Wire) Yield(ctx context.Context, addr netip.Addr) error {
+// Whoever does answers; whoever waits for the address as its [Handover] takes it.
+func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr) error {
 	return w.probe(ctx, addr, broadcast)
 }
 
@@ -36,10 +36,10 @@ func (w *Wire) probe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) 
 	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
 }
 
-// An Heir hears both sides of a handover: its address being yielded, also before
+// A Handover hears both sides of a handover: its address being yielded, also before
 // it knows that it is to inherit it, and being called for, once it has inherited
 // it. Create it with [Wire.Heir] in good time.
-type Heir struct {
+type Handover struct {
 	wire *Wire
 	addr netip.Addr
 
@@ -48,28 +48,28 @@ type Heir struct {
 	changed chan struct{}        // closed at the next probe
 }
 
-// Heir subscribes to what is said of addr from now on, until Close.
-func (w *Wire) Heir(addr netip.Addr) *Heir {
-	h := &Heir{wire: w, addr: addr.Unmap(), probes: map[string]time.Time{}, changed: make(chan struct{})}
+// Handover subscribes to what is said of addr from now on, until Close.
+func (w *Wire) Handover(addr netip.Addr) *Handover {
+	h := &Handover{wire: w, addr: addr.Unmap(), probes: map[string]time.Time{}, changed: make(chan struct{})}
 	w.heirs.add(h.addr, h, func() {})
 	return h
 }
 
-// Await reports whether owner has yielded the address, within the last second
+// AwaitReleased reports whether owner has yielded the address, within the last second
 // or for as long as patience and ctx allow. A probe that owner's own
 // announcement followed was no yield: that is how it once came by the address.
-func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool {
+func (h *Handover) AwaitReleased(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool {
 	return h.await(ctx, patience, func(mac string) bool { return mac == string(owner) })
 }
 
-// Called reports whether anybody has called for the address, within the last
+// AwaitReady reports whether anybody has called for the address, within the last
 // second or for as long as patience and ctx allow. It does not tell a call from
 // the question of a third, so nothing may depend on it but when to yield.
-func (h *Heir) Called(ctx context.Context, patience time.Duration) bool {
+func (h *Handover) AwaitReady(ctx context.Context, patience time.Duration) bool {
 	return h.await(ctx, patience, func(string) bool { return true })
 }
 
-func (h *Heir) await(ctx context.Context, patience time.Duration, wanted func(mac string) bool) bool {
+func (h *Handover) await(ctx context.Context, patience time.Duration, wanted func(mac string) bool) bool {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
@@ -88,7 +88,7 @@ func (h *Heir) await(ctx context.Context, patience time.Duration, wanted func(ma
 }
 
 // take takes the probes that are wanted, each of which serves once only.
-func (h *Heir) take(wanted func(mac string) bool) (heard bool, changed <-chan struct{}) {
+func (h *Handover) take(wanted func(mac string) bool) (heard bool, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.DeleteFunc(h.probes, func(mac string, at time.Time) bool {
@@ -102,10 +102,10 @@ func (h *Heir) take(wanted func(mac string) bool) (heard bool, changed <-chan st
 }
 
 // Close ends the subscription. Closing twice is fine.
-func (h *Heir) Close() { h.wire.heirs.remove(h.addr, h) }
+func (h *Handover) Close() { h.wire.heirs.remove(h.addr, h) }
 
 // probed and claimed are what the Wire's reader tells.
-func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
+func (h *Handover) probed(mac net.HardwareAddr, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.DeleteFunc(h.probes, func(_ string, at time.Time) bool { return time.Since(at) > heardAgo })
@@ -114,7 +114,7 @@ func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
 	h.changed = make(chan struct{})
 }
 
-func (h *Heir) claimed(mac net.HardwareAddr) {
+func (h *Handover) claimed(mac net.HardwareAddr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.probes, string(mac))

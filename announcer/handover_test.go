@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestYield(t *testing.T) {
+func TestSendReleased(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		require.NoError(t, w.Yield(t.Context(), vip))
+		require.NoError(t, w.SendReleased(t.Context(), vip))
 		require.Len(t, sock.frames(), 1)
 		frame := sock.frames()[0]
 		require.Equal(t, broadcast, frame.to)
@@ -23,14 +23,14 @@ func TestYield(t *testing.T) {
 		require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
 		require.Equal(t, vip, frame.TargetIP)
 		require.Equal(t, ourMAC, frame.SenderHardwareAddr)
-		require.ErrorIs(t, w.Yield(t.Context(), netip.MustParseAddr("fd00::64")), ErrUnsupportedFamily)
+		require.ErrorIs(t, w.SendReleased(t.Context(), netip.MustParseAddr("fd00::64")), ErrUnsupportedFamily)
 	})
 }
 
-func TestCall(t *testing.T) {
+func TestSendReady(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		require.NoError(t, w.Call(t.Context(), vip, rivalMAC))
-		require.NoError(t, w.Call(t.Context(), vip, nil))
+		require.NoError(t, w.SendReady(t.Context(), vip, rivalMAC))
+		require.NoError(t, w.SendReady(t.Context(), vip, nil))
 		require.Len(t, sock.frames(), 2)
 		for i, to := range []net.HardwareAddr{rivalMAC, broadcast} {
 			frame := sock.frames()[i]
@@ -39,31 +39,31 @@ func TestCall(t *testing.T) {
 			require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
 			require.Equal(t, vip, frame.TargetIP)
 		}
-		require.ErrorIs(t, w.Call(t.Context(), netip.MustParseAddr("fd00::64"), rivalMAC), ErrUnsupportedFamily)
+		require.ErrorIs(t, w.SendReady(t.Context(), netip.MustParseAddr("fd00::64"), rivalMAC), ErrUnsupportedFamily)
 	})
 }
 
-func TestCalled(t *testing.T) {
+func TestAwaitReady(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		heir := w.Heir(vip)
-		defer heir.Close()
+		handover := w.Handover(vip)
+		defer handover.Close()
 		began := time.Now()
-		require.False(t, heir.Called(t.Context(), time.Second))
+		require.False(t, handover.AwaitReady(t.Context(), time.Second))
 		require.Equal(t, time.Second, time.Since(began))
 		sock.probe(otherVIP, rivalMAC)
 		sock.say(vip, rivalMAC)
-		require.False(t, heir.Called(t.Context(), time.Second), "that was about another address, and no question")
+		require.False(t, handover.AwaitReady(t.Context(), time.Second), "that was about another address, and no question")
 
 		time.AfterFunc(time.Millisecond, func() { sock.probe(vip, rivalMAC) })
-		require.True(t, heir.Called(t.Context(), time.Second))
-		require.False(t, heir.Await(t.Context(), rivalMAC, time.Second), "a call that was heard is no yield any more")
+		require.True(t, handover.AwaitReady(t.Context(), time.Second))
+		require.False(t, handover.AwaitReleased(t.Context(), rivalMAC, time.Second), "a call that was heard is no yield any more")
 		sock.probe(vip, rivalMAC)
 		time.Sleep(heardAgo + time.Millisecond)
-		require.False(t, heir.Called(t.Context(), time.Second), "too long ago")
+		require.False(t, handover.AwaitReady(t.Context(), time.Second), "too long ago")
 	})
 }
 
-func TestHeir(t *testing.T) {
+func TestAwaitReleased(t *testing.T) {
 	const patience = 50 * time.Millisecond
 	tests := map[string]struct {
 		say  func(sock *fakeSocket)
@@ -85,23 +85,23 @@ func TestHeir(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-				heir := w.Heir(vip)
+				handover := w.Handover(vip)
 				test.say(sock)
 				synctest.Wait()
 				began := time.Now()
-				require.Equal(t, test.want, heir.Await(t.Context(), rivalMAC, patience))
+				require.Equal(t, test.want, handover.AwaitReleased(t.Context(), rivalMAC, patience))
 				require.Equal(t, test.took, time.Since(began))
-				heir.Close()
-				heir.Close()
+				handover.Close()
+				handover.Close()
 				sock.probe(vip, rivalMAC)
 				synctest.Wait()
-				require.False(t, heir.Await(t.Context(), rivalMAC, patience), "closed")
+				require.False(t, handover.AwaitReleased(t.Context(), rivalMAC, patience), "closed")
 			})
 		})
 	}
 }
 
-func TestAnnounceOnlyWhatItIsEntitledTo(t *testing.T) {
+func TestAnnounceOnlyWhatItMay(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		var entitled atomic.Bool
 		entitled.Store(true)
@@ -109,7 +109,7 @@ func TestAnnounceOnlyWhatItIsEntitledTo(t *testing.T) {
 		again := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Second, 0), Entitled: entitled.Load}, again)
+			ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(time.Second, 0), MayAnnounce: entitled.Load}, again)
 		}()
 		synctest.Wait()
 		require.Len(t, sock.frames(), 2)

@@ -155,7 +155,7 @@ func TestKernelAnnounce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	again := make(chan struct{})
 	ended := make(chan error)
-	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, again) }()
+	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(time.Hour, 0)}, again) }()
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceRequest), tap.next(t))
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceReply), tap.next(t))
 
@@ -262,24 +262,24 @@ func TestKernelIdle(t *testing.T) {
 	next <- struct{}{}
 }
 
-func TestKernelAsk(t *testing.T) {
+func TestKernelProbe(t *testing.T) {
 	ours, peer := newSegment(t)
 	w := ours.run(t)
 	start := time.Now()
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC}), "nobody has it")
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC}), "nobody has it")
 	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
 
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(32, 32)}}
 	require.NoError(t, peer.nl.AddrAdd(peer.link(t), addr))
 	for _, last := range []net.HardwareAddr{nil, rivalMAC, ourMAC, {2, 0, 0, 0, 0, 0x77}} {
-		err := w.Ask(t.Context(), Question{Addr: vip, Last: last, Patience: 100 * time.Millisecond})
-		var answered *AnsweredError
+		err := w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: last, Timeout: 100 * time.Millisecond})
+		var answered *InUseError
 		require.ErrorAs(t, err, &answered, "last owner %s", last)
 		require.Equal(t, rivalMAC, answered.MAC)
 	}
 
 	asked := make(chan error, 1)
-	go func() { asked <- w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC, Patience: patience}) }()
+	go func() { asked <- w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: rivalMAC, Timeout: patience}) }()
 	requireMoreClaims(t, w, 5)
 	require.NoError(t, peer.nl.AddrDel(peer.link(t), addr))
 	gone := time.Now()
@@ -302,17 +302,17 @@ func TestKernelLinkDown(t *testing.T) {
 	nextClaim(t, l)
 
 	require.NoError(t, ours.nl.LinkSetDown(ours.link(t)))
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrNotSent)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
 	require.NoError(t, ours.nl.LinkSetUp(ours.link(t)))
 	requireUp(t, &ours, true)
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip}))
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 	tap.send(t, unhex(t, toAll+rivalRequest))
 	nextClaim(t, l)
 
 	// No carrier: the kernel would take frames and drop them.
 	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
 	requireUp(t, &ours, false)
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrNotSent)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
 }
 
 func requireUp(t *testing.T, h *host, up bool) {
@@ -347,7 +347,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- w.Run(t.Context()) }()
 			asked := make(chan error, 1)
-			go func() { asked <- w.Announce(t.Context(), Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
+			go func() { asked <- w.Announce(t.Context(), Announcement{Addr: vip, Schedule: steady(time.Hour, 0)}, nil) }()
 			lose(t, &ours, &peer)
 			require.ErrorIs(t, <-ended, ErrInterfaceGone)
 			require.ErrorIs(t, <-asked, ErrClosed)
@@ -360,12 +360,12 @@ func TestKernelClose(t *testing.T) {
 	w := ours.open(t)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip}))
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, <-ended, ErrClosed)
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, w.sock.send(outbound{to: broadcast}), ErrClosed)
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrClosed)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrClosed)
 }
 
 func TestKernelOpenFails(t *testing.T) {
@@ -403,7 +403,7 @@ func BenchmarkAnnounceToFrame(b *testing.B) {
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
+		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: steady(time.Hour, 0)}, nil) }()
 		tap.next(b)
 		b.StopTimer()
 		tap.next(b)

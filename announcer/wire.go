@@ -42,7 +42,7 @@ var (
 // Options of a [Wire]. The zero value is useful.
 type Options struct {
 	// Own reports whether a MAC is one of this host's interfaces'. It is called
-	// only for a frame that would otherwise be a claim, and for a Question's Last,
+	// only for a frame that would otherwise be a claim, and for a ProbeConfig's Target,
 	// so it may ask the kernel afresh, but the reader waits for it. It is called
 	// from several goroutines. Nil: only the interface's own MAC is ours.
 	Own func(net.HardwareAddr) (bool, error)
@@ -62,7 +62,7 @@ type Wire struct {
 	mac       atomic.Pointer[net.HardwareAddr]
 	tally     tally
 	listeners subscribers[*Listener]
-	heirs     subscribers[*Heir]
+	heirs     subscribers[*Handover]
 
 	// One outage is one line in the log, however many frames it costs.
 	receiving, sending, owning outage
@@ -120,7 +120,7 @@ func (w *Wire) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close closes the socket and makes every Announce and Ask under way return.
+// Close closes the socket and makes every Announce and Probe under way return.
 // Closing twice is fine.
 func (w *Wire) Close() error {
 	w.pacer.close()

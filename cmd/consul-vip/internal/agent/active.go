@@ -183,9 +183,9 @@ func (v *vip) announce(ctx context.Context, mayAnnounce func() bool) *announcing
 	log := v.log
 	a.done.Go(func() {
 		err := v.wire.Announce(ctx, announcer.Announcement{
-			Addr:     v.cfg().Addr(),
-			Rhythm:   func() announcer.Rhythm { return announcer.Rhythm(v.cfg().Announce) },
-			Entitled: mayAnnounce,
+			Addr:        v.cfg().Addr(),
+			Schedule:    func() announcer.Schedule { return announcer.Schedule(v.cfg().Announce) },
+			MayAnnounce: mayAnnounce,
 		}, a.restart)
 		if err != nil && ctx.Err() == nil {
 			log.Error("announcing ended", "error", err)

@@ -191,7 +191,7 @@ func TestChangesWhileServing(t *testing.T) {
 			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
 				w.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
 				synctest.Wait()
-				assert.Equal(t, announcer.Rhythm{Interval: 7 * time.Second, Jitter: 1}, w.rhythm())
+				assert.Equal(t, announcer.Schedule{Interval: 7 * time.Second, Jitter: 1}, w.rhythm())
 				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
 				stop(errTest)
 			}))

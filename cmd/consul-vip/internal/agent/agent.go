@@ -111,4 +111,4 @@ type linkWire struct{ *announcer.Wire }
 
 func (w linkWire) Listen(addr netip.Addr) listener { return w.Wire.Listen(addr) }
 
-func (w linkWire) Heir(addr netip.Addr) heir { return w.Wire.Heir(addr) }
+func (w linkWire) Handover(addr netip.Addr) handover { return w.Wire.Handover(addr) }

@@ -40,7 +40,7 @@ type world struct {
 	answer      error // Ask's
 	asking      func()
 	mayAnnounce func() bool
-	rhythm      func() announcer.Rhythm
+	rhythm      func() announcer.Schedule
 	claims      chan announcer.Claim
 
 	// the succession
@@ -105,8 +105,8 @@ func (w *world) Verify(context.Context) error {
 func (w *world) Serving() { w.do("serving") }
 
 // wire
-func (w *world) Ask(_ context.Context, q announcer.Question) error {
-	w.do("ask " + q.Last.String())
+func (w *world) Probe(_ context.Context, q announcer.ProbeConfig) error {
+	w.do("ask " + q.Target.String())
 	if w.asking != nil {
 		w.asking()
 	}
@@ -114,7 +114,7 @@ func (w *world) Ask(_ context.Context, q announcer.Question) error {
 }
 
 func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error {
-	w.mayAnnounce, w.rhythm = a.Entitled, a.Rhythm
+	w.mayAnnounce, w.rhythm = a.MayAnnounce, a.Schedule
 	w.do("announce")
 	defer w.do("silence")
 	for {
@@ -130,25 +130,25 @@ func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-
 func (w *world) Listen(netip.Addr) listener { return w }
 
 // succession
-func (w *world) Heir(netip.Addr) heir { return w }
+func (w *world) Handover(netip.Addr) handover { return w }
 
-func (w *world) Call(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
+func (w *world) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
 	w.do("call " + owner.String())
 	return nil
 }
 
-func (w *world) Yield(context.Context, netip.Addr) error {
+func (w *world) SendReleased(context.Context, netip.Addr) error {
 	w.do("yield")
 	return nil
 }
 
-// heir
-func (w *world) Called(context.Context, time.Duration) bool {
+// handover
+func (w *world) AwaitReady(context.Context, time.Duration) bool {
 	w.do("await a call")
 	return !w.uncalled
 }
 
-func (w *world) Await(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
+func (w *world) AwaitReleased(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
 	w.do("await " + owner.String())
 	return w.yielded
 }

@@ -10,16 +10,16 @@ import (
 )
 
 // release stops announcing and unbinds, because of err or else of what ended
-// ctx, and returns err with what went wrong. In between, it gives an heir the
+// ctx, and returns err with what went wrong. In between, it gives an handover the
 // time to be ready, so that the address is missing for as short as can be.
-func (v *vip) release(ctx context.Context, heir heir, address bound, announcing *announcing, err error) error {
+func (v *vip) release(ctx context.Context, handover handover, address bound, announcing *announcing, err error) error {
 	reason := err
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
 	transferred := errors.Is(reason, lease.ErrHandedOver)
 	announcing.stop()
-	if transferred && !heir.Called(context.WithoutCancel(ctx), readyTimeout) {
+	if transferred && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
 		v.log.Warn("the successor did not call for the address, letting go all the same")
 	}
 	failed := address.Unbind()
@@ -46,7 +46,7 @@ func (v *vip) release(ctx context.Context, heir heir, address bound, announcing 
 func (v *vip) sendReleased() {
 	ctx, cancel := context.WithTimeout(context.Background(), releasedTimeout)
 	defer cancel()
-	if err := v.handing.Yield(ctx, v.cfg().Addr()); err != nil {
+	if err := v.handing.SendReleased(ctx, v.cfg().Addr()); err != nil {
 		v.log.Warn("could not tell the successor, which will ask", "error", err)
 	}
 }

@@ -32,11 +32,11 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 }
 
 // contend contends for the lock and serves while it is held.
-func (v *vip) contend(ctx context.Context, heir heir) error {
+func (v *vip) contend(ctx context.Context, handover handover) error {
 	v.contending.Store(true) // before the configuration is read
 	defer v.contending.Store(false)
 	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
-		return v.serve(ctx, held.Predecessor, held, heir)
+		return v.serve(ctx, held.Predecessor, held, handover)
 	})
 }
 

@@ -69,13 +69,13 @@ func previousOwnerFields(last lease.Record) []any {
 // awaitPreviousOwner returns when the last owner's kernel has let go of the
 // address. A record that says so was written after that; one that hands the lock
 // over is followed by a word on the wire; anything else proves nothing.
-func (v *vip) awaitPreviousOwner(ctx context.Context, last lease.Record, heir heir) error {
+func (v *vip) awaitPreviousOwner(ctx context.Context, last lease.Record, handover handover) error {
 	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
 	switch {
 	case last.LetGo():
 		return nil
 	case last.State == lease.StateHandover:
-		if v.awaitReleased(ctx, mac, heir) {
+		if v.awaitReleased(ctx, mac, handover) {
 			return nil
 		}
 		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
@@ -88,12 +88,12 @@ func (v *vip) awaitPreviousOwner(ctx context.Context, last lease.Record, heir he
 }
 
 // awaitReleased calls for the address and reports whether its owner has let go of it.
-func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, heir heir) bool {
+func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handover handover) bool {
 	for range readyTries {
-		if err := v.handing.Call(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
+		if err := v.handing.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not call for the address", "error", err)
 		}
-		if heir.Await(ctx, owner, releasedTimeout) {
+		if handover.AwaitReleased(ctx, owner, releasedTimeout) {
 			return true
 		}
 	}
@@ -110,8 +110,8 @@ func (v *vip) waitForTTL(ctx context.Context, ttl time.Duration) {
 // probe returns once nobody answers for the address.
 func (v *vip) probe(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
 	began := time.Now()
-	err := v.wire.Ask(ctx, announcer.Question{Addr: v.cfg().Addr(), Last: last, Patience: patience})
-	var answered *announcer.AnsweredError
+	err := v.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: last, Timeout: patience})
+	var answered *announcer.InUseError
 	switch {
 	case ctx.Err() != nil:
 		return nil // Hold knows why

@@ -30,7 +30,7 @@ func TestServeAsksTheWireUnlessReleased(t *testing.T) {
 func TestServeLeavesAStrangerAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
-		w.answer = &announcer.AnsweredError{Addr: w.vip.cfg().Addr(), MAC: foreign}
+		w.answer = &announcer.InUseError{Addr: w.vip.cfg().Addr(), MAC: foreign}
 		err := serving(w, lease.Record{}, func(context.CancelCauseFunc) {})
 		require.ErrorIs(t, err, ErrConflict)
 		assert.ErrorContains(t, err, foreign.String())
@@ -103,7 +103,7 @@ func TestServePausedWhileBinding(t *testing.T) {
 	})
 }
 
-var handover = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
+var handedOver = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
 
 func TestServeAfterAHandover(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -120,7 +120,7 @@ func TestServeAfterAHandover(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(nil)
 				w.yielded = test.yielded
-				require.NoError(t, serving(w, handover, func(stop context.CancelCauseFunc) {
+				require.NoError(t, serving(w, handedOver, func(stop context.CancelCauseFunc) {
 					assert.Equal(t, test.did, w.deeds())
 					stop(errTest)
 				}))

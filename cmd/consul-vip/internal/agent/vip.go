@@ -38,22 +38,22 @@ var (
 
 // wire is what stations on the link hear and say: announcer.Wire.
 type wire interface {
-	Ask(ctx context.Context, q announcer.Question) error
+	Probe(ctx context.Context, q announcer.ProbeConfig) error
 	Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error
 	Listen(addr netip.Addr) listener
 }
 
 // succession is how an address passes from one host to the next on the wire.
 type succession interface {
-	Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
-	Yield(ctx context.Context, addr netip.Addr) error
-	Heir(addr netip.Addr) heir
+	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
+	SendReleased(ctx context.Context, addr netip.Addr) error
+	Handover(addr netip.Addr) handover
 }
 
-// heir waits for what the other side of a handover says: announcer.Heir.
-type heir interface {
-	Called(ctx context.Context, patience time.Duration) bool
-	Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
+// handover waits for what the other side of a handover says: announcer.Heir.
+type handover interface {
+	AwaitReady(ctx context.Context, patience time.Duration) bool
+	AwaitReleased(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
 	Close()
 }
 
@@ -121,15 +121,15 @@ func (v *vip) enter(s state, reason string, args ...any) {
 // run contends for the VIP and serves it, over and over, until ctx ends or an
 // error ends it for good.
 func (v *vip) run(ctx context.Context) error {
-	heir := v.handing.Heir(v.cfg().Addr())
-	defer heir.Close()
+	handover := v.handing.Handover(v.cfg().Addr())
+	defer handover.Close()
 	reason := "started"
 	for {
 		v.enter(stateStandby, reason)
 		if !v.awaitCarrier(ctx) {
 			return nil
 		}
-		err := v.contend(ctx, heir)
+		err := v.contend(ctx, handover)
 		switch {
 		case err == nil:
 			return nil
@@ -147,12 +147,12 @@ func (v *vip) run(ctx context.Context) error {
 // has let go, bind, announce and listen, and whatever ends it, stop announcing
 // and unbind. The lock leaves Consul only after it has returned, unless it is
 // handed over; then a word on the wire tells the successor.
-func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir) (err error) {
+func (v *vip) serve(ctx context.Context, last lease.Record, held hold, handover handover) (err error) {
 	v.enter(stateAcquired, "lock acquired", previousOwnerFields(last)...)
 	if up, _, _ := v.link.state(); !up {
 		return errCarrier
 	}
-	if err := v.awaitPreviousOwner(ctx, last, heir); err != nil {
+	if err := v.awaitPreviousOwner(ctx, last, handover); err != nil {
 		return err
 	}
 	v.drainEvents()
@@ -171,7 +171,7 @@ func (v *vip) serve(ctx context.Context, last lease.Record, held hold, heir heir
 	a.until = held.Now() + v.lifetime(held)
 	a.announcing = v.announce(ctx, a.mayAnnounce)
 	defer func() {
-		err = v.release(ctx, heir, address, a.announcing, err)
+		err = v.release(ctx, handover, address, a.announcing, err)
 		listener.Close()
 	}()
 	v.enter(stateActive, "address bound", "interface", v.link.name)

@@ -22,11 +22,11 @@ const (
 // successor has bound it.
 func logWorstCases(log hclog.Logger, cfg *config.Config) {
 	ttl := cfg.Consul.SessionTTL
-	deadMan, asking := time.Duration(0), announcer.Silence
+	deadMan, asking := time.Duration(0), announcer.ProbeWindow
 	for _, v := range cfg.VIPs {
 		deadMan = max(deadMan, v.DeadMan)
 		if v.Takeover == config.TakeoverStrict {
-			asking = ttl + announcer.Silence
+			asking = ttl + announcer.ProbeWindow
 		}
 	}
 	deadMan += kernelSlack

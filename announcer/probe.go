@@ -21,48 +21,48 @@ const (
 	// less than all of a process held up, answers may wait unread.
 	askRounds = 5
 
-	// Silence is how long the wire must be silent for an Ask to end.
-	Silence = askRounds * askInterval
+	// ProbeWindow is how long the wire must be silent for a Probe to end.
+	ProbeWindow = askRounds * askInterval
 
 	// askOutage is how long to try when no probe can be sent.
 	askOutage = time.Second
 )
 
-// A Question is who owns an address.
-type Question struct {
+// ProbeConfig says which address to probe for, and how.
+type ProbeConfig struct {
 	Addr netip.Addr
 
-	// Last is the MAC of the last known owner, which is asked directly; asked by
+	// Target is the MAC of the last known owner, which is asked directly; asked by
 	// broadcast where it is nil, no station's address or this host's own.
-	Last net.HardwareAddr
+	Target net.HardwareAddr
 
-	// Patience is how long an owner may keep answering before it counts as here
+	// Timeout is how long an owner may keep answering before it counts as here
 	// to stay. With 0 the first answer decides.
-	Patience time.Duration
+	Timeout time.Duration
 }
 
-// An AnsweredError says that somebody kept answering for an address.
-type AnsweredError struct {
+// An InUseError says that somebody kept answering for an address.
+type InUseError struct {
 	Addr netip.Addr
 	MAC  net.HardwareAddr // who answered last
 }
 
 // Error names the address and who has it.
-func (e *AnsweredError) Error() string {
-	return fmt.Sprintf("%s is still answered for by %s", e.Addr, e.MAC)
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("%s is in use by %s", e.Addr, e.MAC)
 }
 
-// Ask asks the wire who owns q.Addr, by ARP probes: the first by broadcast,
-// then every 10 ms one to q.Last, or to whoever answered last. It returns nil
+// Probe asks the wire who owns q.Addr, by ARP probes: the first by broadcast,
+// then every 10 ms one to q.Target, or to whoever answered last. It returns nil
 // once five probes in a row, 50 ms, have met silence; any frame in which another
-// host claims the address is an answer. An *AnsweredError means that there still
-// came answers after q.Patience, ErrNotSent that for a second no probe
+// host claims the address is an answer. An *InUseError means that there still
+// came answers after q.Timeout, ErrNotSent that for a second no probe
 // could be sent, which leaves the question open. Otherwise the error is ctx's
 // cause, ErrUnsupportedFamily or ErrClosed.
 //
 // Many may ask at once: all questions share the interface's rate limit, and each
 // takes as long as its five probes need.
-func (w *Wire) Ask(ctx context.Context, q Question) error {
+func (w *Wire) Probe(ctx context.Context, q ProbeConfig) error {
 	addr, err := supported(q.Addr)
 	if err != nil {
 		return fmt.Errorf("ask: %w", err)
@@ -72,7 +72,7 @@ func (w *Wire) Ask(ctx context.Context, q Question) error {
 
 	start := time.Now()
 	var failing time.Time // since when no probe could be sent
-	to, next := broadcast, w.askee(q.Last)
+	to, next := broadcast, w.askee(q.Target)
 	for n, silent := 0, 0; silent < askRounds; n++ {
 		err := w.transmit(ctx, n, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
 		now := time.Now()
@@ -89,8 +89,8 @@ func (w *Wire) Ask(ctx context.Context, q Question) error {
 		to = next
 		answer, deaf := l.hear(ctx)
 		for ; answer != nil; answer, deaf = l.hear(ctx) {
-			if time.Since(start) >= q.Patience {
-				return &AnsweredError{Addr: addr, MAC: answer.MAC}
+			if time.Since(start) >= q.Timeout {
+				return &InUseError{Addr: addr, MAC: answer.MAC}
 			}
 			// Ask on who answers, be it not the last owner: it alone may be asked next.
 			to, next, silent = answer.MAC, answer.MAC, 0
