@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
+	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
@@ -59,9 +60,9 @@ type active struct {
 // and returns nil when ctx ends.
 func (a *active) run(ctx context.Context, claims <-chan announcer.Claim) error {
 	a.claims = claims
-	up, _, changed := a.link.state()
-	if !up {
-		a.onLinkChanged(up)
+	link, changed := a.link.state.Get()
+	if !link.up {
+		a.onLinkChanged(link.up)
 	}
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
@@ -81,8 +82,8 @@ func (a *active) run(ctx context.Context, claims <-chan announcer.Claim) error {
 		case <-tick.C:
 			err = a.refresh(ctx)
 		case <-changed:
-			up, _, changed = a.link.state()
-			a.onLinkChanged(up)
+			link, changed = a.link.state.Get()
+			a.onLinkChanged(link.up)
 		case <-a.carrierLost:
 			err = errCarrier
 		}
@@ -153,7 +154,7 @@ func (a *active) onRemovedByOthers(now time.Duration) error {
 		return fmt.Errorf("%w: it was removed %d times within %s", ErrAddressLost, rebindLimit, rebindWindow)
 	}
 	a.log.Warn("the address was removed by someone else and is bound again", "times", len(a.rebound))
-	a.announcing.again()
+	a.announcing.restart.Set()
 	return nil
 }
 
@@ -163,7 +164,7 @@ func (a *active) onLinkChanged(up bool) {
 	switch {
 	case up:
 		a.carrierLost = nil
-		a.announcing.again()
+		a.announcing.restart.Set()
 	case a.carrierLost == nil:
 		a.log.Warn("the link is down", "interface", a.link.name)
 		a.carrierLost = time.After(carrierDebounce)
@@ -173,13 +174,13 @@ func (a *active) onLinkChanged(up bool) {
 // announcing is a running announcement.
 type announcing struct {
 	cancel  context.CancelFunc
-	restart chan struct{}
+	restart latest.Wake
 	done    sync.WaitGroup
 }
 
 func (v *vip) announce(ctx context.Context, mayAnnounce func() bool) *announcing {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &announcing{cancel: cancel, restart: make(chan struct{}, 1)}
+	a := &announcing{cancel: cancel, restart: latest.NewWake()}
 	log := v.log
 	a.done.Go(func() {
 		err := v.wire.Announce(ctx, announcer.Announcement{
@@ -192,14 +193,6 @@ func (v *vip) announce(ctx context.Context, mayAnnounce func() bool) *announcing
 		}
 	})
 	return a
-}
-
-// again starts the schedule anew.
-func (a *announcing) again() {
-	select {
-	case a.restart <- struct{}{}:
-	default:
-	}
 }
 
 // stop returns once no frame will leave any more.

@@ -45,7 +45,7 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 				err := serving(w, released, func(stop context.CancelCauseFunc) {
 					w.asleep.Store(int64(4 * time.Second))
 					w.missing = true
-					notify(w.vip.missing)
+					w.vip.missing.Set()
 					synctest.Wait()
 					assert.Equal(t, test.refreshed, len(w.lifetimes) == 2)
 					stop(errTest)
@@ -67,11 +67,11 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
 			began := time.Now()
 			w.missing = true
-			notify(w.vip.missing)
+			w.vip.missing.Set()
 			synctest.Wait()
 			assert.Zero(t, time.Since(began))
 			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
-			notify(w.vip.missing) // of our own Unbind, or a Resync: it is there
+			w.vip.missing.Set() // of our own Unbind, or a Resync: it is there
 			synctest.Wait()
 			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
 			stop(errTest)
@@ -89,7 +89,7 @@ func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
 					w.mu.Lock()
 					w.missing = true
 					w.mu.Unlock()
-					notify(w.vip.missing)
+					w.vip.missing.Set()
 					synctest.Wait()
 				}
 				stop(errTest)
@@ -102,14 +102,14 @@ func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
 func TestAddressTakenByAnotherProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(nil)
-		notify(w.vip.taken) // before it was ours
+		w.vip.taken.Set() // before it was ours
 		err := serving(w, released, func(context.CancelCauseFunc) {
-			notify(w.vip.taken) // and let go again since
+			w.vip.taken.Set() // and let go again since
 			synctest.Wait()
 			w.mu.Lock()
 			w.taken = netif.ErrForeign
 			w.mu.Unlock()
-			notify(w.vip.taken)
+			w.vip.taken.Set()
 		})
 		require.ErrorIs(t, err, netif.ErrForeign)
 		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())

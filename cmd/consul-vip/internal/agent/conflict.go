@@ -59,7 +59,7 @@ func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) erro
 		case err != nil:
 			return errors.Join(conflict, err)
 		}
-		a.announcing.again()
+		a.announcing.restart.Set()
 	}
 	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
 	// Claims that come meanwhile wait in the channel, as one.

@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"sync"
 
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -27,48 +27,38 @@ type link struct {
 	wire  segment
 	close context.CancelFunc // ends the wire
 
-	mu      sync.Mutex
-	up      bool // set up, and with a carrier
-	mac     net.HardwareAddr
-	changed chan struct{} // closed at the next change
+	state latest.Latest[linkState]
+}
+
+// linkState is what the kernel last said of a link.
+type linkState struct {
+	up  bool // set up, and with a carrier
+	mac net.HardwareAddr
 }
 
 // newLink takes the link to be up until the kernel says otherwise, which it
 // does as soon as it is watched.
 func newLink(ifi *net.Interface, wire segment) *link {
-	return &link{
-		index:   ifi.Index,
-		name:    ifi.Name,
-		wire:    wire,
-		up:      true,
-		mac:     ifi.HardwareAddr,
-		changed: make(chan struct{}),
-	}
-}
-
-// state returns what the link is like and a channel that closes when that
-// changes.
-func (l *link) state() (up bool, mac net.HardwareAddr, changed <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.up, l.mac, l.changed
+	l := &link{index: ifi.Index, name: ifi.Name, wire: wire}
+	l.state.Set(linkState{up: true, mac: ifi.HardwareAddr})
+	return l
 }
 
 // update takes what the kernel says and reports whether the MAC is another one.
+// One goroutine may call it at a time.
 func (l *link) update(e netif.LinkChanged) (macChanged bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.up == e.Up && bytes.Equal(l.mac, e.HardwareAddr) {
+	s, _ := l.state.Get()
+	macDiffers := !bytes.Equal(s.mac, e.HardwareAddr)
+	if s.up == e.Up && !macDiffers {
 		return false
 	}
-	if !e.Removed && !bytes.Equal(l.mac, e.HardwareAddr) {
-		macChanged = true
-		l.mac = e.HardwareAddr
+	macChanged = macDiffers && !e.Removed
+	if macChanged {
+		s.mac = e.HardwareAddr
 		l.wire.SetHardwareAddr(e.HardwareAddr)
 	}
-	l.up = e.Up
-	close(l.changed)
-	l.changed = make(chan struct{})
+	s.up = e.Up
+	l.state.Set(s)
 	return macChanged
 }
 

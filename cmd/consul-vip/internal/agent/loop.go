@@ -217,15 +217,15 @@ func (a *agent) dispatch(e netif.Event) {
 		}
 	case netif.AddressRemoved:
 		if p, ok := a.slots[e.Addr]; ok && p.vip.link.index == e.Index {
-			notify(p.vip.missing)
+			p.vip.missing.Set()
 		}
 	case netif.AddressForeign:
 		if p, ok := a.slots[e.Addr]; ok {
-			notify(p.vip.taken)
+			p.vip.taken.Set()
 		}
 	case netif.Resync:
 		for _, p := range a.slots {
-			notify(p.vip.missing)
+			p.vip.missing.Set()
 		}
 	}
 }
@@ -237,13 +237,5 @@ func (a *agent) renewLocks(l *link) {
 		if p.vip.link == l {
 			p.vip.renew()
 		}
-	}
-}
-
-// notify passes on a word from the kernel. One that waits already says it all.
-func notify(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }

@@ -55,8 +55,8 @@ func TestReloadedHearTheKernel(t *testing.T) {
 		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
 		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
 		v := g.agent.slots[addr].vip
-		up, _, _ := v.link.state()
-		assert.False(t, up)
+		link, _ := v.link.state.Get()
+		assert.False(t, link.up)
 		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
 			g.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
 		}))

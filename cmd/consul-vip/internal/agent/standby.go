@@ -17,11 +17,11 @@ type locks interface {
 // awaitCarrier returns false when ctx ends first: a node without a link has
 // nothing to contend with.
 func (v *vip) awaitCarrier(ctx context.Context) bool {
-	up, _, changed := v.link.state()
-	if !up {
+	state, changed := v.link.state.Get()
+	if !state.up {
 		v.log.Warn("waiting for the link to come up", "interface", v.link.name)
 	}
-	for ; !up; up, _, changed = v.link.state() {
+	for ; !state.up; state, changed = v.link.state.Get() {
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -42,9 +42,9 @@ func (v *vip) contend(ctx context.Context, handover handover) error {
 
 // lock is what this VIP contends for, and with which face.
 func (v *vip) lock() lease.Lock {
-	_, mac, _ := v.link.state()
+	state, _ := v.link.state.Get()
 	owner := v.owner
-	owner.Interface, owner.MAC = v.link.name, mac.String()
+	owner.Interface, owner.MAC = v.link.name, state.mac.String()
 	cfg := v.cfg()
 	return lease.Lock{
 		Name:         cfg.Addr().String(),

@@ -159,12 +159,8 @@ func (v *vip) verify(ctx context.Context, held hold) error {
 
 // drainEvents drops what the kernel said of the address before it was bound.
 func (v *vip) drainEvents() {
-	for _, c := range []chan struct{}{v.missing, v.taken} {
-		select {
-		case <-c:
-		default:
-		}
-	}
+	v.missing.Clear()
+	v.taken.Clear()
 }
 
 // bind binds the address, inside the hold deadline before and after, and with

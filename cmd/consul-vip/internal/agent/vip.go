@@ -13,6 +13,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
@@ -75,8 +76,8 @@ type vip struct {
 	state state
 
 	// Words from the kernel about the address, each in a channel that holds one.
-	missing chan struct{} // it may have been removed
-	taken   chan struct{} // another program may have it
+	missing latest.Wake // it may have been removed
+	taken   latest.Wake // another program may have it
 }
 
 func newVIP(cfg config.VIP, l *link, w interface {
@@ -89,8 +90,8 @@ func newVIP(cfg config.VIP, l *link, w interface {
 		handing: w,
 		kernel:  k,
 		base:    log.With("vip", cfg.Addr().String()),
-		missing: make(chan struct{}, 1),
-		taken:   make(chan struct{}, 1),
+		missing: latest.NewWake(),
+		taken:   latest.NewWake(),
 	}
 	v.settings.Store(&cfg)
 	v.log = v.base
@@ -149,7 +150,7 @@ func (v *vip) run(ctx context.Context) error {
 // handed over; then a word on the wire tells the successor.
 func (v *vip) serve(ctx context.Context, last lease.Record, held hold, handover handover) (err error) {
 	v.enter(stateAcquired, "lock acquired", previousOwnerFields(last)...)
-	if up, _, _ := v.link.state(); !up {
+	if s, _ := v.link.state.Get(); !s.up {
 		return errCarrier
 	}
 	if err := v.awaitPreviousOwner(ctx, last, handover); err != nil {
