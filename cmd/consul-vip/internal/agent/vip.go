@@ -27,6 +27,25 @@ const (
 	stateReleasing state = "releasing" // giving the address back
 )
 
+// currentState holds the state that a VIP is in and is the value of the field
+// "state" in its log lines. hclog formats a field when it writes the line, with
+// String in text and MarshalText in JSON, so one logger serves a VIP's whole life.
+// It is empty before the first transition and safe for concurrent use.
+type currentState struct{ value atomic.Value }
+
+// set returns the state before.
+func (c *currentState) set(s state) (before state) {
+	before, _ = c.value.Swap(s).(state)
+	return before
+}
+
+func (c *currentState) String() string {
+	s, _ := c.value.Load().(state)
+	return string(s)
+}
+
+func (c *currentState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // ErrAddressLost says that another program of this host keeps removing a VIP.
 var ErrAddressLost = errors.New("address lost")
 
@@ -71,9 +90,8 @@ type vip struct {
 	settings   atomic.Pointer[config.VIP] // of a prefix and on an interface that never change
 	contending atomic.Bool                // the lock is held, contended for, or about to be
 
-	base  hclog.Logger
-	log   hclog.Logger // with the state
-	state state
+	log   hclog.Logger // with the address and the current state in every line
+	state currentState
 
 	// Words from the kernel about the address, each in a channel that holds one.
 	missing latest.Wake // it may have been removed
@@ -89,12 +107,11 @@ func newVIP(cfg config.VIP, l *link, w interface {
 		wire:    w,
 		handing: w,
 		kernel:  k,
-		base:    log.With("vip", cfg.Addr().String()),
 		missing: latest.NewWake(),
 		taken:   latest.NewWake(),
 	}
 	v.settings.Store(&cfg)
-	v.log = v.base
+	v.log = log.With("vip", cfg.Addr().String(), "state", &v.state)
 	return v
 }
 
@@ -113,9 +130,7 @@ func (v *vip) change(cfg config.VIP) {
 
 // enter makes a transition and logs why.
 func (v *vip) enter(s state, reason string, args ...any) {
-	from := v.state
-	v.state = s
-	v.log = v.base.With("state", string(s))
+	from := v.state.set(s)
 	v.log.Info("state changed", append([]any{"from", string(from), "reason", reason}, args...)...)
 }
 

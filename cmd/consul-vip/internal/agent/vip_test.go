@@ -1,16 +1,45 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"testing/synctest"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 )
+
+// One logger shows the state that the VIP is in when a line is written, also to
+// code that got the logger earlier.
+func TestLoggerShowsTheCurrentState(t *testing.T) {
+	for format, want := range map[string]string{
+		"text": "[INFO]  state changed: state=standby vip=10.77.0.100 from=\"\" reason=started\n" +
+			"[INFO]  early: state=standby vip=10.77.0.100\n" +
+			"[INFO]  state changed: state=acquired vip=10.77.0.100 from=standby reason=\"lock acquired\" record=held\n" +
+			"[INFO]  early: state=acquired vip=10.77.0.100\n",
+		"JSON": `{"@level":"info","@message":"state changed","from":"","reason":"started","state":"standby","vip":"10.77.0.100"}` + "\n" +
+			`{"@level":"info","@message":"early","state":"standby","vip":"10.77.0.100"}` + "\n" +
+			`{"@level":"info","@message":"state changed","from":"standby","reason":"lock acquired","record":"held","state":"acquired","vip":"10.77.0.100"}` + "\n" +
+			`{"@level":"info","@message":"early","state":"acquired","vip":"10.77.0.100"}` + "\n",
+	} {
+		t.Run(format, func(t *testing.T) {
+			var out bytes.Buffer
+			log := hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: format == "JSON", DisableTime: true})
+			v := newVIP(*newWorld(nil).vip.cfg(), nil, nil, nil, log)
+			early := v.log
+			v.enter(stateStandby, "started")
+			early.Info("early")
+			v.enter(stateAcquired, "lock acquired", "record", "held")
+			early.Info("early")
+			require.Equal(t, want, out.String())
+		})
+	}
+}
 
 func TestRunContendsAgain(t *testing.T) {
 	tests := map[string]struct {
