@@ -18,12 +18,12 @@ import (
 
 func TestLifetimesNeverPassTheHoldDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.deadline = 7500 * time.Millisecond
-		err := serving(w, released, func(context.CancelCauseFunc) { time.Sleep(10 * time.Second) })
+		f := newFakeVIP(nil)
+		f.deadline = 7500 * time.Millisecond
+		err := f.serve(released, func(context.CancelCauseFunc) { time.Sleep(10 * time.Second) })
 		require.ErrorIs(t, err, lease.ErrSessionLost)
 		s := time.Second
-		assert.Equal(t, []time.Duration{5 * s, 5 * s, 5 * s, 4 * s, 3 * s, 2 * s, 1 * s}, w.lifetimes)
+		assert.Equal(t, []time.Duration{5 * s, 5 * s, 5 * s, 4 * s, 3 * s, 2 * s, 1 * s}, f.lifetimes)
 	})
 }
 
@@ -40,14 +40,14 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(nil)
-				w.verdict = test.verdict
-				err := serving(w, released, func(stop context.CancelCauseFunc) {
-					w.asleep.Store(int64(4 * time.Second))
-					w.missing = true
-					w.vip.missing.Set()
+				f := newFakeVIP(nil)
+				f.verifyErr = test.verdict
+				err := f.serve(released, func(stop context.CancelCauseFunc) {
+					f.asleep.Store(int64(4 * time.Second))
+					f.missing = true
+					f.vip.missing.Set()
 					synctest.Wait()
-					assert.Equal(t, test.refreshed, len(w.lifetimes) == 2)
+					assert.Equal(t, test.refreshed, len(f.lifetimes) == 2)
 					stop(errTest)
 				})
 				if test.want == nil {
@@ -55,7 +55,7 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 				} else {
 					require.ErrorIs(t, err, test.want)
 				}
-				assert.Contains(t, w.deeds(), "verify")
+				assert.Contains(t, f.recorded(), "verify")
 			})
 		})
 	}
@@ -63,17 +63,17 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 
 func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+		f := newFakeVIP(nil)
+		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 			began := time.Now()
-			w.missing = true
-			w.vip.missing.Set()
+			f.missing = true
+			f.vip.missing.Set()
 			synctest.Wait()
 			assert.Zero(t, time.Since(began))
-			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
-			w.vip.missing.Set() // of our own Unbind, or a Resync: it is there
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
+			f.vip.missing.Set() // of our own Unbind, or a Resync: it is there
 			synctest.Wait()
-			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
 			stop(errTest)
 		}))
 	})
@@ -82,14 +82,14 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
 	for pause, want := range map[time.Duration]error{10 * time.Second: ErrAddressLost, 20 * time.Second: nil} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			err := serving(w, released, func(stop context.CancelCauseFunc) {
+			f := newFakeVIP(nil)
+			err := f.serve(released, func(stop context.CancelCauseFunc) {
 				for range rebindLimit {
 					time.Sleep(pause)
-					w.mu.Lock()
-					w.missing = true
-					w.mu.Unlock()
-					w.vip.missing.Set()
+					f.mu.Lock()
+					f.missing = true
+					f.mu.Unlock()
+					f.vip.missing.Set()
 					synctest.Wait()
 				}
 				stop(errTest)
@@ -101,37 +101,37 @@ func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
 
 func TestAddressTakenByAnotherProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.vip.taken.Set() // before it was ours
-		err := serving(w, released, func(context.CancelCauseFunc) {
-			w.vip.taken.Set() // and let go again since
+		f := newFakeVIP(nil)
+		f.vip.taken.Set() // before it was ours
+		err := f.serve(released, func(context.CancelCauseFunc) {
+			f.vip.taken.Set() // and let go again since
 			synctest.Wait()
-			w.mu.Lock()
-			w.taken = netif.ErrForeign
-			w.mu.Unlock()
-			w.vip.taken.Set()
+			f.mu.Lock()
+			f.takenErr = netif.ErrForeign
+			f.mu.Unlock()
+			f.vip.taken.Set()
 		})
 		require.ErrorIs(t, err, netif.ErrForeign)
-		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())
+		assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
 	})
 }
 
 func TestNoAnnouncementAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.verdict = errTest
-		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-			assert.True(t, w.mayAnnounce())
-			w.asleep.Store(int64(4 * time.Second))
-			assert.False(t, w.mayAnnounce(), "before anything else has noticed the pause")
+		f := newFakeVIP(nil)
+		f.verifyErr = errTest
+		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+			assert.True(t, f.mayAnnounce())
+			f.asleep.Store(int64(4 * time.Second))
+			assert.False(t, f.mayAnnounce(), "before anything else has noticed the pause")
 			time.Sleep(3 * time.Second)
-			assert.False(t, w.mayAnnounce(), "as long as Consul has not confirmed the lock")
-			w.mu.Lock()
-			w.verdict = nil
-			w.mu.Unlock()
+			assert.False(t, f.mayAnnounce(), "as long as Consul has not confirmed the lock")
+			f.mu.Lock()
+			f.verifyErr = nil
+			f.mu.Unlock()
 			time.Sleep(refreshInterval)
 			synctest.Wait()
-			assert.True(t, w.mayAnnounce())
+			assert.True(t, f.mayAnnounce())
 			stop(errTest)
 		}))
 	})
@@ -143,23 +143,23 @@ func TestCarrier(t *testing.T) {
 	up.Up = true
 	t.Run("a flap is ridden out", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-				w.vip.link.update(down)
+			f := newFakeVIP(nil)
+			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+				f.vip.link.update(down)
 				time.Sleep(carrierDebounce - time.Millisecond)
-				w.vip.link.update(up)
+				f.vip.link.update(up)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, w.deeds())
+				assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
 				stop(errTest)
 			}))
 		})
 	})
 	t.Run("a loss gives the address away", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			err := serving(w, released, func(context.CancelCauseFunc) {
-				w.vip.link.update(down)
+			f := newFakeVIP(nil)
+			err := f.serve(released, func(context.CancelCauseFunc) {
+				f.vip.link.update(down)
 				time.Sleep(carrierDebounce)
 			})
 			require.ErrorIs(t, err, errCarrier)
@@ -171,40 +171,40 @@ func TestCarrier(t *testing.T) {
 func TestChangesWhileServing(t *testing.T) {
 	t.Run("dead_man, from the next refresh on", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			f := newFakeVIP(nil)
+			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 				time.Sleep(refreshInterval - 1)
-				w.reconfigure(func(c *config.VIP) { c.DeadMan = 9 * time.Second })
+				f.reconfigure(func(c *config.VIP) { c.DeadMan = 9 * time.Second })
 				time.Sleep(refreshInterval)
-				w.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
+				f.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
 				time.Sleep(refreshInterval)
 				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
 				stop(errTest)
 			}))
-			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, w.lifetimes)
+			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, f.lifetimes)
 		})
 	})
 	t.Run("announce", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-				w.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
+			f := newFakeVIP(nil)
+			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+				f.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
 				synctest.Wait()
-				assert.Equal(t, announcer.Schedule{Interval: 7 * time.Second, Jitter: 1}, w.rhythm())
-				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				assert.Equal(t, announcer.Schedule{Interval: 7 * time.Second, Jitter: 1}, f.schedule())
+				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
 				stop(errTest)
 			}))
 		})
 	})
 	t.Run("on_conflict", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
-				w.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
-				w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: time.Now()}
+			f := newFakeVIP(nil)
+			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+				f.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
+				f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
 				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce"}, w.deeds())
+				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
 				stop(errTest)
 			}))
 		})

@@ -13,15 +13,18 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
+// defendInterval limits how often this host answers claims.
+const defendInterval = time.Second
+
 // ErrConflict says that another station claims a VIP.
 var ErrConflict = errors.New("address conflict")
 
-// ConflictError is an ErrConflict with its particulars.
+// ConflictError is an ErrConflict with its details.
 type ConflictError struct {
 	Addr netip.Addr
-	MAC  net.HardwareAddr // the claimant's
-	// Received is when the kernel got the frame; zero where the claimant
-	// answered a question instead.
+	MAC  net.HardwareAddr // of the other station
+	// Received is when the kernel received the claim. It is zero if the other station
+	// answered a probe instead.
 	Received time.Time
 	// Quit says that the process is configured to end as if it were stopped.
 	Quit bool
@@ -31,13 +34,12 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%v: %s claims %s", ErrConflict, e.MAC, e.Addr)
 }
 
-// Unwrap makes the error an ErrConflict, and one after which the next owner had
-// better make sure for itself.
+// Unwrap returns ErrConflict, and lease.ErrUnclean so that the next owner probes.
 func (e *ConflictError) Unwrap() []error { return []error{ErrConflict, lease.ErrUnclean} }
 
-// handleConflict decides on a claim by another station. Against a claim there is
-// nothing to hold once the kernel has taken the address away, or after a pause
-// in which the lock was lost: then it is the successor that claims.
+// handleConflict reacts to a claim by another station as on_conflict says. Once the
+// kernel has removed the address there is nothing to defend. After a pause it first
+// verifies the lock: if that is lost, the claim comes from the successor.
 func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) error {
 	if a.paused() > 0 || a.held.Now() >= a.until {
 		if err := a.refresh(ctx); err != nil || ctx.Err() != nil {
@@ -50,7 +52,7 @@ func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) erro
 	case config.ConflictExit, config.ConflictQuit:
 		return conflict
 	case config.ConflictDefend:
-		err := a.verify(ctx, a.held)
+		err := verify(ctx, a.held)
 		switch {
 		case ctx.Err() != nil:
 			return nil // Hold knows why
@@ -62,7 +64,7 @@ func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) erro
 		a.announcing.restart.Set()
 	}
 	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
-	// Claims that come meanwhile wait in the channel, as one.
+	// Until calm fires, the listener keeps further claims, as one.
 	a.claims, a.calm = nil, time.After(defendInterval)
 	return nil
 }

@@ -23,24 +23,24 @@ func TestConflicts(t *testing.T) {
 		quit    bool
 		did     []string
 	}{
-		"exit":                {config.ConflictExit, nil, ErrConflict, false, []string{"silence", "unbind"}},
-		"quit":                {config.ConflictQuit, nil, ErrConflict, true, []string{"silence", "unbind"}},
+		"exit":                {config.ConflictExit, nil, ErrConflict, false, []string{"stop announcing", "unbind"}},
+		"quit":                {config.ConflictQuit, nil, ErrConflict, true, []string{"stop announcing", "unbind"}},
 		"defend, lock ours":   {config.ConflictDefend, nil, nil, false, []string{"verify", "announce again"}},
-		"defend, lock lost":   {config.ConflictDefend, lease.ErrLockLost, lease.ErrLockLost, false, []string{"verify", "silence", "unbind"}},
-		"defend, lock unsure": {config.ConflictDefend, errTest, ErrConflict, false, []string{"verify", "silence", "unbind"}},
+		"defend, lock lost":   {config.ConflictDefend, lease.ErrLockLost, lease.ErrLockLost, false, []string{"verify", "stop announcing", "unbind"}},
+		"defend, lock unsure": {config.ConflictDefend, errTest, ErrConflict, false, []string{"verify", "stop announcing", "unbind"}},
 		"log":                 {config.ConflictLog, nil, nil, false, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(func(c *config.VIP) { c.OnConflict = test.policy })
-				w.verdict = test.verdict
+				f := newFakeVIP(func(c *config.VIP) { c.OnConflict = test.policy })
+				f.verifyErr = test.verdict
 				began := time.Now()
 				var did []string
-				err := serving(w, released, func(stop context.CancelCauseFunc) {
-					w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: began}
+				err := f.serve(released, func(stop context.CancelCauseFunc) {
+					f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: began}
 					synctest.Wait()
-					did = w.deeds()
+					did = f.recorded()
 					stop(errTest)
 				})
 				assert.Zero(t, time.Since(began))
@@ -52,7 +52,7 @@ func TestConflicts(t *testing.T) {
 				require.ErrorIs(t, err, test.want)
 				var conflict *ConflictError
 				if errors.As(err, &conflict) {
-					assert.Equal(t, foreign, conflict.MAC)
+					assert.Equal(t, strangerMAC, conflict.MAC)
 					assert.Equal(t, test.quit, conflict.Quit)
 				}
 			})
@@ -62,11 +62,11 @@ func TestConflicts(t *testing.T) {
 
 func TestDefendIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(func(c *config.VIP) { c.OnConflict = config.ConflictDefend })
-		require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+		f := newFakeVIP(func(c *config.VIP) { c.OnConflict = config.ConflictDefend })
+		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 			for range 90 {
 				select {
-				case w.claims <- announcer.Claim{MAC: foreign}:
+				case f.claims <- announcer.Claim{MAC: strangerMAC}:
 				default: // claims coalesce
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -74,7 +74,7 @@ func TestDefendIsPaced(t *testing.T) {
 			stop(errTest)
 		}))
 		defended := 0
-		for _, d := range w.deeds() {
+		for _, d := range f.recorded() {
 			if d == "announce again" {
 				defended++
 			}
@@ -84,17 +84,17 @@ func TestDefendIsPaced(t *testing.T) {
 }
 
 func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
-	claim := func(w *world) {
-		w.claims <- announcer.Claim{Addr: w.vip.cfg().Addr(), MAC: foreign, Received: time.Now()}
+	claim := func(f *fakeVIP) {
+		f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
 		synctest.Wait()
 	}
 	t.Run("the kernel's lifetime ran out before the hold deadline", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			w.deadline = 7900 * time.Millisecond
-			err := serving(w, released, func(context.CancelCauseFunc) {
+			f := newFakeVIP(nil)
+			f.deadline = 7900 * time.Millisecond
+			err := f.serve(released, func(context.CancelCauseFunc) {
 				time.Sleep(7500 * time.Millisecond)
-				claim(w)
+				claim(f)
 			})
 			require.ErrorIs(t, err, lease.ErrSessionLost)
 			require.NotErrorIs(t, err, ErrConflict)
@@ -102,11 +102,11 @@ func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
 	})
 	t.Run("it is the first that a thawed process sees", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			w.verdict = lease.ErrLockLost
-			err := serving(w, released, func(context.CancelCauseFunc) {
-				w.asleep.Store(int64(4 * time.Second))
-				claim(w)
+			f := newFakeVIP(nil)
+			f.verifyErr = lease.ErrLockLost
+			err := f.serve(released, func(context.CancelCauseFunc) {
+				f.asleep.Store(int64(4 * time.Second))
+				claim(f)
 			})
 			require.ErrorIs(t, err, lease.ErrLockLost)
 			require.NotErrorIs(t, err, ErrConflict)

@@ -22,14 +22,16 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// ground is everything that an agent stands on: a machine with the interfaces
-// eth0, where every address belongs unless it says otherwise, and eth1; and the
-// locks, which nobody ever gets. What the agent does to it, it writes down.
-type ground struct {
-	*world
-	agent *agent
-	log   bytes.Buffer
-	level hclog.Logger
+// fakeHost is a machine with an agent on it. It has the interfaces eth0 and eth1;
+// addresses belong on eth0 unless the configuration names eth1. Its keeper never
+// acquires a lock. It records what the agent does.
+type fakeHost struct {
+	recorder
+	kernel // nil: no address is bound without a lock
+
+	agent  *agent
+	log    bytes.Buffer // JSON
+	logger hclog.Logger
 
 	reload   chan *config.Config
 	priority chan int
@@ -37,60 +39,58 @@ type ground struct {
 	stop     context.CancelCauseFunc
 	result   chan error
 
-	home    string           // the interface whose subnet has all the addresses
-	foreign netip.Addr       // bound by another program
-	cleared []netip.Addr     // of which leftovers were removed
-	last    chan struct{}    // if not nil, no lock is given back before it is closed
-	lost    map[string]error // by address: what Hold returns at once
-
-	lateLoss error // what Hold returns when its lock is given up
+	home       string           // the interface whose subnet has all addresses
+	foreign    netip.Addr       // bound by another program
+	cleared    []netip.Addr     // the addresses that Clear was called with
+	mayRelease chan struct{}    // if not nil, Hold does not return before it is closed
+	holdErrs   map[string]error // by address: what Hold returns at once
+	stopErr    error            // what Hold returns when its context ends
 }
 
 var errNoLink = errors.New("no such interface")
 
-// onGround runs an agent with cfg on a ground of its own, and test beside it.
-func onGround(t *testing.T, cfg *config.Config, prepare func(*ground), test func(*ground)) {
+// runFakeHost runs an agent with cfg on a fake host, and test beside it.
+func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test func(*fakeHost)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{
-			world:    newWorld(nil),
+		h := &fakeHost{
 			reload:   make(chan *config.Config),
 			priority: make(chan int),
 			events:   make(chan netif.Event),
 			result:   make(chan error, 1),
 			home:     "eth0",
-			lost:     map[string]error{},
+			holdErrs: map[string]error{},
 		}
 		if prepare != nil {
-			prepare(g)
+			prepare(h)
 		}
-		g.level = hclog.New(&hclog.LoggerOptions{Output: &g.log, JSONFormat: true})
-		g.agent = newAgent(g, g.open, g, lease.Owner{Job: "job"}, g.level)
+		h.logger = hclog.New(&hclog.LoggerOptions{Output: &h.log, JSONFormat: true})
+		h.agent = newAgent(h, h.open, h, lease.Owner{Job: "job"}, h.logger)
 		ctx, stop := context.WithCancelCause(context.Background())
-		g.stop = stop
+		h.stop = stop
 		go func() {
-			g.result <- g.agent.run(ctx, Options{Config: cfg, Reload: g.reload, Priority: g.priority})
+			h.result <- h.agent.run(ctx, Options{Config: cfg, Reload: h.reload, Priority: h.priority})
 		}()
 		synctest.Wait()
-		test(g)
+		test(h)
 		stop(errTest)
 		synctest.Wait()
-		require.NotEmpty(t, g.result, "it must end by now")
-		require.Error(t, <-g.result)
+		require.NotEmpty(t, h.result, "the agent has not ended")
+		require.Error(t, <-h.result)
 	})
 }
 
-// since returns what was done by do, in order where order is told.
-func (g *ground) since(do func()) []string {
-	before := len(g.deeds())
+// since returns what the agent did because of do, in order.
+func (h *fakeHost) since(do func()) []string {
+	before := len(h.recorded())
 	do()
 	synctest.Wait()
-	return slices.Clone(g.deeds()[before:])
+	return slices.Clone(h.recorded()[before:])
 }
 
-// logged are the values of a key in the lines of the log with this message.
-func (g *ground) logged(message, key string) (values []any) {
-	for line := range strings.Lines(g.log.String()) {
+// logged returns the values of a key in the log lines with this message.
+func (h *fakeHost) logged(message, key string) (values []any) {
+	for line := range strings.Lines(h.log.String()) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) == nil && entry["@message"] == message {
 			values = append(values, entry[key])
@@ -99,27 +99,28 @@ func (g *ground) logged(message, key string) (values []any) {
 	return values
 }
 
-// host
-func (g *ground) Find(_ netip.Addr, name string) (*net.Interface, error) {
-	index := map[string]int{"eth0": 7, "eth1": 8}[cmp.Or(name, g.home)]
+// A host.
+
+func (h *fakeHost) Find(_ netip.Addr, name string) (*net.Interface, error) {
+	index := map[string]int{"eth0": 7, "eth1": 8}[cmp.Or(name, h.home)]
 	if index == 0 {
 		return nil, errNoLink
 	}
 	return &net.Interface{Index: index, Name: fmt.Sprint("eth", index-7), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)}}, nil
 }
 
-func (g *ground) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
-	if slices.Contains(addrs, g.foreign) {
+func (h *fakeHost) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
+	if slices.Contains(addrs, h.foreign) {
 		return nil, netif.ErrForeign
 	}
-	g.cleared = append(g.cleared, addrs...)
+	h.cleared = append(h.cleared, addrs...)
 	return nil, nil
 }
 
-func (g *ground) Watch(ctx context.Context, events chan<- netif.Event) error {
+func (h *fakeHost) Watch(ctx context.Context, events chan<- netif.Event) error {
 	for {
 		select {
-		case e := <-g.events:
+		case e := <-h.events:
 			events <- e
 		case <-ctx.Done():
 			return nil
@@ -127,60 +128,68 @@ func (g *ground) Watch(ctx context.Context, events chan<- netif.Event) error {
 	}
 }
 
-// segment
-func (g *ground) open(ifi *net.Interface) (segment, error) {
-	g.do("open " + ifi.Name)
-	return &plug{g, ifi.Name}, nil
+func (h *fakeHost) open(ifi *net.Interface) (segment, error) {
+	h.record("open " + ifi.Name)
+	return &fakeWire{host: h, name: ifi.Name}, nil
 }
 
-// plug is where the machine is plugged into a segment.
-type plug struct {
-	*ground
-	name string
+// fakeWire is the wire of one of the interfaces.
+type fakeWire struct {
+	segment // nil: an address that is not bound sends and hears nothing
+	host    *fakeHost
+	name    string
 }
 
-func (p *plug) Run(ctx context.Context) error {
+func (w *fakeWire) Run(ctx context.Context) error {
 	<-ctx.Done()
-	p.do("close " + p.name)
+	w.host.record("close " + w.name)
 	return nil
 }
 
-func (p *plug) SetHardwareAddr(net.HardwareAddr) {}
+func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
 
-// keeper
-func (g *ground) Run(ctx context.Context) error {
+func (w *fakeWire) Handover(netip.Addr) handover { return fakeHandover{} }
+
+// fakeHandover can only be closed.
+type fakeHandover struct{ handover }
+
+func (fakeHandover) Close() {}
+
+// A keeper.
+
+func (h *fakeHost) Run(ctx context.Context) error {
 	<-ctx.Done()
-	g.do("end session")
+	h.record("end session")
 	return nil
 }
 
-func (g *ground) Hold(ctx context.Context, l lease.Lock, _ func(context.Context, *lease.Held) error) error {
-	g.do("contend for " + l.Name)
-	if err := g.lost[l.Name]; err != nil {
+func (h *fakeHost) Hold(ctx context.Context, l lease.Lock, _ func(context.Context, *lease.Held) error) error {
+	h.record("contend for " + l.Name)
+	if err := h.holdErrs[l.Name]; err != nil {
 		return err
 	}
 	<-ctx.Done()
-	if g.last != nil {
-		<-g.last
+	if h.mayRelease != nil {
+		<-h.mayRelease
 	}
-	g.do(fmt.Sprintf("give up %s: %v", l.Name, context.Cause(ctx)))
-	return g.lateLoss
+	h.record(fmt.Sprintf("release %s: %v", l.Name, context.Cause(ctx)))
+	return h.stopErr
 }
 
-func (g *ground) Update(l lease.Lock) bool {
-	g.do(fmt.Sprintf("update %s: %d, %s", l.Name, l.Priority, l.PreemptDelay))
+func (h *fakeHost) Update(l lease.Lock) bool {
+	h.record(fmt.Sprintf("update %s: %d, %s", l.Name, l.Priority, l.PreemptDelay))
 	return true
 }
 
-func (g *ground) Prioritize(delta int) int {
-	g.do(fmt.Sprintf("prioritize %+d", delta))
+func (h *fakeHost) Prioritize(delta int) int {
+	h.record(fmt.Sprintf("prioritize %+d", delta))
 	return delta
 }
 
-func (g *ground) Leave() { g.do("leave") }
+func (h *fakeHost) Leave() { h.record("leave") }
 
-// configured reads a configuration of these addresses, each of which may be
-// followed by lines of its block.
+// configured returns a configuration of these addresses. Each may be followed by
+// the lines of its block, separated by "; ".
 func configured(t *testing.T, head string, vips ...string) *config.Config {
 	t.Helper()
 	src := head + "\n"

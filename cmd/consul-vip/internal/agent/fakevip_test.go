@@ -18,45 +18,61 @@ import (
 )
 
 var (
-	foreign = net.HardwareAddr{2, 0, 0, 0, 0, 9}
-	errTest = errors.New("ended by a test")
+	strangerMAC = net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	errTest     = errors.New("ended by a test")
 )
 
-// world is everything around a VIP, and a log of what the VIP did to it.
-type world struct {
-	vip *vip
-
-	mu   sync.Mutex
-	did  []string
-	born time.Time
-
-	// the lock
-	asleep   atomic.Int64  // time that passed unseen by Go's clock
-	deadline time.Duration // the hold deadline on the clock of Now
-	since    time.Duration // when the lock was known to be ours
-	verdict  error         // Verify's answer
-
-	// the wire
-	answer      error // Ask's
-	asking      func()
-	mayAnnounce func() bool
-	rhythm      func() announcer.Schedule
-	claims      chan announcer.Claim
-
-	// the succession
-	yielded  bool // the last owner has said that it let go
-	uncalled bool // the successor has not said that it is there
-
-	// the kernel
-	taken     error
-	lifetimes []time.Duration
-	missing   bool // the address was removed by someone else
-	refused   error
-	binding   func()
+// recorder records the calls that the code under test makes. It is safe for
+// concurrent use.
+type recorder struct {
+	mu    sync.Mutex
+	calls []string
 }
 
-func newWorld(change func(*config.VIP)) *world {
-	w := &world{born: time.Now(), deadline: time.Hour, claims: make(chan announcer.Claim, 1)}
+func (r *recorder) record(call string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, call)
+}
+
+func (r *recorder) recorded() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.calls...)
+}
+
+// fakeVIP is a VIP with a fake lock, wire and kernel, which record what the VIP
+// does.
+type fakeVIP struct {
+	recorder
+	vip  *vip
+	born time.Time
+
+	// The lock.
+	asleep    atomic.Int64  // time that Go's clock has not seen pass
+	deadline  time.Duration // the hold deadline on the clock of Now
+	since     time.Duration // when the lock was known to be held
+	verifyErr error
+
+	// The wire.
+	probeErr     error
+	onProbe      func()
+	mayAnnounce  func() bool
+	schedule     func() announcer.Schedule
+	claims       chan announcer.Claim
+	releasedSent bool // the previous owner has sent released
+	notReady     bool // the successor has not sent ready
+
+	// The kernel.
+	takenErr  error
+	lifetimes []time.Duration
+	missing   bool // another program has removed the address
+	unbindErr error
+	onBind    func()
+}
+
+func newFakeVIP(change func(*config.VIP)) *fakeVIP {
+	f := &fakeVIP{born: time.Now(), deadline: time.Hour, claims: make(chan announcer.Claim, 1)}
 	cfg := config.VIP{
 		Prefix: netip.MustParsePrefix("10.77.0.100/32"), DeadMan: 5 * time.Second,
 		OnConflict: config.ConflictExit, OnLoss: config.LossExit, Takeover: config.TakeoverProbe,
@@ -64,136 +80,131 @@ func newWorld(change func(*config.VIP)) *world {
 	if change != nil {
 		change(&cfg)
 	}
-	l := newLink(&net.Interface{Index: 7, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, nil)
-	w.vip = newVIP(cfg, l, w, w, hclog.NewNullLogger())
-	return w
+	l := newLink(&net.Interface{Index: 7, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, f)
+	f.vip = newVIP(cfg, l, f, nil, lease.Owner{}, hclog.NewNullLogger())
+	return f
 }
 
 // reconfigure changes the VIP's configuration while it runs.
-func (w *world) reconfigure(change func(*config.VIP)) {
-	cfg := *w.vip.cfg()
+func (f *fakeVIP) reconfigure(change func(*config.VIP)) {
+	cfg := *f.vip.cfg()
 	change(&cfg)
-	w.vip.change(cfg)
+	f.vip.change(cfg)
 }
 
-func (w *world) do(what string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.did = append(w.did, what)
+// A hold.
+
+func (f *fakeVIP) Now() time.Duration       { return time.Since(f.born) + time.Duration(f.asleep.Load()) }
+func (f *fakeVIP) Since() time.Duration     { return f.since }
+func (f *fakeVIP) Remaining() time.Duration { return f.deadline - f.Now() }
+func (f *fakeVIP) Serving()                 { f.record("serving") }
+
+func (f *fakeVIP) Verify(context.Context) error {
+	f.record("verify")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.verifyErr
 }
 
-func (w *world) deeds() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return append([]string(nil), w.did...)
+// A segment.
+
+func (f *fakeVIP) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
 }
 
-// hold
-func (w *world) Now() time.Duration { return time.Since(w.born) + time.Duration(w.asleep.Load()) }
+func (f *fakeVIP) SetHardwareAddr(net.HardwareAddr) {}
 
-func (w *world) Since() time.Duration { return w.since }
-
-func (w *world) Remaining() time.Duration { return w.deadline - w.Now() }
-
-func (w *world) Verify(context.Context) error {
-	w.do("verify")
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.verdict
-}
-
-func (w *world) Serving() { w.do("serving") }
-
-// wire
-func (w *world) Probe(_ context.Context, q announcer.ProbeConfig) error {
-	w.do("ask " + q.Target.String())
-	if w.asking != nil {
-		w.asking()
+func (f *fakeVIP) Probe(_ context.Context, p announcer.ProbeConfig) error {
+	f.record("probe " + p.Target.String())
+	if f.onProbe != nil {
+		f.onProbe()
 	}
-	return w.answer
+	return f.probeErr
 }
 
-func (w *world) Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error {
-	w.mayAnnounce, w.rhythm = a.MayAnnounce, a.Schedule
-	w.do("announce")
-	defer w.do("silence")
+func (f *fakeVIP) Announce(ctx context.Context, a announcer.Announcement, restart <-chan struct{}) error {
+	f.mayAnnounce, f.schedule = a.MayAnnounce, a.Schedule
+	f.record("announce")
+	defer f.record("stop announcing")
 	for {
 		select {
-		case <-again:
-			w.do("announce again")
+		case <-restart:
+			f.record("announce again")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-func (w *world) Listen(netip.Addr) listener { return w }
+func (f *fakeVIP) Listen(netip.Addr) listener { return f }
 
-// succession
-func (w *world) Handover(netip.Addr) handover { return w }
-
-func (w *world) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
-	w.do("call " + owner.String())
+func (f *fakeVIP) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
+	f.record("send ready to " + owner.String())
 	return nil
 }
 
-func (w *world) SendReleased(context.Context, netip.Addr) error {
-	w.do("yield")
+func (f *fakeVIP) SendReleased(context.Context, netip.Addr) error {
+	f.record("send released")
 	return nil
 }
 
-// handover
-func (w *world) AwaitReady(context.Context, time.Duration) bool {
-	w.do("await a call")
-	return !w.uncalled
+func (f *fakeVIP) Handover(netip.Addr) handover { return f }
+
+// A handover and a listener.
+
+func (f *fakeVIP) AwaitReady(context.Context, time.Duration) bool {
+	f.record("await ready")
+	return !f.notReady
 }
 
-func (w *world) AwaitReleased(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
-	w.do("await " + owner.String())
-	return w.yielded
+func (f *fakeVIP) AwaitReleased(_ context.Context, owner net.HardwareAddr, _ time.Duration) bool {
+	f.record("await released from " + owner.String())
+	return f.releasedSent
 }
 
-// listener
-func (w *world) Claims() <-chan announcer.Claim { return w.claims }
+func (f *fakeVIP) Claims() <-chan announcer.Claim { return f.claims }
+func (f *fakeVIP) Close()                         {}
 
-func (w *world) Close() {}
+// A kernel.
 
-// kernel
-func (w *world) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, error) {
-	w.do("bind")
-	if w.binding != nil {
-		w.binding()
+func (f *fakeVIP) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, error) {
+	f.record("bind")
+	if f.onBind != nil {
+		f.onBind()
 	}
-	w.lifetimes = append(w.lifetimes, lifetime)
-	return w, nil
+	f.lifetimes = append(f.lifetimes, lifetime)
+	return f, nil
 }
 
-// bound
-func (w *world) Refresh(lifetime time.Duration) (bool, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lifetimes = append(w.lifetimes, lifetime)
-	restored := w.missing
-	w.missing = false
+// A bound address.
+
+func (f *fakeVIP) Refresh(lifetime time.Duration) (restored bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lifetimes = append(f.lifetimes, lifetime)
+	restored = f.missing
+	f.missing = false
 	return restored, nil
 }
 
-func (w *world) Taken() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.taken
+func (f *fakeVIP) Taken() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.takenErr
 }
 
-func (w *world) Unbind() error {
-	w.do("unbind")
-	return w.refused
+func (f *fakeVIP) Unbind() error {
+	f.record("unbind")
+	return f.unbindErr
 }
 
-// serving runs serve until test has done its part, and returns serve's error.
-func serving(w *world, last lease.Record, test func(stop context.CancelCauseFunc)) error {
+// serve runs the VIP's serve, and test beside it, and returns the error of serve,
+// which must have ended when test returns.
+func (f *fakeVIP) serve(previous lease.Record, test func(stop context.CancelCauseFunc)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.vip.serve(ctx, last, w, w) }()
+	go func() { ended <- f.vip.serve(ctx, previous, f, f) }()
 	synctest.Wait()
 	test(cancel)
 	synctest.Wait()
@@ -207,6 +218,9 @@ func serving(w *world, last lease.Record, test func(stop context.CancelCauseFunc
 	}
 }
 
-func stopped(stop context.CancelCauseFunc) { stop(errTest) }
+// stopAtOnce and endsByItself are tests for serve.
+func stopAtOnce(stop context.CancelCauseFunc) { stop(errTest) }
+func endsByItself(context.CancelCauseFunc)    {}
 
+// released is a record after which nothing has to be awaited.
 var released = lease.Record{State: lease.StateReleased, Node: "h2"}

@@ -5,54 +5,58 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// segment is what is behind an interface: announcer.Wire.
+// segment is the network segment behind an interface: *announcer.Wire, adapted by
+// linkWire.
 type segment interface {
-	wire
-	succession
+	takeoverWire
+	activeWire
+	releaseWire
+	Handover(addr netip.Addr) handover
 	Run(ctx context.Context) error
 	SetHardwareAddr(mac net.HardwareAddr)
 }
 
-// link is one network interface with the wire behind it, shared by all its
-// VIPs. It is safe for concurrent use.
+// link is one network interface with its wire, shared by all VIPs on it. It is
+// safe for concurrent use.
 type link struct {
 	index int
 	name  string
 	wire  segment
 	close context.CancelFunc // ends the wire
 
-	state latest.Latest[linkState]
+	state latest.Latest[linkState] // set by the loop, followed by the VIPs
 }
 
-// linkState is what the kernel last said of a link.
+// linkState is the latest that the kernel has reported about a link.
 type linkState struct {
-	up  bool // set up, and with a carrier
+	up  bool // administratively up, and with a carrier
 	mac net.HardwareAddr
 }
 
-// newLink takes the link to be up until the kernel says otherwise, which it
-// does as soon as it is watched.
+// newLink assumes that the link is up. The watch of the kernel begins with a report
+// of every interface, which corrects that.
 func newLink(ifi *net.Interface, wire segment) *link {
 	l := &link{index: ifi.Index, name: ifi.Name, wire: wire}
 	l.state.Set(linkState{up: true, mac: ifi.HardwareAddr})
 	return l
 }
 
-// update takes what the kernel says and reports whether the MAC is another one.
-// One goroutine may call it at a time.
+// update applies a report of the kernel and returns whether the MAC has changed.
+// Only the loop calls it.
 func (l *link) update(e netif.LinkChanged) (macChanged bool) {
 	s, _ := l.state.Get()
-	macDiffers := !bytes.Equal(s.mac, e.HardwareAddr)
-	if s.up == e.Up && !macDiffers {
+	differs := !bytes.Equal(s.mac, e.HardwareAddr)
+	if s.up == e.Up && !differs {
 		return false
 	}
-	macChanged = macDiffers && !e.Removed
+	macChanged = differs && !e.Removed
 	if macChanged {
 		s.mac = e.HardwareAddr
 		l.wire.SetHardwareAddr(e.HardwareAddr)
@@ -62,7 +66,7 @@ func (l *link) update(e netif.LinkChanged) (macChanged bool) {
 	return macChanged
 }
 
-// linkFor is the link that v belongs on, opened once for all its VIPs.
+// linkFor returns the link that v belongs on, and opens it for its first VIP.
 func (a *agent) linkFor(v config.VIP) (*link, error) {
 	ifi, err := a.host.Find(v.Addr(), v.Interface)
 	if err != nil {
@@ -76,8 +80,8 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
 	}
 	l := newLink(ifi, wire)
-	if last, ok := a.reports[ifi.Index]; ok {
-		l.update(last)
+	if report, ok := a.reports[ifi.Index]; ok {
+		l.update(report)
 	}
 	a.links[ifi.Index] = l
 	ctx, cancel := context.WithCancel(a.backgroundCtx)
@@ -86,26 +90,26 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 	return l, nil
 }
 
-// linkAfterChange is the link of a changed VIP. Only another interface in the
-// configuration makes it another link.
+// linkAfterChange returns the link of a changed VIP. It is another one only if the
+// configuration names another interface.
 func (a *agent) linkAfterChange(c change) (*link, error) {
 	if c.from.Interface != c.to.Interface {
 		return a.linkFor(c.to)
 	}
-	p := a.slots[c.to.Addr()]
-	if p.next != nil {
-		return p.next.link, nil
+	s := a.slots[c.to.Addr()]
+	if s.next != nil {
+		return s.next.link, nil
 	}
-	return p.vip.link, nil
+	return s.vip.link, nil
 }
 
-// closeUnusedLinks closes the links that no VIP is on, or will be.
+// closeUnusedLinks closes the links that no slot uses.
 func (a *agent) closeUnusedLinks() {
 	used := make(map[*link]bool)
-	for _, p := range a.slots {
-		used[p.vip.link] = true
-		if p.next != nil {
-			used[p.next.link] = true
+	for _, s := range a.slots {
+		used[s.vip.link] = true
+		if s.next != nil {
+			used[s.next.link] = true
 		}
 	}
 	for index, l := range a.links {

@@ -13,7 +13,7 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// keeper holds locks as a member of the cluster: lease.Keeper.
+// keeper holds locks as a member of the cluster: *lease.Keeper.
 type keeper interface {
 	locks
 	Run(ctx context.Context) error
@@ -21,7 +21,7 @@ type keeper interface {
 	Leave()
 }
 
-// host is this machine: netif.Host.
+// host is this machine: *netif.Host, adapted by hostKernel.
 type host interface {
 	kernel
 	Find(addr netip.Addr, name string) (*net.Interface, error)
@@ -29,41 +29,44 @@ type host interface {
 	Watch(ctx context.Context, events chan<- netif.Event) error
 }
 
-// agent runs the VIPs and what they stand on. All it knows belongs to the
-// goroutine that runs it; the others tell it by its channels.
+// agent runs the VIPs and what they depend on.
 type agent struct {
+	// Set by newAgent, never changed.
 	log    hclog.Logger
 	host   host
 	open   func(*net.Interface) (segment, error)
 	keeper keeper
-	owner  lease.Owner // what this process knows of itself
+	owner  lease.Owner // the part that all locks share
 
-	cfg     *config.Config            // as it is applied
-	slots   map[netip.Addr]*slot      // of the VIPs
+	// Owned by the goroutine of run.
+	cfg     *config.Config            // as applied
+	slots   map[netip.Addr]*slot      // one per address that runs
 	links   map[int]*link             // by interface index
-	reports map[int]netif.LinkChanged // what the kernel last said of each interface
+	reports map[int]netif.LinkChanged // the latest event of each interface
 
-	background    sync.WaitGroup  // what the VIPs stand on
-	backgroundCtx context.Context // of that, and so ends after the last VIP
-	failed        chan error      // says what of it failed
-	ended         chan end        // says which VIP has ended
+	// The background goroutines. backgroundCtx ends after the last VIP.
+	background    sync.WaitGroup
+	backgroundCtx context.Context
+
+	failed chan error // the failure of a background goroutine
+	ended  chan end   // the end of a VIP
 }
 
-// slot is what becomes of one address: the VIP that runs, and what comes after
-// it.
+// slot is an address's place in the loop: the VIP that runs, and what replaces it.
 type slot struct {
 	vip    *vip
 	stop   context.CancelCauseFunc
-	ending bool // it was told to
-	next   *placement
+	ending bool       // end was called
+	next   *placement // starts when vip has ended; may be nil
 }
 
-func (p *slot) end(why error) {
-	p.ending = true
-	p.stop(why)
+// end tells the VIP to end.
+func (s *slot) end(reason error) {
+	s.ending = true
+	s.stop(reason)
 }
 
-// placement is a VIP's configuration, and the link that it belongs on.
+// placement is a VIP's configuration and the link it belongs on.
 type placement struct {
 	cfg  config.VIP
 	link *link
@@ -91,48 +94,47 @@ func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owne
 	}
 }
 
-// run runs the VIPs of the configuration until ctx ends or one of them fails, and
-// beneath them what they stand on, which ends only after the last of them: a VIP
-// takes its leave on the wire, in the kernel and in Consul. It returns why it
-// ended.
+// run runs the configured VIPs until ctx ends or one of them fails. The background
+// goroutines end only after the last VIP, which needs them to release its address.
+// It returns why it ended.
 func (a *agent) run(ctx context.Context, o Options) error {
-	base, stop := context.WithCancel(context.WithoutCancel(ctx))
-	a.backgroundCtx = base
+	backgroundCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	a.backgroundCtx = backgroundCtx
 	defer func() {
 		stop()
 		a.background.Wait()
 	}()
 
-	none := *o.Config
-	none.VIPs = nil
-	a.cfg = &none
-	first := decide(a.cfg, o.Config)
-	links, err := a.prepare(first)
+	empty := *o.Config
+	empty.VIPs = nil
+	a.cfg = &empty
+	p := newPlan(a.cfg, o.Config)
+	links, err := a.prepare(p)
 	if err != nil {
 		return err
 	}
-	a.runInBackground(base, a.keeper.Run)
+	a.runInBackground(backgroundCtx, a.keeper.Run)
 	events := make(chan netif.Event)
-	a.runInBackground(base, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
-	a.apply(first, links)
+	a.runInBackground(backgroundCtx, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
+	a.apply(p, links)
 	logWorstCases(a.log, a.cfg)
 
 	return a.loop(ctx, o, events)
 }
 
-// loop does what the agent is told and heeds what happens to it, until ctx ends
-// or anything fails, which ends all. It returns the first failure after the last
-// VIP has ended.
+// loop handles events, reloads and priority steps until ctx ends or something
+// fails. Then it ends all VIPs, and returns the first reason after the last VIP
+// has ended.
 func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) (reason error) {
 	stopped, reload, priority := ctx.Done(), o.Reload, o.Priority
 	for reason == nil || len(a.slots) > 0 {
-		var why error
+		var err error
 		select {
 		case <-stopped:
-			why = context.Cause(ctx)
-		case why = <-a.failed:
+			err = context.Cause(ctx)
+		case err = <-a.failed:
 		case e := <-a.ended:
-			why = a.onEnded(e)
+			err = a.onEnded(e)
 		case e := <-events:
 			a.dispatch(e)
 		case cfg := <-reload:
@@ -140,17 +142,17 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 		case delta := <-priority:
 			a.keeper.Prioritize(delta)
 		}
-		if why != nil && reason == nil {
-			reason = why
+		if err != nil && reason == nil {
+			reason = err
 			stopped, reload, priority = nil, nil, nil
-			a.endAll(why)
+			a.endAll(err)
 		}
 	}
 	return reason
 }
 
-// runInBackground runs something that the VIPs stand on until ctx ends. That it ends
-// before is a failure.
+// runInBackground starts a goroutine that VIPs depend on. run ends with ctx, whose
+// parent is backgroundCtx; an error before that is a failure of the agent.
 func (a *agent) runInBackground(ctx context.Context, run func(context.Context) error) {
 	a.background.Go(func() {
 		err := run(ctx)
@@ -159,52 +161,53 @@ func (a *agent) runInBackground(ctx context.Context, run func(context.Context) e
 		}
 		select {
 		case a.failed <- err:
-		case <-a.backgroundCtx.Done(): // nobody listens any more
+		case <-a.backgroundCtx.Done(): // the loop has returned
 		}
 	})
 }
 
-// endAll ends the VIPs. First of all nobody is to hand us anything any more.
-func (a *agent) endAll(why error) {
-	a.keeper.Leave()
-	for addr := range a.slots {
-		a.end(addr, why)
-	}
-}
-
-// end ends the VIP of an address, and nothing comes after it.
-func (a *agent) end(addr netip.Addr, why error) {
-	p := a.slots[addr]
-	p.next = nil
-	p.end(why)
-}
-
-// start runs a VIP, whose address has no slot.
+// start runs a VIP whose address has no slot. Its goroutine ends by reporting to
+// the loop, which does not return before it has received every report.
 func (a *agent) start(p placement) {
-	v := newVIP(p.cfg, p.link, p.link.wire, a.host, a.log)
-	v.locks, v.owner = a.keeper, a.owner
+	v := newVIP(p.cfg, p.link, a.host, a.keeper, a.owner, a.log)
 	ctx, stop := context.WithCancelCause(a.backgroundCtx)
 	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
 	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
 }
 
-// onEnded clears the post of a VIP that has ended, or gives it to what comes
-// after. It returns the VIP's error, if it was not told to end.
+// endAll ends the VIPs. Leave comes first, so that no other member transfers a
+// lock to this one any more.
+func (a *agent) endAll(reason error) {
+	a.keeper.Leave()
+	for addr := range a.slots {
+		a.end(addr, reason)
+	}
+}
+
+// end ends the VIP of an address and starts nothing in its place.
+func (a *agent) end(addr netip.Addr, reason error) {
+	s := a.slots[addr]
+	s.next = nil
+	s.end(reason)
+}
+
+// onEnded clears the slot of a VIP that has ended and starts what replaces it. It
+// returns the VIP's error if nobody had told it to end.
 func (a *agent) onEnded(e end) error {
-	p := a.slots[e.addr]
-	p.stop(nil)
+	s := a.slots[e.addr]
+	s.stop(nil)
 	delete(a.slots, e.addr)
-	if p.next != nil {
-		a.start(*p.next)
+	if s.next != nil {
+		a.start(*s.next)
 	}
 	a.closeUnusedLinks()
-	if p.ending {
+	if s.ending {
 		return nil
 	}
 	return e.err
 }
 
-// dispatch passes a word of the kernel on to those it concerns.
+// dispatch passes an event of the kernel to the links and VIPs it concerns.
 func (a *agent) dispatch(e netif.Event) {
 	switch e := e.(type) {
 	case netif.LinkChanged:
@@ -216,26 +219,26 @@ func (a *agent) dispatch(e netif.Event) {
 			a.renewLocks(l)
 		}
 	case netif.AddressRemoved:
-		if p, ok := a.slots[e.Addr]; ok && p.vip.link.index == e.Index {
-			p.vip.missing.Set()
+		if s, ok := a.slots[e.Addr]; ok && s.vip.link.index == e.Index {
+			s.vip.missing.Set()
 		}
 	case netif.AddressForeign:
-		if p, ok := a.slots[e.Addr]; ok {
-			p.vip.taken.Set()
+		if s, ok := a.slots[e.Addr]; ok {
+			s.vip.taken.Set()
 		}
 	case netif.Resync:
-		for _, p := range a.slots {
-			p.vip.missing.Set()
+		for _, s := range a.slots {
+			s.vip.missing.Set()
 		}
 	}
 }
 
-// renewLocks has the next record of every lock on l name its new MAC: the
-// successor of a handover goes by it.
+// renewLocks puts the new MAC of l into the next record of every lock on it: in a
+// handover the successor expects frames from the MAC in the record.
 func (a *agent) renewLocks(l *link) {
-	for _, p := range a.slots {
-		if p.vip.link == l {
-			p.vip.renew()
+	for _, s := range a.slots {
+		if s.vip.link == l {
+			s.vip.renew()
 		}
 	}
 }

@@ -14,36 +14,36 @@ import (
 
 // The first failure ends all, but not that of what was to end anyway.
 func TestFailures(t *testing.T) {
-	fails := func(g *ground) { g.lost["10.0.0.2"] = errTest }
-	onGround(t, configured(t, "", "10.0.0.1"), fails, func(g *ground) {
-		did := g.since(func() { g.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
+	fails := func(h *fakeHost) { h.holdErrs["10.0.0.2"] = errTest }
+	runFakeHost(t, configured(t, "", "10.0.0.1"), fails, func(h *fakeHost) {
+		did := h.since(func() { h.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
 		assert.Equal(t, []string{
-			"contend for 10.0.0.2", "leave", "give up 10.0.0.1: " + errTest.Error(),
+			"contend for 10.0.0.2", "leave", "release 10.0.0.1: " + errTest.Error(),
 		}, did[:3])
-		err := <-g.result
+		err := <-h.result
 		require.ErrorIs(t, err, errTest)
-		g.result <- err
+		h.result <- err
 	})
-	removed := func(g *ground) { g.lateLoss = errTest }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(g *ground) {
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
+	removed := func(h *fakeHost) { h.stopErr = errTest }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(h *fakeHost) {
+		h.since(func() { h.reload <- configured(t, "", "10.0.0.1") })
 		time.Sleep(time.Minute)
-		assert.Empty(t, g.result, "one that is given up may fail")
+		assert.Empty(t, h.result, "one that is given up may fail")
 	})
 }
 
 func TestStartFailsWithoutAnInterface(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth9"`), nil, func(g *ground) {
-		err := <-g.result
+	runFakeHost(t, configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth9"`), nil, func(h *fakeHost) {
+		err := <-h.result
 		require.ErrorIs(t, err, errNoLink)
-		assert.Equal(t, []string{"open eth0", "close eth0"}, g.deeds())
-		g.result <- err
+		assert.Equal(t, []string{"open eth0", "close eth0"}, h.recorded())
+		h.result <- err
 	})
 }
 
 func TestPriority(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		assert.Equal(t, []string{"prioritize -2"}, g.since(func() { g.priority <- -2 }))
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		assert.Equal(t, []string{"prioritize -2"}, h.since(func() { h.priority <- -2 }))
 	})
 }
 
@@ -51,23 +51,23 @@ func TestPriority(t *testing.T) {
 // its link, also of what was said before.
 func TestReloadedHearTheKernel(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.2")
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
-		v := g.agent.slots[addr].vip
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		h.since(func() { h.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
+		h.since(func() { h.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
+		v := h.agent.slots[addr].vip
 		link, _ := v.link.state.Get()
 		assert.False(t, link.up)
-		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
-			g.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
+		assert.Equal(t, []string{"contend for 10.0.0.2"}, h.since(func() {
+			h.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
 		}))
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 7, Addr: addr} // on another interface
+		h.since(func() {
+			h.events <- netif.AddressRemoved{Index: 7, Addr: addr} // on another interface
 		})
 		assert.Empty(t, v.missing)
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 8, Addr: addr}
-			g.events <- netif.AddressForeign{Index: 8, Addr: addr}
-			g.events <- netif.AddressRemoved{Index: 8, Addr: netip.MustParseAddr("10.0.0.99")}
+		h.since(func() {
+			h.events <- netif.AddressRemoved{Index: 8, Addr: addr}
+			h.events <- netif.AddressForeign{Index: 8, Addr: addr}
+			h.events <- netif.AddressRemoved{Index: 8, Addr: netip.MustParseAddr("10.0.0.99")}
 		})
 		assert.Len(t, v.missing, 1)
 		assert.Len(t, v.taken, 1)
@@ -76,12 +76,12 @@ func TestReloadedHearTheKernel(t *testing.T) {
 
 // The record of a handover has to name the MAC that the go comes from.
 func TestNewMACIsTheOwners(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		vip := g.agent.slots[netip.MustParseAddr("10.0.0.1")].vip
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		vip := h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip
 		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
-		did := g.since(func() { g.events <- up })
+		did := h.since(func() { h.events <- up })
 		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")
 		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
-		assert.NotContains(t, g.since(func() { g.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
+		assert.NotContains(t, h.since(func() { h.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
 	})
 }

@@ -14,37 +14,37 @@ import (
 
 func TestServeUndoesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		require.NoError(t, serving(w, released, stopped))
-		assert.Equal(t, []string{"bind", "serving", "announce", "silence", "unbind"}, w.deeds())
+		f := newFakeVIP(nil)
+		require.NoError(t, f.serve(released, stopAtOnce))
+		assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
 	})
 }
 
 func TestServeHandedOverYields(t *testing.T) {
 	for _, uncalled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			w.uncalled = uncalled
-			require.NoError(t, serving(w, released, func(stop context.CancelCauseFunc) {
+			f := newFakeVIP(nil)
+			f.notReady = uncalled
+			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 				stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
 			}))
-			assert.Equal(t, []string{"bind", "serving", "announce", "silence", "await a call", "unbind", "yield"}, w.deeds())
+			assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "await ready", "unbind", "send released"}, f.recorded())
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.refused = errTest
-		require.ErrorIs(t, serving(w, released, func(stop context.CancelCauseFunc) {
+		f := newFakeVIP(nil)
+		f.unbindErr = errTest
+		require.ErrorIs(t, f.serve(released, func(stop context.CancelCauseFunc) {
 			stop(lease.ErrHandedOver)
 		}), lease.ErrUnclean)
-		assert.NotContains(t, w.deeds(), "yield", "the address is still in the kernel")
+		assert.NotContains(t, f.recorded(), "send released", "the address is still in the kernel")
 	})
 }
 
 func TestUnbindRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.refused = errTest
-		require.ErrorIs(t, serving(w, released, stopped), lease.ErrUnclean)
+		f := newFakeVIP(nil)
+		f.unbindErr = errTest
+		require.ErrorIs(t, f.serve(released, stopAtOnce), lease.ErrUnclean)
 	})
 }

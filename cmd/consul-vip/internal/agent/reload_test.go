@@ -35,7 +35,7 @@ func TestDecide(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := decide(configured(t, "", test.from...), configured(t, "", test.to...))
+			p := newPlan(configured(t, "", test.from...), configured(t, "", test.to...))
 			list := func(addrs []string) []string { return append([]string{}, addrs...) }
 			assert.Equal(t, []any{
 				"added", list(test.added), "removed", list(test.removed),
@@ -59,7 +59,7 @@ func TestDecideOverlooksNoKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			to := *from
 			alter(t, change(&to))
-			p := decide(from, &to)
+			p := newPlan(from, &to)
 			if key, ok := restarts[name]; ok {
 				assert.Equal(t, []string{key}, p.restart)
 				assert.Equal(t, *from, *p.cfg, "it goes on as before")
@@ -103,7 +103,7 @@ func TestReload(t *testing.T) {
 		"added":           {[]string{"10.0.0.1"}, []string{"10.0.0.1", "10.0.0.2"}, []string{"contend for 10.0.0.2"}},
 		"removed": {
 			[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1"},
-			[]string{"give up 10.0.0.2: removed from the configuration"},
+			[]string{"release 10.0.0.2: removed from the configuration"},
 		},
 		"priority": {[]string{"10.0.0.1"}, []string{"10.0.0.1 priority = 7"}, []string{"update 10.0.0.1: 7, 0s"}},
 		"preempt":  {[]string{"10.0.0.1"}, []string{"10.0.0.1 preempt = true"}, []string{"update 10.0.0.1: 100, 10s"}},
@@ -119,32 +119,32 @@ func TestReload(t *testing.T) {
 		"interface, the one it is on": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
 		"interface, another": {
 			[]string{"10.0.0.1", "10.0.0.2"}, []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"},
-			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"prefix length": {
 			[]string{"10.0.0.1"}, []string{"10.0.0.1/24"},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"the last of an interface moves": {
 			[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth1"`},
-			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
+			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
 		},
 		"the last of an interface goes": {
 			[]string{"10.0.0.1", `10.0.0.2 interface = "eth1"`}, []string{"10.0.0.1"},
-			[]string{"give up 10.0.0.2: removed from the configuration", "close eth1"},
+			[]string{"release 10.0.0.2: removed from the configuration", "close eth1"},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			from, to := configured(t, "", test.from...), configured(t, "", test.to...)
-			onGround(t, from, nil, func(g *ground) {
-				assert.ElementsMatch(t, test.did, g.since(func() { g.reload <- to }))
-				assert.Equal(t, to.VIPs, g.agent.cfg.VIPs)
+			runFakeHost(t, from, nil, func(h *fakeHost) {
+				assert.ElementsMatch(t, test.did, h.since(func() { h.reload <- to }))
+				assert.Equal(t, to.VIPs, h.agent.cfg.VIPs)
 				for _, v := range to.VIPs {
-					assert.Equal(t, v.DeadMan, g.agent.slots[v.Addr()].vip.cfg().DeadMan)
+					assert.Equal(t, v.DeadMan, h.agent.slots[v.Addr()].vip.cfg().DeadMan)
 				}
-				assert.Len(t, g.logged("configuration reloaded", "unchanged"), 1)
-				assert.Empty(t, g.since(func() { g.reload <- to }), "the second time there is nothing to do")
+				assert.Len(t, h.logged("configuration reloaded", "unchanged"), 1)
+				assert.Empty(t, h.since(func() { h.reload <- to }), "the second time there is nothing to do")
 			})
 		})
 	}
@@ -152,19 +152,19 @@ func TestReload(t *testing.T) {
 
 // What an address moves away from gives it back first.
 func TestReloadMovesInOrder(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1"), slow, func(g *ground) {
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1"), slow, func(h *fakeHost) {
 		to := configured(t, "", `10.0.0.1 interface = "eth1"`)
-		assert.Equal(t, []string{"open eth1"}, g.since(func() { g.reload <- to }))
-		did := g.since(func() { close(g.last) })
-		assert.Equal(t, "give up 10.0.0.1: "+errMoved.Error(), did[0])
+		assert.Equal(t, []string{"open eth1"}, h.since(func() { h.reload <- to }))
+		did := h.since(func() { close(h.mayRelease) })
+		assert.Equal(t, "release 10.0.0.1: "+errMoved.Error(), did[0])
 		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, did[1:])
 	})
 }
 
 // Reloads that come before the last is done with.
 func TestReloadWhileOneEnds(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
 	both := []string{"10.0.0.1", "10.0.0.2"}
 	tests := map[string]struct {
 		to   [][]string // one after the other
@@ -172,43 +172,43 @@ func TestReloadWhileOneEnds(t *testing.T) {
 	}{
 		"removed, added again": {
 			[][]string{{"10.0.0.2"}, both},
-			[]string{"give up 10.0.0.1: removed from the configuration", "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: removed from the configuration", "contend for 10.0.0.1"},
 		},
 		"removed, added again, removed": {
 			[][]string{{"10.0.0.2"}, both, {"10.0.0.2"}},
-			[]string{"give up 10.0.0.1: removed from the configuration"},
+			[]string{"release 10.0.0.1: removed from the configuration"},
 		},
 		"moved, moved back": {
 			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, both},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, changed": {
 			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, removed": {
 			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {"10.0.0.2"}},
-			[]string{"give up 10.0.0.1: " + errMoved.Error()},
+			[]string{"release 10.0.0.1: " + errMoved.Error()},
 		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			onGround(t, configured(t, "", both...), slow, func(g *ground) {
+			runFakeHost(t, configured(t, "", both...), slow, func(h *fakeHost) {
 				var last *config.Config
-				did := g.since(func() {
+				did := h.since(func() {
 					for _, to := range test.to {
 						last = configured(t, "", to...)
-						g.reload <- last
+						h.reload <- last
 					}
 				})
 				for _, d := range did {
 					assert.Contains(t, []string{"open eth1", "close eth1"}, d)
 				}
-				then := g.since(func() { close(g.last) })
+				then := h.since(func() { close(h.mayRelease) })
 				assert.Equal(t, test.then, slices.DeleteFunc(then, func(d string) bool { return d == "close eth0" || d == "close eth1" }))
-				assert.Len(t, g.agent.slots, len(last.VIPs))
+				assert.Len(t, h.agent.slots, len(last.VIPs))
 				for _, v := range last.VIPs {
-					assert.Equal(t, v, *g.agent.slots[v.Addr()].vip.cfg())
+					assert.Equal(t, v, *h.agent.slots[v.Addr()].vip.cfg())
 				}
 			})
 		})
@@ -218,30 +218,30 @@ func TestReloadWhileOneEnds(t *testing.T) {
 // Where an address belongs is found out when it is new or is to move, not when
 // something else about it changes.
 func TestReloadFindsOnlyWhatMoves(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		g.home = "eth1"
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		h.home = "eth1"
 		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"},
-			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3") }))
+			h.since(func() { h.reload <- configured(t, "", "10.0.0.1 priority = 3") }))
 		assert.Equal(t, []string{"open eth1", "contend for 10.0.0.2"},
-			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3", "10.0.0.2") }))
+			h.since(func() { h.reload <- configured(t, "", "10.0.0.1 priority = 3", "10.0.0.2") }))
 	})
 }
 
 // Of what this process still has bound nothing is a predecessor's.
 func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
 	one, two, three := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
-		assert.Equal(t, []netip.Addr{one, two}, g.cleared)
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`, "10.0.0.2", "10.0.0.3") })
-		assert.Equal(t, []netip.Addr{one, two, three}, g.cleared)
-		close(g.last)
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(h *fakeHost) {
+		assert.Equal(t, []netip.Addr{one, two}, h.cleared)
+		h.since(func() { h.reload <- configured(t, "", "10.0.0.1") })
+		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`, "10.0.0.2", "10.0.0.3") })
+		assert.Equal(t, []netip.Addr{one, two, three}, h.cleared)
+		close(h.mayRelease)
 	})
 }
 
 func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
-	taken := func(g *ground) { g.foreign = netip.MustParseAddr("10.0.0.9") }
+	taken := func(h *fakeHost) { h.foreign = netip.MustParseAddr("10.0.0.9") }
 	from := configured(t, "", "10.0.0.1", "10.0.0.2")
 	for name, test := range map[string]struct {
 		to  []string
@@ -252,56 +252,56 @@ func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
 		"another program has it":           {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onGround(t, from, taken, func(g *ground) {
+			runFakeHost(t, from, taken, func(h *fakeHost) {
 				to := configured(t, `log_level = "debug"`, test.to...)
-				assert.Empty(t, g.since(func() { g.reload <- to }))
-				assert.Equal(t, from.VIPs, g.agent.cfg.VIPs)
-				assert.Equal(t, hclog.Info, g.level.GetLevel())
-				assert.Empty(t, g.logged("configuration reloaded", "added"))
-				logged := g.logged("the configuration is not reloaded, nothing has changed", "error")
+				assert.Empty(t, h.since(func() { h.reload <- to }))
+				assert.Equal(t, from.VIPs, h.agent.cfg.VIPs)
+				assert.Equal(t, hclog.Info, h.logger.GetLevel())
+				assert.Empty(t, h.logged("configuration reloaded", "added"))
+				logged := h.logged("the configuration is not reloaded, nothing has changed", "error")
 				require.Len(t, logged, 1)
 				assert.Contains(t, logged[0], test.err)
 			})
 		})
 	}
 	t.Run("what was opened for it is closed", func(t *testing.T) {
-		onGround(t, from, taken, func(g *ground) {
+		runFakeHost(t, from, taken, func(h *fakeHost) {
 			to := configured(t, "", `10.0.0.3 interface = "eth1"`, "10.0.0.9")
-			assert.Equal(t, []string{"open eth1", "close eth1"}, g.since(func() { g.reload <- to }))
+			assert.Equal(t, []string{"open eth1", "close eth1"}, h.since(func() { h.reload <- to }))
 		})
 	})
 }
 
 func TestReloadOfKeysThatNeedARestart(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		to := configured(t, "node_name = \"other\"\nconsul { session_ttl = \"60s\" }", "10.0.0.1 priority = 3")
-		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, g.since(func() { g.reload <- to }))
+		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, h.since(func() { h.reload <- to }))
 		keys := []any{"node_name", "consul.session_ttl"}
-		logged := func() []any { return g.logged("a key has changed that needs a restart of the agent", "key") }
+		logged := func() []any { return h.logged("a key has changed that needs a restart of the agent", "key") }
 		assert.Equal(t, keys, logged())
-		assert.Equal(t, config.DefaultSessionTTL, g.agent.cfg.Consul.SessionTTL)
-		g.since(func() { g.reload <- to })
+		assert.Equal(t, config.DefaultSessionTTL, h.agent.cfg.Consul.SessionTTL)
+		h.since(func() { h.reload <- to })
 		assert.Equal(t, append(keys, keys...), logged(), "as long as they differ")
 	})
 }
 
 func TestReloadOfTheLogLevel(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		assert.Empty(t, g.since(func() { g.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
-		assert.Equal(t, hclog.Warn, g.level.GetLevel())
-		assert.False(t, g.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		assert.Empty(t, h.since(func() { h.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
+		assert.Equal(t, hclog.Warn, h.logger.GetLevel())
+		assert.False(t, h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
 	})
 }
 
 // A stop does not wait for what a reload has begun, but ends it, too.
 func TestStopDuringReload(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`) })
-		assert.Equal(t, []string{"leave"}, g.since(func() { g.stop(errTest) }))
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(h *fakeHost) {
+		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`) })
+		assert.Equal(t, []string{"leave"}, h.since(func() { h.stop(errTest) }))
 		assert.ElementsMatch(t, []string{
-			"give up 10.0.0.1: " + errMoved.Error(), "give up 10.0.0.2: removed from the configuration",
+			"release 10.0.0.1: " + errMoved.Error(), "release 10.0.0.2: removed from the configuration",
 			"close eth0", "close eth1", "end session",
-		}, g.since(func() { close(g.last) }))
+		}, h.since(func() { close(h.mayRelease) }))
 	})
 }

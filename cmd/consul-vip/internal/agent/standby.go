@@ -7,15 +7,15 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// locks holds a lock while a function runs, and takes up what changes about it
-// meanwhile; whether it did, Update says.
+// locks contends for locks: *lease.Keeper. Update reports whether the lock was
+// known, that is held or contended for.
 type locks interface {
 	Hold(ctx context.Context, lock lease.Lock, fn func(context.Context, *lease.Held) error) error
 	Update(lock lease.Lock) bool
 }
 
-// awaitCarrier returns false when ctx ends first: a node without a link has
-// nothing to contend with.
+// awaitCarrier waits until the link is up: a node without a link could not serve the
+// address. It returns false if ctx ends first.
 func (v *vip) awaitCarrier(ctx context.Context) bool {
 	state, changed := v.link.state.Get()
 	if !state.up {
@@ -31,34 +31,33 @@ func (v *vip) awaitCarrier(ctx context.Context) bool {
 	return true
 }
 
-// contend contends for the lock and serves while it is held.
+// contend contends for the lock and serves the address while it is held.
 func (v *vip) contend(ctx context.Context, handover handover) error {
-	v.contending.Store(true) // before the configuration is read
+	// Set before lock reads the configuration, so that a change that lock has missed
+	// finds it set.
+	v.contending.Store(true)
 	defer v.contending.Store(false)
 	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
 		return v.serve(ctx, held.Predecessor, held, handover)
 	})
 }
 
-// lock is what this VIP contends for, and with which face.
+// lock describes the lock to contend for, as configuration and link are now.
 func (v *vip) lock() lease.Lock {
-	state, _ := v.link.state.Get()
-	owner := v.owner
-	owner.Interface, owner.MAC = v.link.name, state.mac.String()
 	cfg := v.cfg()
 	return lease.Lock{
 		Name:         cfg.Addr().String(),
 		Priority:     cfg.Priority,
 		PreemptDelay: cfg.PreemptDelay,
-		Owner:        owner,
+		Owner:        ownerOn(v.link, v.owner),
 	}
 }
 
-// renew has what is contended for be as the configuration and the link say now,
-// whatever the VIP is doing. One goroutine may call it at a time.
+// renew brings the configuration and the link's MAC to the lock, in any state of
+// the VIP. Only the loop calls it.
 func (v *vip) renew() {
-	// A lock that is contended for, but not known, is being asked for at this
-	// moment, perhaps as it was before.
+	// If the lock is contended for, but not known yet, Hold is being called at this
+	// moment, perhaps with the previous configuration.
 	for !v.locks.Update(v.lock()) && v.contending.Load() {
 		time.Sleep(time.Millisecond)
 	}

@@ -18,17 +18,17 @@ import (
 
 func TestRunDoesNotContendWithoutCarrier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
+		f := newFakeVIP(nil)
 		locks := &scriptedLocks{}
-		w.vip.locks = locks
-		w.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+		f.vip.locks = locks
+		f.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- w.vip.run(ctx) }()
+		go func() { ended <- f.vip.run(ctx) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Zero(t, locks.held)
-		w.vip.link.update(netif.LinkChanged{Index: 7, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+		f.vip.link.update(netif.LinkChanged{Index: 7, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
 		synctest.Wait()
 		assert.Equal(t, 1, locks.held)
 		cancel()
@@ -37,11 +37,11 @@ func TestRunDoesNotContendWithoutCarrier(t *testing.T) {
 }
 
 func TestLockSaysWhoContends(t *testing.T) {
-	w := newWorld(func(c *config.VIP) { c.Priority = 7 })
-	w.vip.owner = lease.Owner{AllocID: "c0ffee", Job: "consul-vip"}
+	f := newFakeVIP(func(c *config.VIP) { c.Priority = 7 })
+	f.vip.owner = lease.Owner{AllocID: "c0ffee", Job: "consul-vip"}
 	assert.Equal(t, lease.Lock{Name: "10.77.0.100", Priority: 7, Owner: lease.Owner{
 		Interface: "eth0", MAC: "02:00:00:00:00:01", AllocID: "c0ffee", Job: "consul-vip",
-	}}, w.vip.lock())
+	}}, f.vip.lock())
 }
 
 // A change reaches the lock whatever the VIP is just about to do.
@@ -49,16 +49,16 @@ func TestChangeIsNotLost(t *testing.T) {
 	priority := func(n int) func(*config.VIP) { return func(c *config.VIP) { c.Priority = n } }
 	t.Run("while the lock is asked for", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
+			f := newFakeVIP(nil)
 			locks := &lateLocks{late: 5 * time.Millisecond}
-			w.vip.locks = locks
+			f.vip.locks = locks
 			ctx, cancel := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
-			go func() { ended <- w.vip.run(ctx) }()
+			go func() { ended <- f.vip.run(ctx) }()
 			synctest.Wait()
-			w.reconfigure(priority(7))
+			f.reconfigure(priority(7))
 			assert.Equal(t, 7, locks.lock.Priority)
-			w.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
+			f.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
 			assert.EqualValues(t, 1, locks.updates.Load(), "not for what is none of its business")
 			cancel()
 			require.NoError(t, <-ended)
@@ -66,18 +66,18 @@ func TestChangeIsNotLost(t *testing.T) {
 	})
 	t.Run("while the link is down", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
+			f := newFakeVIP(nil)
 			locks := &lateLocks{}
-			w.vip.locks = locks
+			f.vip.locks = locks
 			link := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
-			w.vip.link.update(link)
+			f.vip.link.update(link)
 			ctx, cancel := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
-			go func() { ended <- w.vip.run(ctx) }()
+			go func() { ended <- f.vip.run(ctx) }()
 			synctest.Wait()
-			w.reconfigure(priority(7))
+			f.reconfigure(priority(7))
 			link.Up = true
-			w.vip.link.update(link)
+			f.vip.link.update(link)
 			synctest.Wait()
 			assert.Equal(t, 7, locks.lock.Priority)
 			cancel()

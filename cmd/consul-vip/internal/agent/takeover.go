@@ -14,83 +14,121 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// In a handover the successor calls for the address as soon as it sees that it has
-// the lock. Only then does the owner unbind it and say so.
 const (
-	// readyTimeout is how long the owner goes on serving for want of a call, while
-	// the successor may be busy with many.
-	readyTimeout = 500 * time.Millisecond
-	// releasedTimeout is how long the owner's word may take after a call.
+	// The successor sends ready until released arrives from the owner.
+	readyTries      = 3 // that is how many frames may get lost
 	releasedTimeout = 50 * time.Millisecond
-	// calls is how many frames may get lost on the way before the wire is asked.
-	readyTries = 3
+
+	// unknownTTL is how long a previous owner may keep answering if its record does
+	// not tell its session TTL.
+	unknownTTL = 30 * time.Second
+
+	// verifyTimeout bounds how long a request to Consul keeps the VIP from handling
+	// events.
+	verifyTimeout = time.Second
+	// verifyPause is the time between two such requests.
+	verifyPause = 200 * time.Millisecond
 )
 
-// unknownTTL is how long an unknown last owner may go on answering.
-const unknownTTL = 30 * time.Second
+var (
+	// errHoldEnded ends a takeover without being a failure of it.
+	errHoldEnded = errors.New("the hold has ended")
 
-// hold is a lock while it is held: lease.Held.
+	errPaused   = fmt.Errorf("%w, perhaps: this process was paused while it bound the address", lease.ErrSessionLost)
+	errDeadline = fmt.Errorf("%w: its hold deadline is here", lease.ErrSessionLost)
+)
+
+// hold is a lock that is held: *lease.Held. Its clock is the one of Now.
 type hold interface {
-	deadline
+	Now() time.Duration
+	Remaining() time.Duration
 	Verify(ctx context.Context) error
+}
+
+// newHold is a hold as it begins: *lease.Held.
+type newHold interface {
+	hold
+	Since() time.Duration
 	Serving()
 }
 
-// deadline is until when it may be believed in.
-type deadline interface {
-	Remaining() time.Duration
-	Since() time.Duration
-	Now() time.Duration
+// takeoverWire is the wire as a takeover uses it: *announcer.Wire.
+type takeoverWire interface {
+	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
+	Probe(ctx context.Context, p announcer.ProbeConfig) error
 }
 
-// kernel binds addresses to interfaces: netif.Host.
+// kernel binds addresses to interfaces: *netif.Host.
 type kernel interface {
 	Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error)
 }
 
-// bound is an address while it is bound: netif.Address.
+// bound is an address while it is bound: *netif.Address.
 type bound interface {
 	Refresh(lifetime time.Duration) (restored bool, err error)
 	Taken() error
 	Unbind() error
 }
 
-// previousOwnerFields is the last owner as the log shows it.
-func previousOwnerFields(last lease.Record) []any {
-	switch last.State {
+// takeOver binds the address after the previous owner has unbound it. It also
+// returns the time, on the clock of held, at which the lock was last confirmed to
+// be held. The error is errHoldEnded if ctx ends first.
+func (v *vip) takeOver(ctx context.Context, previous lease.Record, held newHold, handover handover) (_ bound, confirmed time.Duration, err error) {
+	if state, _ := v.link.state.Get(); !state.up {
+		return nil, 0, errCarrier
+	}
+	if err := v.awaitPreviousOwner(ctx, previous, handover); err != nil {
+		return nil, 0, err
+	}
+	v.drainEvents()
+	confirmed, err = v.confirmLock(ctx, held)
+	if err != nil {
+		return nil, 0, err
+	}
+	address, err := v.bind(ctx, held, confirmed)
+	return address, confirmed, markUnclean(err)
+}
+
+// previousOwnerFields returns what a record says about the previous owner, as log fields.
+func previousOwnerFields(previous lease.Record) []any {
+	switch previous.State {
 	case lease.StateUnknown:
 		return nil
 	case lease.StateHandover:
-		return []any{"handed_over_by", last.From, "record", string(last.State)}
+		return []any{"handed_over_by", previous.From, "record", string(previous.State)}
 	}
-	return []any{"last_owner", last.Node, "record", string(last.State)}
+	return []any{"last_owner", previous.Node, "record", string(previous.State)}
 }
 
-// awaitPreviousOwner returns when the last owner's kernel has let go of the
-// address. A record that says so was written after that; one that hands the lock
-// over is followed by a word on the wire; anything else proves nothing.
-func (v *vip) awaitPreviousOwner(ctx context.Context, last lease.Record, handover handover) error {
-	mac, _ := net.ParseMAC(last.MAC) // nil asks everybody
+// awaitPreviousOwner returns when the previous owner's kernel has removed the
+// address. A record that says so was written after that. In a handover the owner
+// sends released. Any other record proves nothing, so the answer comes from probes.
+// It returns nil if ctx ends first.
+func (v *vip) awaitPreviousOwner(ctx context.Context, previous lease.Record, handover handover) error {
+	mac, _ := net.ParseMAC(previous.MAC) // nil: all frames are broadcast
 	switch {
-	case last.LetGo():
+	case previous.LetGo():
 		return nil
-	case last.State == lease.StateHandover:
+	case previous.State == lease.StateHandover:
 		if v.awaitReleased(ctx, mac, handover) {
 			return nil
 		}
-		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", last.From)
+		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", previous.From)
 	}
-	patience := last.OwnerTTL(unknownTTL)
+	ttl := previous.OwnerTTL(unknownTTL)
 	if v.cfg().Takeover == config.TakeoverStrict {
-		v.waitForTTL(ctx, patience)
+		// The owner may still serve in another part of a split network, where probes
+		// do not reach it.
+		v.log.Info("waiting out the last owner", "for", ttl.String())
+		wait(ctx, ttl)
 	}
-	return v.probe(ctx, mac, patience)
+	return v.probe(ctx, mac, ttl)
 }
 
-// awaitReleased calls for the address and reports whether its owner has let go of it.
+// awaitReleased sends ready and reports whether owner has answered with released.
 func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handover handover) bool {
 	for range readyTries {
-		if err := v.handing.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
+		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not call for the address", "error", err)
 		}
 		if handover.AwaitReleased(ctx, owner, releasedTimeout) {
@@ -100,42 +138,44 @@ func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handove
 	return false
 }
 
-// waitForTTL leaves the last owner its whole TTL, in case it serves on the far
-// side of a split network where it cannot be heard.
-func (v *vip) waitForTTL(ctx context.Context, ttl time.Duration) {
-	v.log.Info("waiting out the last owner", "for", ttl.String())
-	wait(ctx, ttl)
-}
-
-// probe returns once nobody answers for the address.
-func (v *vip) probe(ctx context.Context, last net.HardwareAddr, patience time.Duration) error {
+// probe returns nil when no station answers for the address any more, or when ctx
+// ends. A station that still answers after ttl is a conflict.
+func (v *vip) probe(ctx context.Context, previous net.HardwareAddr, ttl time.Duration) error {
 	began := time.Now()
-	err := v.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: last, Timeout: patience})
-	var answered *announcer.InUseError
+	err := v.link.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: previous, Timeout: ttl})
+	probedFor := time.Since(began).Round(time.Millisecond).String()
+	var inUse *announcer.InUseError
 	switch {
 	case ctx.Err() != nil:
 		return nil // Hold knows why
-	case errors.As(err, &answered):
-		v.log.Error("address conflict: a stranger answers for it", "mac", answered.MAC.String(), "asked_for", time.Since(began).Round(time.Millisecond).String())
-		return &ConflictError{Addr: v.cfg().Addr(), MAC: answered.MAC, Quit: v.cfg().OnConflict == config.ConflictQuit}
+	case errors.As(err, &inUse):
+		v.log.Error("address conflict: a stranger answers for it", "mac", inUse.MAC.String(), "asked_for", probedFor)
+		return &ConflictError{Addr: v.cfg().Addr(), MAC: inUse.MAC, Quit: v.cfg().OnConflict == config.ConflictQuit}
 	case errors.Is(err, announcer.ErrNotSent):
 		return fmt.Errorf("%w: %w", errCarrier, err)
 	case err != nil:
 		return err
 	}
-	v.log.Info("nobody answers for the address", "asked_for", time.Since(began).Round(time.Millisecond).String())
+	v.log.Info("nobody answers for the address", "asked_for", probedFor)
 	return nil
 }
 
-// confirmLock returns when the lock was last known to be ours, which was a moment
-// ago. If it was not, because of a pause or because the last owner took its
-// time, Consul is asked first: the check may have run out in a pause, and the
-// address be another's while the news of it waits for us.
-func (v *vip) confirmLock(ctx context.Context, held hold) (confirmed time.Duration, err error) {
+// drainEvents drops the events of the time before the address is bound.
+func (v *vip) drainEvents() {
+	v.missing.Clear()
+	v.taken.Clear()
+}
+
+// confirmLock returns when, on the clock of held, the lock was last known to be held,
+// which is at most longestGap ago. If it is longer ago, because the process was
+// paused or the previous owner took its time, it asks Consul. In a pause the check
+// may have run out, and another node may own the address although the watch has not
+// told yet. If ctx ends, the time may be older.
+func (v *vip) confirmLock(ctx context.Context, held newHold) (confirmed time.Duration, err error) {
 	confirmed = held.Since()
 	for held.Now()-confirmed > longestGap && ctx.Err() == nil {
 		asked := held.Now()
-		err := v.verify(ctx, held)
+		err := verify(ctx, held)
 		switch {
 		case ctx.Err() != nil: // Hold knows why
 		case errors.Is(err, lease.ErrLockLost):
@@ -150,50 +190,44 @@ func (v *vip) confirmLock(ctx context.Context, held hold) (confirmed time.Durati
 	return confirmed, nil
 }
 
-// verify asks Consul whether the lock is still ours.
-func (v *vip) verify(ctx context.Context, held hold) error {
+// verify asks Consul's leader whether the lock is still held.
+func verify(ctx context.Context, held hold) error {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	return held.Verify(ctx)
 }
 
-// drainEvents drops what the kernel said of the address before it was bound.
-func (v *vip) drainEvents() {
-	v.missing.Clear()
-	v.taken.Clear()
-}
-
-// bind binds the address, inside the hold deadline before and after, and with
-// no pause since it was sure that the lock is ours. It returns nil without an
-// error when the hold has ended.
+// bind binds the address. It checks the hold deadline before and after, and that
+// the process was not paused since the lock was confirmed; an address that was bound
+// too late it unbinds.
 func (v *vip) bind(ctx context.Context, held hold, confirmed time.Duration) (bound, error) {
-	lifetime := v.lifetime(held)
+	lifetime := kernelLifetime(v.cfg(), held)
 	switch {
 	case ctx.Err() != nil:
-		return nil, nil
+		return nil, errHoldEnded
 	case lifetime < time.Second:
 		return nil, errDeadline
 	}
 	address, err := v.kernel.Bind(v.link.index, v.cfg().Prefix, lifetime)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if held.Remaining() <= 0 {
+	case held.Remaining() <= 0:
 		return nil, errors.Join(errDeadline, address.Unbind())
-	}
-	if held.Now()-confirmed > longestGap {
+	case held.Now()-confirmed > longestGap:
 		return nil, errors.Join(errPaused, address.Unbind())
 	}
 	return address, nil
 }
 
-// lifetime is what the kernel is told: it removes the address by itself unless
-// this process goes on living, inside the hold deadline.
-func (v *vip) lifetime(held hold) time.Duration {
-	return min(v.cfg().DeadMan, held.Remaining()).Truncate(time.Second)
+// kernelLifetime is the time, in whole seconds, after which the kernel removes the address
+// if this process does not refresh it. It ends before the hold deadline.
+func kernelLifetime(cfg *config.VIP, held hold) time.Duration {
+	return min(cfg.DeadMan, held.Remaining()).Truncate(time.Second)
 }
 
-// markUnclean marks err if it says that this host goes on answering for the address.
+// markUnclean adds lease.ErrUnclean to an error that says that another program of
+// this host has bound the address: this host continues to answer for it.
 func markUnclean(err error) error {
 	if errors.Is(err, netif.ErrForeign) {
 		return fmt.Errorf("%w: %w", lease.ErrUnclean, err)

@@ -16,39 +16,39 @@ import (
 
 func TestServeAsksTheWireUnlessReleased(t *testing.T) {
 	for state, last := range map[string]lease.Record{
-		"ask 02:00:00:00:00:02": {State: lease.StateHeld, Owner: lease.Owner{MAC: "02:00:00:00:00:02"}},
-		"ask ":                  {},
+		"probe 02:00:00:00:00:02": {State: lease.StateHeld, Owner: lease.Owner{MAC: "02:00:00:00:00:02"}},
+		"probe ":                  {},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(nil)
-			require.NoError(t, serving(w, last, stopped))
-			assert.Equal(t, []string{state, "bind", "serving", "announce", "silence", "unbind"}, w.deeds())
+			f := newFakeVIP(nil)
+			require.NoError(t, f.serve(last, stopAtOnce))
+			assert.Equal(t, []string{state, "bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
 		})
 	}
 }
 
 func TestServeLeavesAStrangerAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.answer = &announcer.InUseError{Addr: w.vip.cfg().Addr(), MAC: foreign}
-		err := serving(w, lease.Record{}, func(context.CancelCauseFunc) {})
+		f := newFakeVIP(nil)
+		f.probeErr = &announcer.InUseError{Addr: f.vip.cfg().Addr(), MAC: strangerMAC}
+		err := f.serve(lease.Record{}, endsByItself)
 		require.ErrorIs(t, err, ErrConflict)
-		assert.ErrorContains(t, err, foreign.String())
-		assert.Equal(t, []string{"ask "}, w.deeds())
+		assert.ErrorContains(t, err, strangerMAC.String())
+		assert.Equal(t, []string{"probe "}, f.recorded())
 	})
 }
 
 func TestServeStrictWaitsOutTheLastOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(func(c *config.VIP) { c.Takeover = config.TakeoverStrict })
+		f := newFakeVIP(func(c *config.VIP) { c.Takeover = config.TakeoverStrict })
 		last := lease.Record{State: lease.StateHeld, TTL: "15s"}
-		require.NoError(t, serving(w, last, func(stop context.CancelCauseFunc) {
+		require.NoError(t, f.serve(last, func(stop context.CancelCauseFunc) {
 			time.Sleep(15*time.Second - time.Millisecond)
 			synctest.Wait()
-			assert.Empty(t, w.deeds(), "what is heard before proves nothing")
+			assert.Empty(t, f.recorded(), "what is heard before proves nothing")
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
-			assert.Equal(t, []string{"ask ", "verify", "bind", "serving", "announce"}, w.deeds())
+			assert.Equal(t, []string{"probe ", "verify", "bind", "serving", "announce"}, f.recorded())
 			stop(errTest)
 		}))
 	})
@@ -56,19 +56,19 @@ func TestServeStrictWaitsOutTheLastOwner(t *testing.T) {
 
 func TestHoldDeadlineBeforeBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.deadline = 999 * time.Millisecond
-		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
-		assert.Empty(t, w.deeds())
+		f := newFakeVIP(nil)
+		f.deadline = 999 * time.Millisecond
+		require.ErrorIs(t, f.serve(released, endsByItself), lease.ErrSessionLost)
+		assert.Empty(t, f.recorded())
 	})
 }
 
 func TestHoldDeadlineWhileBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.binding = func() { w.asleep.Store(int64(2 * time.Hour)) }
-		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
-		assert.Equal(t, []string{"bind", "unbind"}, w.deeds())
+		f := newFakeVIP(nil)
+		f.onBind = func() { f.asleep.Store(int64(2 * time.Hour)) }
+		require.ErrorIs(t, f.serve(released, endsByItself), lease.ErrSessionLost)
+		assert.Equal(t, []string{"bind", "unbind"}, f.recorded())
 	})
 }
 
@@ -79,16 +79,16 @@ func TestServePausedBeforeBinding(t *testing.T) {
 		verdict error
 		did     []string
 	}{
-		"lost": {lease.ErrLockLost, []string{"ask ", "verify"}},
-		"held": {nil, []string{"ask ", "verify", "bind", "serving", "announce", "silence", "unbind"}},
+		"lost": {lease.ErrLockLost, []string{"probe ", "verify"}},
+		"held": {nil, []string{"probe ", "verify", "bind", "serving", "announce", "stop announcing", "unbind"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(nil)
-				w.verdict = test.verdict
-				w.asking = func() { w.asleep.Store(int64(2 * time.Second)) }
-				require.ErrorIs(t, serving(w, lease.Record{}, stopped), test.verdict)
-				assert.Equal(t, test.did, w.deeds())
+				f := newFakeVIP(nil)
+				f.verifyErr = test.verdict
+				f.onProbe = func() { f.asleep.Store(int64(2 * time.Second)) }
+				require.ErrorIs(t, f.serve(lease.Record{}, stopAtOnce), test.verdict)
+				assert.Equal(t, test.did, f.recorded())
 			})
 		})
 	}
@@ -96,32 +96,32 @@ func TestServePausedBeforeBinding(t *testing.T) {
 
 func TestServePausedWhileBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
-		w.binding = func() { w.asleep.Store(int64(2 * time.Second)) }
-		require.ErrorIs(t, serving(w, released, func(context.CancelCauseFunc) {}), lease.ErrSessionLost)
-		assert.Equal(t, []string{"bind", "unbind"}, w.deeds())
+		f := newFakeVIP(nil)
+		f.onBind = func() { f.asleep.Store(int64(2 * time.Second)) }
+		require.ErrorIs(t, f.serve(released, endsByItself), lease.ErrSessionLost)
+		assert.Equal(t, []string{"bind", "unbind"}, f.recorded())
 	})
 }
 
-var handedOver = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
+var transferred = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
 
 func TestServeAfterAHandover(t *testing.T) {
 	for name, test := range map[string]struct {
 		yielded bool
 		did     []string
 	}{
-		"with a word": {true, []string{"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "bind", "serving", "announce"}},
+		"with a word": {true, []string{"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "bind", "serving", "announce"}},
 		"without": {false, []string{
-			"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "call 02:00:00:00:00:02", "await 02:00:00:00:00:02",
-			"call 02:00:00:00:00:02", "await 02:00:00:00:00:02", "ask 02:00:00:00:00:02", "bind", "serving", "announce",
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02",
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "probe 02:00:00:00:00:02", "bind", "serving", "announce",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(nil)
-				w.yielded = test.yielded
-				require.NoError(t, serving(w, handedOver, func(stop context.CancelCauseFunc) {
-					assert.Equal(t, test.did, w.deeds())
+				f := newFakeVIP(nil)
+				f.releasedSent = test.yielded
+				require.NoError(t, f.serve(transferred, func(stop context.CancelCauseFunc) {
+					assert.Equal(t, test.did, f.recorded())
 					stop(errTest)
 				}))
 			})

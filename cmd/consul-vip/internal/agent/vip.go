@@ -3,28 +3,25 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// state is where a VIP is in its life, as the log shows it.
+// state is the state of a VIP, as the log shows it.
 type state string
 
 const (
-	stateStandby   state = "standby"   // another node has the lock, or nobody yet
-	stateAcquired  state = "acquired"  // the lock is ours, the address not bound yet
-	stateActive    state = "active"    // bound and announced
-	stateReleasing state = "releasing" // giving the address back
+	stateStandby   state = "standby"   // another node holds the lock, or no node yet
+	stateAcquired  state = "acquired"  // this node holds the lock, the address is not bound yet
+	stateActive    state = "active"    // the address is bound and announced
+	stateReleasing state = "releasing" // the address is unbound, the lock is not released yet
 )
 
 // currentState holds the state that a VIP is in and is the value of the field
@@ -46,67 +43,44 @@ func (c *currentState) String() string {
 
 func (c *currentState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// ErrAddressLost says that another program of this host keeps removing a VIP.
-var ErrAddressLost = errors.New("address lost")
-
-var (
-	// errCarrier gives a VIP away while its link is down.
-	errCarrier  = errors.New("carrier lost")
-	errPaused   = fmt.Errorf("%w, perhaps: this process was paused while it bound the address", lease.ErrSessionLost)
-	errDeadline = fmt.Errorf("%w: its hold deadline is here", lease.ErrSessionLost)
-)
-
-// wire is what stations on the link hear and say: announcer.Wire.
-type wire interface {
-	Probe(ctx context.Context, q announcer.ProbeConfig) error
-	Announce(ctx context.Context, a announcer.Announcement, again <-chan struct{}) error
-	Listen(addr netip.Addr) listener
-}
-
-// succession is how an address passes from one host to the next on the wire.
-type succession interface {
-	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
-	SendReleased(ctx context.Context, addr netip.Addr) error
-	Handover(addr netip.Addr) handover
-}
-
-// handover waits for what the other side of a handover says: announcer.Heir.
+// handover hears the frames of a handover: *announcer.Handover.
 type handover interface {
-	AwaitReady(ctx context.Context, patience time.Duration) bool
-	AwaitReleased(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool
+	AwaitReady(ctx context.Context, timeout time.Duration) bool
+	AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool
 	Close()
 }
 
-// vip is one floating address on this node. Its fields belong to the goroutine
-// that runs it, but for its settings and the kernel's words.
+// vip is one floating address on this node.
 type vip struct {
-	link    *link
-	locks   locks
-	kernel  kernel
-	wire    wire
-	handing succession
-	owner   lease.Owner // what the process knows of itself; the link adds the rest
+	// Set by newVIP, never changed.
+	link   *link
+	kernel kernel
+	locks  locks
+	owner  lease.Owner  // the part that all locks share
+	log    hclog.Logger // each line has the address and the current state
 
-	settings   atomic.Pointer[config.VIP] // of a prefix and on an interface that never change
-	contending atomic.Bool                // the lock is held, contended for, or about to be
+	// Written by the loop, read by any goroutine: atomic. Prefix and interface never
+	// change.
+	settings atomic.Pointer[config.VIP]
 
-	log   hclog.Logger // with the address and the current state in every line
+	// Written by the goroutine of run, read by the loop: atomic. The lock is held,
+	// contended for, or about to be.
+	contending atomic.Bool
+
+	// Written by the goroutine of run, read wherever a line is logged: atomic.
 	state currentState
 
-	// Words from the kernel about the address, each in a channel that holds one.
-	missing latest.Wake // it may have been removed
-	taken   latest.Wake // another program may have it
+	// Set by the loop, received by the goroutine of run.
+	missing latest.Wake // the address may have been removed
+	taken   latest.Wake // another program may have bound the address
 }
 
-func newVIP(cfg config.VIP, l *link, w interface {
-	wire
-	succession
-}, k kernel, log hclog.Logger) *vip {
+func newVIP(cfg config.VIP, l *link, k kernel, locks locks, owner lease.Owner, log hclog.Logger) *vip {
 	v := &vip{
 		link:    l,
-		wire:    w,
-		handing: w,
 		kernel:  k,
+		locks:   locks,
+		owner:   owner,
 		missing: latest.NewWake(),
 		taken:   latest.NewWake(),
 	}
@@ -115,11 +89,11 @@ func newVIP(cfg config.VIP, l *link, w interface {
 	return v
 }
 
-// cfg is the VIP's configuration as of now.
+// cfg returns the current configuration.
 func (v *vip) cfg() *config.VIP { return v.settings.Load() }
 
-// change makes cfg, which is about the same prefix and interface, the VIP's
-// configuration from now on.
+// change replaces the configuration by one with the same prefix and interface.
+// Only the loop calls it.
 func (v *vip) change(cfg config.VIP) {
 	before := v.cfg()
 	v.settings.Store(&cfg)
@@ -128,16 +102,16 @@ func (v *vip) change(cfg config.VIP) {
 	}
 }
 
-// enter makes a transition and logs why.
+// enter makes a transition and logs it with its reason.
 func (v *vip) enter(s state, reason string, args ...any) {
 	from := v.state.set(s)
 	v.log.Info("state changed", append([]any{"from", string(from), "reason", reason}, args...)...)
 }
 
-// run contends for the VIP and serves it, over and over, until ctx ends or an
-// error ends it for good.
+// run repeats the cycle of states until ctx ends, then returns nil, or until an
+// error ends the VIP for good.
 func (v *vip) run(ctx context.Context) error {
-	handover := v.handing.Handover(v.cfg().Addr())
+	handover := v.link.wire.Handover(v.cfg().Addr())
 	defer handover.Close()
 	reason := "started"
 	for {
@@ -149,9 +123,7 @@ func (v *vip) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver), errors.Is(err, lease.ErrReleased):
-		case (errors.Is(err, lease.ErrLockLost) || errors.Is(err, ErrAddressLost)) && v.cfg().OnLoss == config.LossContend:
-		default:
+		case !v.contendsAfter(err):
 			v.log.Error("giving up", "reason", err)
 			return err
 		}
@@ -159,37 +131,31 @@ func (v *vip) run(ctx context.Context) error {
 	}
 }
 
-// serve is the VIP's life while the lock is held: make sure that the last owner
-// has let go, bind, announce and listen, and whatever ends it, stop announcing
-// and unbind. The lock leaves Consul only after it has returned, unless it is
-// handed over; then a word on the wire tells the successor.
-func (v *vip) serve(ctx context.Context, last lease.Record, held hold, handover handover) (err error) {
-	v.enter(stateAcquired, "lock acquired", previousOwnerFields(last)...)
-	if s, _ := v.link.state.Get(); !s.up {
-		return errCarrier
+// contendsAfter reports whether the VIP returns to standby after err.
+func (v *vip) contendsAfter(err error) bool {
+	switch {
+	case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver), errors.Is(err, lease.ErrReleased):
+		return true
+	case errors.Is(err, lease.ErrLockLost), errors.Is(err, ErrAddressLost):
+		return v.cfg().OnLoss == config.LossContend
 	}
-	if err := v.awaitPreviousOwner(ctx, last, handover); err != nil {
+	return false
+}
+
+// serve goes through acquired, active and releasing while the lock is held. When it
+// returns, the address is unbound, and only then the lock is released. In a
+// handover the lock is transferred first, and a frame tells the successor when the
+// address is unbound.
+func (v *vip) serve(ctx context.Context, previous lease.Record, held newHold, handover handover) (err error) {
+	v.enter(stateAcquired, "lock acquired", previousOwnerFields(previous)...)
+	address, confirmed, err := v.takeOver(ctx, previous, held, handover)
+	switch {
+	case errors.Is(err, errHoldEnded):
+		return nil // Hold knows why
+	case err != nil:
 		return err
 	}
-	v.drainEvents()
-	confirmed, err := v.confirmLock(ctx, held)
-	if err != nil {
-		return err
-	}
-	address, err := v.bind(ctx, held, confirmed)
-	if address == nil {
-		return markUnclean(err)
-	}
-	listener := v.wire.Listen(v.cfg().Addr())
-	held.Serving()
-	a := &active{vip: v, held: held, address: address}
-	a.seen.Store(int64(confirmed))
-	a.until = held.Now() + v.lifetime(held)
-	a.announcing = v.announce(ctx, a.mayAnnounce)
-	defer func() {
-		err = v.release(ctx, handover, address, a.announcing, err)
-		listener.Close()
-	}()
-	v.enter(stateActive, "address bound", "interface", v.link.name)
-	return a.run(ctx, listener.Claims())
+	a := v.activate(ctx, held, address, confirmed)
+	defer func() { err = v.release(ctx, handover, a, err) }()
+	return a.run(ctx)
 }

@@ -30,7 +30,7 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			var out bytes.Buffer
 			log := hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: format == "JSON", DisableTime: true})
-			v := newVIP(*newWorld(nil).vip.cfg(), nil, nil, nil, log)
+			v := newVIP(*newFakeVIP(nil).vip.cfg(), nil, nil, nil, lease.Owner{}, log)
 			early := v.log
 			v.enter(stateStandby, "started")
 			early.Info("early")
@@ -60,12 +60,12 @@ func TestRunContendsAgain(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(func(c *config.VIP) { c.OnLoss = test.onLoss })
+				f := newFakeVIP(func(c *config.VIP) { c.OnLoss = test.onLoss })
 				locks := &scriptedLocks{results: []error{test.err}}
-				w.vip.locks = locks
+				f.vip.locks = locks
 				ctx, cancel := context.WithCancel(context.Background())
 				ended := make(chan error, 1)
-				go func() { ended <- w.vip.run(ctx) }()
+				go func() { ended <- f.vip.run(ctx) }()
 				synctest.Wait()
 				if test.again {
 					assert.Equal(t, 2, locks.held)
@@ -83,14 +83,14 @@ func TestRunContendsAgain(t *testing.T) {
 
 func TestRunHeedsOnLossAsItIsByThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(nil)
+		f := newFakeVIP(nil)
 		locks := &lateLocks{losing: make(chan struct{})}
-		w.vip.locks = locks
+		f.vip.locks = locks
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- w.vip.run(ctx) }()
+		go func() { ended <- f.vip.run(ctx) }()
 		synctest.Wait()
-		w.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossContend })
+		f.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossContend })
 		close(locks.losing)
 		synctest.Wait()
 		assert.Empty(t, ended)

@@ -11,10 +11,10 @@ import (
 )
 
 func TestReloadTellsTheWorstCases(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		first := g.logged("worst case", "address_gone_within")
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
-		second := g.logged("worst case", "address_gone_within")
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		first := h.logged("worst case", "address_gone_within")
+		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
+		second := h.logged("worst case", "address_gone_within")
 		require.Len(t, second, 2*len(first))
 		assert.Equal(t, "5.5s", second[0])
 		assert.Equal(t, "9.5s", second[len(first)])
@@ -23,8 +23,8 @@ func TestReloadTellsTheWorstCases(t *testing.T) {
 
 func TestWorstCasesOfAStrictTakeover(t *testing.T) {
 	takenOver := func(lines string) (found []any) {
-		onGround(t, configured(t, "", "10.0.0.1 "+lines), nil, func(g *ground) {
-			found = g.logged("worst case", "taken_over_within")
+		runFakeHost(t, configured(t, "", "10.0.0.1 "+lines), nil, func(h *fakeHost) {
+			found = h.logged("worst case", "taken_over_within")
 		})
 		return found
 	}
