@@ -156,7 +156,7 @@ func (a *active) refresh(ctx context.Context) error {
 		return errDeadline
 	}
 	if gap := a.paused(); gap > 0 {
-		a.log.Warn("this process was paused, asking Consul for the lock", "for", gap.String())
+		a.log.Warn("the process was paused, verifying the lock", "for", gap.String())
 		err := verify(ctx, a.held)
 		switch {
 		case ctx.Err() != nil:
@@ -201,7 +201,7 @@ func (a *active) onRestored(now time.Duration) error {
 	if n := len(a.rebound); n >= rebindLimit && now-a.rebound[n-rebindLimit] < rebindWindow {
 		return fmt.Errorf("%w: it was removed %d times within %s", ErrAddressLost, rebindLimit, rebindWindow)
 	}
-	a.log.Warn("the address was removed by someone else and is bound again", "times", len(a.rebound))
+	a.log.Warn("another program removed the address, bound it again", "times", len(a.rebound))
 	a.announcing.restart.Set()
 	return nil
 }
@@ -238,7 +238,7 @@ func (a *active) announce(ctx context.Context) *announcing {
 			MayAnnounce: a.mayAnnounce,
 		}, n.restart)
 		if err != nil && ctx.Err() == nil {
-			a.log.Error("announcing ended", "error", err)
+			a.log.Error("announcing failed", "error", err)
 		}
 	})
 	return n

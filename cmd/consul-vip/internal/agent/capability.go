@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errIncapable = errors.New("this process may not do its work")
+var errIncapable = errors.New("missing capability")
 
 // needed are the capabilities without which an agent can do nothing, as
 // capabilities(7) numbers them.

@@ -29,7 +29,7 @@ func lockInstance(c config.Consul) (instance, error) {
 			if errors.Is(err, unix.EADDRINUSE) {
 				return nil, fmt.Errorf("%w, with %s", errRunning, name)
 			}
-			return nil, fmt.Errorf("claiming %s: %w", name, err)
+			return nil, fmt.Errorf("locking the instance by %s: %w", name, err)
 		}
 		locked = append(locked, l)
 	}

@@ -32,7 +32,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, err err
 	transferred := errors.Is(reason, lease.ErrHandedOver)
 	a.announcing.stop()
 	if transferred && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
-		v.log.Warn("the successor did not call for the address, letting go all the same")
+		v.log.Warn("no ready from the successor, releasing anyway")
 	}
 	failed := a.address.Unbind()
 	unbound := time.Now()
@@ -47,7 +47,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, err err
 		fields = append(fields, "reaction", unbound.Sub(conflict.Received).String())
 	}
 	if failed != nil {
-		v.log.Error("could not unbind the address, the kernel will", "error", failed, "within", v.cfg().DeadMan.String())
+		v.log.Error("could not unbind the address, its lifetime ends", "error", failed, "within", v.cfg().DeadMan.String())
 		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
 	}
 	v.log.Info("released the address", append(fields, "reason", reason.Error())...)
@@ -59,6 +59,6 @@ func (v *vip) sendReleased() {
 	ctx, cancel := context.WithTimeout(context.Background(), releasedTimeout)
 	defer cancel()
 	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr()); err != nil {
-		v.log.Warn("could not tell the successor, which will ask", "error", err)
+		v.log.Warn("could not send released, the successor will probe", "error", err)
 	}
 }

@@ -102,12 +102,12 @@ func (a *agent) reload(cfg *config.Config) {
 	p := newPlan(a.cfg, cfg)
 	links, err := a.prepare(p)
 	if err != nil {
-		a.log.Error("the configuration is not reloaded, nothing has changed", "error", err)
+		a.log.Error("configuration not reloaded, nothing has changed", "error", err)
 		return
 	}
 	a.log.SetLevel(p.cfg.LogLevel)
 	for _, key := range p.restart {
-		a.log.Warn("a key has changed that needs a restart of the agent", "key", key)
+		a.log.Warn("a changed key takes effect only after a restart", "key", key)
 	}
 	a.apply(p, links)
 	if len(p.added)+len(p.changed) > 0 {
@@ -151,7 +151,7 @@ func (a *agent) clearLeftovers(added []config.VIP) error {
 	}
 	cleared, err := a.host.Clear(addrs)
 	for _, p := range cleared {
-		a.log.Warn("removed an address that a predecessor left behind", "vip", p.Addr())
+		a.log.Warn("removed an address left by a previous process", "vip", p.Addr())
 	}
 	if err != nil {
 		return fmt.Errorf("clearing leftovers: %w", err)

@@ -258,7 +258,7 @@ func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
 				assert.Equal(t, from.VIPs, h.agent.cfg.VIPs)
 				assert.Equal(t, hclog.Info, h.logger.GetLevel())
 				assert.Empty(t, h.logged("configuration reloaded", "added"))
-				logged := h.logged("the configuration is not reloaded, nothing has changed", "error")
+				logged := h.logged("configuration not reloaded, nothing has changed", "error")
 				require.Len(t, logged, 1)
 				assert.Contains(t, logged[0], test.err)
 			})
@@ -277,7 +277,7 @@ func TestReloadOfKeysThatNeedARestart(t *testing.T) {
 		to := configured(t, "node_name = \"other\"\nconsul { session_ttl = \"60s\" }", "10.0.0.1 priority = 3")
 		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, h.since(func() { h.reload <- to }))
 		keys := []any{"node_name", "consul.session_ttl"}
-		logged := func() []any { return h.logged("a key has changed that needs a restart of the agent", "key") }
+		logged := func() []any { return h.logged("a changed key takes effect only after a restart", "key") }
 		assert.Equal(t, keys, logged())
 		assert.Equal(t, config.DefaultSessionTTL, h.agent.cfg.Consul.SessionTTL)
 		h.since(func() { h.reload <- to })

@@ -34,8 +34,8 @@ var (
 	// errHoldEnded ends a takeover without being a failure of it.
 	errHoldEnded = errors.New("the hold has ended")
 
-	errPaused   = fmt.Errorf("%w, perhaps: this process was paused while it bound the address", lease.ErrSessionLost)
-	errDeadline = fmt.Errorf("%w: its hold deadline is here", lease.ErrSessionLost)
+	errPaused   = fmt.Errorf("%w: the process was paused while it bound the address", lease.ErrSessionLost)
+	errDeadline = fmt.Errorf("%w: hold deadline reached", lease.ErrSessionLost)
 )
 
 // hold is a lock that is held: *lease.Held. Its clock is the one of Now.
@@ -95,9 +95,9 @@ func previousOwnerFields(previous lease.Record) []any {
 	case lease.StateUnknown:
 		return nil
 	case lease.StateHandover:
-		return []any{"handed_over_by", previous.From, "record", string(previous.State)}
+		return []any{"transferred_by", previous.From, "record", string(previous.State)}
 	}
-	return []any{"last_owner", previous.Node, "record", string(previous.State)}
+	return []any{"previous_owner", previous.Node, "record", string(previous.State)}
 }
 
 // awaitPreviousOwner returns when the previous owner's kernel has removed the
@@ -113,13 +113,13 @@ func (v *vip) awaitPreviousOwner(ctx context.Context, previous lease.Record, han
 		if v.awaitReleased(ctx, mac, handover) {
 			return nil
 		}
-		v.log.Warn("the last owner did not say that it let go, asking the wire", "from", previous.From)
+		v.log.Warn("no release from the previous owner, probing", "from", previous.From)
 	}
 	ttl := previous.OwnerTTL(unknownTTL)
 	if v.cfg().Takeover == config.TakeoverStrict {
 		// The owner may still serve in another part of a split network, where probes
 		// do not reach it.
-		v.log.Info("waiting out the last owner", "for", ttl.String())
+		v.log.Info("waiting for the previous owner's TTL", "for", ttl.String())
 		wait(ctx, ttl)
 	}
 	return v.probe(ctx, mac, ttl)
@@ -129,7 +129,7 @@ func (v *vip) awaitPreviousOwner(ctx context.Context, previous lease.Record, han
 func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handover handover) bool {
 	for range readyTries {
 		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
-			v.log.Warn("could not call for the address", "error", err)
+			v.log.Warn("could not send ready", "error", err)
 		}
 		if handover.AwaitReleased(ctx, owner, releasedTimeout) {
 			return true
@@ -149,14 +149,14 @@ func (v *vip) probe(ctx context.Context, previous net.HardwareAddr, ttl time.Dur
 	case ctx.Err() != nil:
 		return nil // Hold knows why
 	case errors.As(err, &inUse):
-		v.log.Error("address conflict: a stranger answers for it", "mac", inUse.MAC.String(), "asked_for", probedFor)
+		v.log.Error("address conflict: another station keeps answering", "mac", inUse.MAC.String(), "probed_for", probedFor)
 		return &ConflictError{Addr: v.cfg().Addr(), MAC: inUse.MAC, Quit: v.cfg().OnConflict == config.ConflictQuit}
 	case errors.Is(err, announcer.ErrNotSent):
 		return fmt.Errorf("%w: %w", errCarrier, err)
 	case err != nil:
 		return err
 	}
-	v.log.Info("nobody answers for the address", "asked_for", probedFor)
+	v.log.Info("no station answers for the address", "probed_for", probedFor)
 	return nil
 }
 

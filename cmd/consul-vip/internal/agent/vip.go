@@ -124,7 +124,7 @@ func (v *vip) run(ctx context.Context) error {
 		case err == nil:
 			return nil
 		case !v.contendsAfter(err):
-			v.log.Error("giving up", "reason", err)
+			v.log.Error("exiting because of this address", "reason", err)
 			return err
 		}
 		reason = err.Error()
