@@ -16,7 +16,7 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-func TestLifetimesNeverPassTheHoldDeadline(t *testing.T) {
+func TestLifetimeEndsBeforeTheHoldDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.deadline = 7500 * time.Millisecond
@@ -27,13 +27,13 @@ func TestLifetimesNeverPassTheHoldDeadline(t *testing.T) {
 	})
 }
 
-func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
+func TestLockIsVerifiedAfterAPause(t *testing.T) {
 	tests := map[string]struct {
-		verdict   error
+		verifyErr error
 		want      error
 		refreshed bool
 	}{
-		"still ours":    {nil, nil, true},
+		"still held":    {nil, nil, true},
 		"lost":          {lease.ErrLockLost, lease.ErrLockLost, false},
 		"Consul silent": {errTest, nil, false},
 	}
@@ -41,7 +41,7 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
-				f.verifyErr = test.verdict
+				f.verifyErr = test.verifyErr
 				err := f.serve(released, func(stop context.CancelCauseFunc) {
 					f.asleep.Store(int64(4 * time.Second))
 					f.missing = true
@@ -61,7 +61,7 @@ func TestAfterAPauseConsulIsAskedFirst(t *testing.T) {
 	}
 }
 
-func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
+func TestRemovedAddressIsBoundAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
@@ -71,7 +71,7 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 			synctest.Wait()
 			assert.Zero(t, time.Since(began))
 			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
-			f.vip.missing.Set() // of our own Unbind, or a Resync: it is there
+			f.vip.missing.Set() // after our own Unbind or a Resync: the address is there
 			synctest.Wait()
 			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
 			stop(errTest)
@@ -79,7 +79,7 @@ func TestAddressRemovedByOthersIsBoundAgain(t *testing.T) {
 	})
 }
 
-func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
+func TestRepeatedlyRemovedAddressIsLost(t *testing.T) {
 	for pause, want := range map[time.Duration]error{10 * time.Second: ErrAddressLost, 20 * time.Second: nil} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
@@ -102,9 +102,9 @@ func TestAddressRemovedOverAndOverIsALoss(t *testing.T) {
 func TestAddressTakenByAnotherProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		f.vip.taken.Set() // before it was ours
+		f.vip.taken.Set() // from before the address was bound
 		err := f.serve(released, func(context.CancelCauseFunc) {
-			f.vip.taken.Set() // and let go again since
+			f.vip.taken.Set() // the other program has removed it since
 			synctest.Wait()
 			f.mu.Lock()
 			f.takenErr = netif.ErrForeign
@@ -123,9 +123,9 @@ func TestNoAnnouncementAfterAPause(t *testing.T) {
 		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 			assert.True(t, f.mayAnnounce())
 			f.asleep.Store(int64(4 * time.Second))
-			assert.False(t, f.mayAnnounce(), "before anything else has noticed the pause")
+			assert.False(t, f.mayAnnounce(), "before the next refresh")
 			time.Sleep(3 * time.Second)
-			assert.False(t, f.mayAnnounce(), "as long as Consul has not confirmed the lock")
+			assert.False(t, f.mayAnnounce(), "while Consul has not confirmed the lock")
 			f.mu.Lock()
 			f.verifyErr = nil
 			f.mu.Unlock()
@@ -141,7 +141,7 @@ func TestCarrier(t *testing.T) {
 	down := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 	up := down
 	up.Up = true
-	t.Run("a flap is ridden out", func(t *testing.T) {
+	t.Run("a short loss", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
@@ -155,7 +155,7 @@ func TestCarrier(t *testing.T) {
 			}))
 		})
 	})
-	t.Run("a loss gives the address away", func(t *testing.T) {
+	t.Run("a longer loss", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			err := f.serve(released, func(context.CancelCauseFunc) {
@@ -167,46 +167,40 @@ func TestCarrier(t *testing.T) {
 	})
 }
 
-// What changes while an address is served neither unbinds nor announces it.
-func TestChangesWhileServing(t *testing.T) {
-	t.Run("dead_man, from the next refresh on", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-				time.Sleep(refreshInterval - 1)
-				f.reconfigure(func(c *config.VIP) { c.DeadMan = 9 * time.Second })
-				time.Sleep(refreshInterval)
-				f.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
-				time.Sleep(refreshInterval)
-				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
-				stop(errTest)
-			}))
-			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, f.lifetimes)
+// A change of the configuration neither unbinds an active address nor restarts its
+// announcements.
+func TestChangesWhileActive(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T, f *fakeVIP){
+		"dead_man": func(t *testing.T, f *fakeVIP) {
+			time.Sleep(refreshInterval - 1)
+			f.reconfigure(func(c *config.VIP) { c.DeadMan = 9 * time.Second })
+			time.Sleep(refreshInterval)
+			f.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
+			time.Sleep(refreshInterval)
+			synctest.Wait()
+			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, f.lifetimes,
+				"the next refresh uses the new one")
+		},
+		"announce": func(t *testing.T, f *fakeVIP) {
+			f.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
+			synctest.Wait()
+			assert.Equal(t, announcer.Schedule{Interval: 7 * time.Second, Jitter: 1}, f.schedule())
+		},
+		"on_conflict": func(t *testing.T, f *fakeVIP) {
+			f.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
+			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
+			synctest.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+					test(t, f)
+					assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
+					stop(errTest)
+				}))
+			})
 		})
-	})
-	t.Run("announce", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-				f.reconfigure(func(c *config.VIP) { c.Announce = config.Announce{Interval: 7 * time.Second, Jitter: 1} })
-				synctest.Wait()
-				assert.Equal(t, announcer.Schedule{Interval: 7 * time.Second, Jitter: 1}, f.schedule())
-				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
-				stop(errTest)
-			}))
-		})
-	})
-	t.Run("on_conflict", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-				f.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
-				f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
-				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
-				stop(errTest)
-			}))
-		})
-	})
+	}
 }

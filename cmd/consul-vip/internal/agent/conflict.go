@@ -64,7 +64,7 @@ func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) erro
 		a.announcing.restart.Set()
 	}
 	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
-	// Until calm fires, the listener keeps further claims, as one.
+	// Until calm fires, the listener keeps the latest claim.
 	a.claims, a.calm = nil, time.After(defendInterval)
 	return nil
 }

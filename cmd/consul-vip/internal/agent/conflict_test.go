@@ -15,17 +15,17 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-func TestConflicts(t *testing.T) {
+func TestConflictPolicies(t *testing.T) {
 	tests := map[string]struct {
-		policy  config.OnConflict
-		verdict error
-		want    error
-		quit    bool
-		did     []string
+		policy    config.OnConflict
+		verifyErr error
+		want      error
+		quit      bool
+		calls     []string
 	}{
 		"exit":                {config.ConflictExit, nil, ErrConflict, false, []string{"stop announcing", "unbind"}},
 		"quit":                {config.ConflictQuit, nil, ErrConflict, true, []string{"stop announcing", "unbind"}},
-		"defend, lock ours":   {config.ConflictDefend, nil, nil, false, []string{"verify", "announce again"}},
+		"defend, lock held":   {config.ConflictDefend, nil, nil, false, []string{"verify", "announce again"}},
 		"defend, lock lost":   {config.ConflictDefend, lease.ErrLockLost, lease.ErrLockLost, false, []string{"verify", "stop announcing", "unbind"}},
 		"defend, lock unsure": {config.ConflictDefend, errTest, ErrConflict, false, []string{"verify", "stop announcing", "unbind"}},
 		"log":                 {config.ConflictLog, nil, nil, false, nil},
@@ -34,21 +34,15 @@ func TestConflicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(func(c *config.VIP) { c.OnConflict = test.policy })
-				f.verifyErr = test.verdict
+				f.verifyErr = test.verifyErr
 				began := time.Now()
-				var did []string
 				err := f.serve(released, func(stop context.CancelCauseFunc) {
 					f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: began}
 					synctest.Wait()
-					did = f.recorded()
+					assert.Equal(t, append([]string{"bind", "serving", "announce"}, test.calls...), f.recorded())
 					stop(errTest)
 				})
 				assert.Zero(t, time.Since(began))
-				assert.Equal(t, append([]string{"bind", "serving", "announce"}, test.did...), did)
-				if test.want == nil {
-					require.NoError(t, err)
-					return
-				}
 				require.ErrorIs(t, err, test.want)
 				var conflict *ConflictError
 				if errors.As(err, &conflict) {
@@ -67,28 +61,29 @@ func TestDefendIsPaced(t *testing.T) {
 			for range 90 {
 				select {
 				case f.claims <- announcer.Claim{MAC: strangerMAC}:
-				default: // claims coalesce
+				default: // the listener keeps one claim
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
 			stop(errTest)
 		}))
 		defended := 0
-		for _, d := range f.recorded() {
-			if d == "announce again" {
+		for _, call := range f.recorded() {
+			if call == "announce again" {
 				defended++
 			}
 		}
-		assert.Equal(t, 5, defended, "once a second, the first at once")
+		assert.Equal(t, 5, defended, "at once, and then once a second")
 	})
 }
 
-func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
+// A claim that arrives after the lock was lost comes from the successor.
+func TestClaimOfTheSuccessorIsNoConflict(t *testing.T) {
 	claim := func(f *fakeVIP) {
 		f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
 		synctest.Wait()
 	}
-	t.Run("the kernel's lifetime ran out before the hold deadline", func(t *testing.T) {
+	t.Run("after the address's lifetime has ended", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			f.deadline = 7900 * time.Millisecond
@@ -100,7 +95,7 @@ func TestClaimsAfterTheEndAreTheSuccessors(t *testing.T) {
 			require.NotErrorIs(t, err, ErrConflict)
 		})
 	})
-	t.Run("it is the first that a thawed process sees", func(t *testing.T) {
+	t.Run("first event after a pause", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			f.verifyErr = lease.ErrLockLost

@@ -199,8 +199,8 @@ func (f *fakeVIP) Unbind() error {
 	return f.unbindErr
 }
 
-// serve runs the VIP's serve, and test beside it, and returns the error of serve,
-// which must have ended when test returns.
+// serve runs the VIP's serve, and test beside it. It returns the error of serve, or
+// another one if serve has not ended when test returns.
 func (f *fakeVIP) serve(previous lease.Record, test func(stop context.CancelCauseFunc)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
@@ -216,6 +216,19 @@ func (f *fakeVIP) serve(previous lease.Record, test func(stop context.CancelCaus
 		cancel(errTest)
 		return errors.Join(errors.New("still serving"), <-ended)
 	}
+}
+
+// run starts the VIP's run. stop ends it and returns its error; if it has ended by
+// itself, ended has the error.
+func (f *fakeVIP) run() (stop func() error, ended <-chan error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- f.vip.run(ctx) }()
+	synctest.Wait()
+	return func() error {
+		cancel()
+		return <-result
+	}, result
 }
 
 // stopAtOnce and endsByItself are tests for serve.

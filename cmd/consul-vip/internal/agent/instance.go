@@ -12,14 +12,15 @@ import (
 
 var errRunning = errors.New("an instance is already running on this host")
 
-// instance is this process's claim to be the only one of its kind here. Two
-// with the same prefix would take each other for a dead predecessor, two with
-// the same service would refresh each other's check.
+// instance is a lock that keeps a second process with the same prefix or service
+// from running on this host. With the same prefix they would destroy each other's
+// session and remove each other's addresses, as those of a previous process. With
+// the same service they would refresh each other's check.
 type instance []net.Listener
 
-// lockInstance claims the names as abstract sockets: they belong to the
-// network namespace, as the addresses do, and end with the process, however it
-// ends.
+// lockInstance locks prefix and service by abstract sockets. These belong to the
+// network namespace, as the addresses do, and close when the process ends, even if
+// it is killed.
 func lockInstance(c config.Consul) (instance, error) {
 	var locked instance
 	for _, name := range []string{"prefix=" + c.Prefix, "service=" + c.Service} {
@@ -36,6 +37,7 @@ func lockInstance(c config.Consul) (instance, error) {
 	return locked, nil
 }
 
+// Close releases the lock.
 func (i instance) Close() {
 	for _, l := range i {
 		_ = l.Close()

@@ -12,14 +12,14 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// The first failure ends all, but not that of what was to end anyway.
+// The first failure of a VIP ends all of them, unless the VIP was told to end.
 func TestFailures(t *testing.T) {
 	fails := func(h *fakeHost) { h.holdErrs["10.0.0.2"] = errTest }
 	runFakeHost(t, configured(t, "", "10.0.0.1"), fails, func(h *fakeHost) {
-		did := h.since(func() { h.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
+		calls := h.since(func() { h.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
 		assert.Equal(t, []string{
 			"contend for 10.0.0.2", "leave", "release 10.0.0.1: " + errTest.Error(),
-		}, did[:3])
+		}, calls[:3])
 		err := <-h.result
 		require.ErrorIs(t, err, errTest)
 		h.result <- err
@@ -28,7 +28,7 @@ func TestFailures(t *testing.T) {
 	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(h *fakeHost) {
 		h.since(func() { h.reload <- configured(t, "", "10.0.0.1") })
 		time.Sleep(time.Minute)
-		assert.Empty(t, h.result, "one that is given up may fail")
+		assert.Empty(t, h.result, "a removed VIP may fail")
 	})
 }
 
@@ -47,9 +47,9 @@ func TestPriority(t *testing.T) {
 	})
 }
 
-// A VIP that comes by a reload hears of the kernel like any other, and so does
-// its link, also of what was said before.
-func TestReloadedHearTheKernel(t *testing.T) {
+// Events reach a VIP that a reload has added, and its link also knows the events from
+// before the reload.
+func TestEventsAfterAReload(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.2")
 	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		h.since(func() { h.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
@@ -74,14 +74,15 @@ func TestReloadedHearTheKernel(t *testing.T) {
 	})
 }
 
-// The record of a handover has to name the MAC that the go comes from.
-func TestNewMACIsTheOwners(t *testing.T) {
+// The record has to name the current MAC: in a handover the successor expects released
+// from it.
+func TestNewMACReachesTheLock(t *testing.T) {
 	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		vip := h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip
 		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
-		did := h.since(func() { h.events <- up })
-		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")
+		calls := h.since(func() { h.events <- up })
+		assert.Contains(t, calls, "update 10.0.0.1: 100, 0s")
 		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
-		assert.NotContains(t, h.since(func() { h.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
+		assert.NotContains(t, h.since(func() { h.events <- up }), "update 10.0.0.1: 100, 0s", "the MAC is the same")
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-func TestServeUndoesInOrder(t *testing.T) {
+func TestReleaseOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		require.NoError(t, f.serve(released, stopAtOnce))
@@ -20,11 +20,11 @@ func TestServeUndoesInOrder(t *testing.T) {
 	})
 }
 
-func TestServeHandedOverYields(t *testing.T) {
-	for _, uncalled := range []bool{false, true} {
+func TestReleaseAfterATransfer(t *testing.T) {
+	for _, notReady := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
-			f.notReady = uncalled
+			f.notReady = notReady
 			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
 				stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
 			}))
@@ -37,11 +37,11 @@ func TestServeHandedOverYields(t *testing.T) {
 		require.ErrorIs(t, f.serve(released, func(stop context.CancelCauseFunc) {
 			stop(lease.ErrHandedOver)
 		}), lease.ErrUnclean)
-		assert.NotContains(t, f.recorded(), "send released", "the address is still in the kernel")
+		assert.NotContains(t, f.recorded(), "send released", "the kernel still has the address")
 	})
 }
 
-func TestUnbindRefused(t *testing.T) {
+func TestUnbindFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.unbindErr = errTest

@@ -14,7 +14,7 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-func TestDecide(t *testing.T) {
+func TestPlan(t *testing.T) {
 	tests := map[string]struct {
 		from, to                []string
 		added, changed, removed []string
@@ -46,9 +46,9 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Every key of a configuration is either taken up or named as one that is not,
-// also those that are yet to come.
-func TestDecideOverlooksNoKey(t *testing.T) {
+// A reload applies every key of a configuration or names it as one that needs a
+// restart, also keys that will be added to config.
+func TestPlanCoversEveryKey(t *testing.T) {
 	from := configured(t, "", "10.0.0.1")
 	restarts := map[string]string{
 		"LogJSON": "log_json", "NodeName": "node_name",
@@ -62,7 +62,7 @@ func TestDecideOverlooksNoKey(t *testing.T) {
 			p := newPlan(from, &to)
 			if key, ok := restarts[name]; ok {
 				assert.Equal(t, []string{key}, p.restart)
-				assert.Equal(t, *from, *p.cfg, "it goes on as before")
+				assert.Equal(t, *from, *p.cfg, "nothing else changes")
 				return
 			}
 			assert.Empty(t, p.restart)
@@ -79,7 +79,7 @@ func TestDecideOverlooksNoKey(t *testing.T) {
 	}
 }
 
-// alter gives a field another value.
+// alter changes the value of a field.
 func alter(t *testing.T, field reflect.Value) {
 	t.Helper()
 	switch field.Kind() {
@@ -90,15 +90,12 @@ func alter(t *testing.T, field reflect.Value) {
 	case reflect.Int32, reflect.Int64:
 		field.SetInt(field.Int() + 1)
 	default:
-		t.Fatalf("do not know how to alter a %s", field.Kind())
+		require.Failf(t, "cannot alter the field", "a %s", field.Kind())
 	}
 }
 
 func TestReload(t *testing.T) {
-	tests := map[string]struct {
-		from, to []string
-		did      []string // in any order but for the same address
-	}{
+	reloads(t, map[string]reloadTest{
 		"nothing changes": {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1", "10.0.0.2"}, nil},
 		"added":           {[]string{"10.0.0.1"}, []string{"10.0.0.1", "10.0.0.2"}, []string{"contend for 10.0.0.2"}},
 		"removed": {
@@ -111,13 +108,18 @@ func TestReload(t *testing.T) {
 			[]string{"10.0.0.1 preempt = true"}, []string{`10.0.0.1 preempt = true; preempt_delay = "3s"`},
 			[]string{"update 10.0.0.1: 100, 3s"},
 		},
-		"what only this process sees": {
+		"keys that do not concern the lock": {
 			[]string{"10.0.0.1"},
 			[]string{`10.0.0.1 on_conflict = "log"; on_loss = "contend"; takeover = "strict"; dead_man = "9s"; announce { interval = "3s" }`},
 			nil,
 		},
-		"interface, the one it is on": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
-		"interface, another": {
+		"the current interface": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
+	})
+}
+
+func TestReloadThatMoves(t *testing.T) {
+	reloads(t, map[string]reloadTest{
+		"another interface": {
 			[]string{"10.0.0.1", "10.0.0.2"}, []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"},
 			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
@@ -125,50 +127,57 @@ func TestReload(t *testing.T) {
 			[]string{"10.0.0.1"}, []string{"10.0.0.1/24"},
 			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
-		"the last of an interface moves": {
+		"the last address of an interface": {
 			[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth1"`},
 			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
 		},
-		"the last of an interface goes": {
+		"the last address of an interface is removed": {
 			[]string{"10.0.0.1", `10.0.0.2 interface = "eth1"`}, []string{"10.0.0.1"},
 			[]string{"release 10.0.0.2: removed from the configuration", "close eth1"},
 		},
-	}
+	})
+}
+
+// reloadTest is a reload and the calls that the agent makes because of it, in any
+// order.
+type reloadTest struct{ from, to, calls []string }
+
+func reloads(t *testing.T, tests map[string]reloadTest) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			from, to := configured(t, "", test.from...), configured(t, "", test.to...)
 			runFakeHost(t, from, nil, func(h *fakeHost) {
-				assert.ElementsMatch(t, test.did, h.since(func() { h.reload <- to }))
+				assert.ElementsMatch(t, test.calls, h.since(func() { h.reload <- to }))
 				assert.Equal(t, to.VIPs, h.agent.cfg.VIPs)
 				for _, v := range to.VIPs {
 					assert.Equal(t, v.DeadMan, h.agent.slots[v.Addr()].vip.cfg().DeadMan)
 				}
 				assert.Len(t, h.logged("configuration reloaded", "unchanged"), 1)
-				assert.Empty(t, h.since(func() { h.reload <- to }), "the second time there is nothing to do")
+				assert.Empty(t, h.since(func() { h.reload <- to }), "the second reload changes nothing")
 			})
 		})
 	}
 }
 
-// What an address moves away from gives it back first.
+// A VIP that moves releases the address before its successor contends.
 func TestReloadMovesInOrder(t *testing.T) {
 	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
 	runFakeHost(t, configured(t, "", "10.0.0.1"), slow, func(h *fakeHost) {
 		to := configured(t, "", `10.0.0.1 interface = "eth1"`)
 		assert.Equal(t, []string{"open eth1"}, h.since(func() { h.reload <- to }))
-		did := h.since(func() { close(h.mayRelease) })
-		assert.Equal(t, "release 10.0.0.1: "+errMoved.Error(), did[0])
-		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, did[1:])
+		calls := h.since(func() { close(h.mayRelease) })
+		assert.Equal(t, "release 10.0.0.1: "+errMoved.Error(), calls[0])
+		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, calls[1:])
 	})
 }
 
-// Reloads that come before the last is done with.
-func TestReloadWhileOneEnds(t *testing.T) {
-	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+// Reloads can arrive while VIPs of an earlier one are still ending.
+func TestReloadWhileAVIPEnds(t *testing.T) {
 	both := []string{"10.0.0.1", "10.0.0.2"}
-	tests := map[string]struct {
+	moved := []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}
+	for name, test := range map[string]struct {
 		to   [][]string // one after the other
-		then []string
+		then []string   // the calls when the VIP may release its lock
 	}{
 		"removed, added again": {
 			[][]string{{"10.0.0.2"}, both},
@@ -179,44 +188,43 @@ func TestReloadWhileOneEnds(t *testing.T) {
 			[]string{"release 10.0.0.1: removed from the configuration"},
 		},
 		"moved, moved back": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, both},
+			[][]string{moved, both},
 			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, changed": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
+			[][]string{moved, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
 			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, removed": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {"10.0.0.2"}},
+			[][]string{moved, {"10.0.0.2"}},
 			[]string{"release 10.0.0.1: " + errMoved.Error()},
 		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			runFakeHost(t, configured(t, "", both...), slow, func(h *fakeHost) {
-				var last *config.Config
-				did := h.since(func() {
-					for _, to := range test.to {
-						last = configured(t, "", to...)
-						h.reload <- last
-					}
-				})
-				for _, d := range did {
-					assert.Contains(t, []string{"open eth1", "close eth1"}, d)
-				}
-				then := h.since(func() { close(h.mayRelease) })
-				assert.Equal(t, test.then, slices.DeleteFunc(then, func(d string) bool { return d == "close eth0" || d == "close eth1" }))
-				assert.Len(t, h.agent.slots, len(last.VIPs))
-				for _, v := range last.VIPs {
-					assert.Equal(t, v, *h.agent.slots[v.Addr()].vip.cfg())
-				}
-			})
-		})
+	} {
+		t.Run(name, func(t *testing.T) { testReloadsWhileAVIPEnds(t, both, test.to, test.then) })
 	}
 }
 
-// Where an address belongs is found out when it is new or is to move, not when
-// something else about it changes.
+func testReloadsWhileAVIPEnds(t *testing.T, from []string, to [][]string, then []string) {
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", from...), slow, func(h *fakeHost) {
+		var last *config.Config
+		assert.Subset(t, []string{"open eth1", "close eth1"}, h.since(func() {
+			for _, vips := range to {
+				last = configured(t, "", vips...)
+				h.reload <- last
+			}
+		}), "the lock is not released yet")
+		calls := h.since(func() { close(h.mayRelease) })
+		assert.Equal(t, then, slices.DeleteFunc(calls, func(call string) bool { return call == "close eth0" || call == "close eth1" }))
+		assert.Len(t, h.agent.slots, len(last.VIPs))
+		for _, v := range last.VIPs {
+			assert.Equal(t, v, *h.agent.slots[v.Addr()].vip.cfg())
+		}
+	})
+}
+
+// A reload looks for the interface of an address only if the address is new or its
+// interface is changed.
 func TestReloadFindsOnlyWhatMoves(t *testing.T) {
 	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		h.home = "eth1"
@@ -227,7 +235,8 @@ func TestReloadFindsOnlyWhatMoves(t *testing.T) {
 	})
 }
 
-// Of what this process still has bound nothing is a predecessor's.
+// An address whose VIP still runs was bound by this process, not left by a previous
+// one.
 func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
 	one, two, three := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
 	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
@@ -240,16 +249,16 @@ func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
 	})
 }
 
-func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
+func TestFailedReloadChangesNothing(t *testing.T) {
 	taken := func(h *fakeHost) { h.foreign = netip.MustParseAddr("10.0.0.9") }
 	from := configured(t, "", "10.0.0.1", "10.0.0.2")
 	for name, test := range map[string]struct {
 		to  []string
 		err string
 	}{
-		"no such interface for a new one":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
-		"no such interface for an old one": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
-		"another program has it":           {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
+		"no interface for a new address":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
+		"no interface for an old address": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
+		"used by another program":         {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runFakeHost(t, from, taken, func(h *fakeHost) {
@@ -264,7 +273,7 @@ func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
 			})
 		})
 	}
-	t.Run("what was opened for it is closed", func(t *testing.T) {
+	t.Run("its links are closed", func(t *testing.T) {
 		runFakeHost(t, from, taken, func(h *fakeHost) {
 			to := configured(t, "", `10.0.0.3 interface = "eth1"`, "10.0.0.9")
 			assert.Equal(t, []string{"open eth1", "close eth1"}, h.since(func() { h.reload <- to }))
@@ -281,7 +290,7 @@ func TestReloadOfKeysThatNeedARestart(t *testing.T) {
 		assert.Equal(t, keys, logged())
 		assert.Equal(t, config.DefaultSessionTTL, h.agent.cfg.Consul.SessionTTL)
 		h.since(func() { h.reload <- to })
-		assert.Equal(t, append(keys, keys...), logged(), "as long as they differ")
+		assert.Equal(t, append(keys, keys...), logged(), "at every reload while they differ")
 	})
 }
 
@@ -289,11 +298,11 @@ func TestReloadOfTheLogLevel(t *testing.T) {
 	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		assert.Empty(t, h.since(func() { h.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
 		assert.Equal(t, hclog.Warn, h.logger.GetLevel())
-		assert.False(t, h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
+		assert.False(t, h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "the VIPs' loggers follow")
 	})
 }
 
-// A stop does not wait for what a reload has begun, but ends it, too.
+// A stop also ends the VIPs that a reload is moving.
 func TestStopDuringReload(t *testing.T) {
 	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
 	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(h *fakeHost) {

@@ -16,27 +16,24 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-func TestRunDoesNotContendWithoutCarrier(t *testing.T) {
+func TestNoContentionWithoutACarrier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		locks := &scriptedLocks{}
 		f.vip.locks = locks
 		f.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- f.vip.run(ctx) }()
+		stop, _ := f.run()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		assert.Zero(t, locks.held)
+		assert.Zero(t, locks.holds)
 		f.vip.link.update(netif.LinkChanged{Index: 7, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
 		synctest.Wait()
-		assert.Equal(t, 1, locks.held)
-		cancel()
-		require.NoError(t, <-ended)
+		assert.Equal(t, 1, locks.holds)
+		require.NoError(t, stop())
 	})
 }
 
-func TestLockSaysWhoContends(t *testing.T) {
+func TestLockNamesTheOwner(t *testing.T) {
 	f := newFakeVIP(func(c *config.VIP) { c.Priority = 7 })
 	f.vip.owner = lease.Owner{AllocID: "c0ffee", Job: "consul-vip"}
 	assert.Equal(t, lease.Lock{Name: "10.77.0.100", Priority: 7, Owner: lease.Owner{
@@ -44,24 +41,20 @@ func TestLockSaysWhoContends(t *testing.T) {
 	}}, f.vip.lock())
 }
 
-// A change reaches the lock whatever the VIP is just about to do.
+// A change of the configuration reaches the lock in any state of the VIP.
 func TestChangeIsNotLost(t *testing.T) {
 	priority := func(n int) func(*config.VIP) { return func(c *config.VIP) { c.Priority = n } }
-	t.Run("while the lock is asked for", func(t *testing.T) {
+	t.Run("while Hold is called", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			locks := &lateLocks{late: 5 * time.Millisecond}
 			f.vip.locks = locks
-			ctx, cancel := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- f.vip.run(ctx) }()
-			synctest.Wait()
+			stop, _ := f.run()
 			f.reconfigure(priority(7))
 			assert.Equal(t, 7, locks.lock.Priority)
 			f.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
-			assert.EqualValues(t, 1, locks.updates.Load(), "not for what is none of its business")
-			cancel()
-			require.NoError(t, <-ended)
+			assert.EqualValues(t, 1, locks.updates.Load(), "dead_man does not concern the lock")
+			require.NoError(t, stop())
 		})
 	})
 	t.Run("while the link is down", func(t *testing.T) {
@@ -71,25 +64,21 @@ func TestChangeIsNotLost(t *testing.T) {
 			f.vip.locks = locks
 			link := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 			f.vip.link.update(link)
-			ctx, cancel := context.WithCancel(context.Background())
-			ended := make(chan error, 1)
-			go func() { ended <- f.vip.run(ctx) }()
-			synctest.Wait()
+			stop, _ := f.run()
 			f.reconfigure(priority(7))
 			link.Up = true
 			f.vip.link.update(link)
 			synctest.Wait()
 			assert.Equal(t, 7, locks.lock.Priority)
-			cancel()
-			require.NoError(t, <-ended)
+			require.NoError(t, stop())
 		})
 	})
 }
 
-// lateLocks take their time to take up a lock that is asked for.
+// lateLocks know a lock only some time after Hold is called.
 type lateLocks struct {
-	losing chan struct{} // closed when the lock is lost, where it is not nil
-	late   time.Duration
+	lose chan struct{} // if not nil, the lock is lost when it is closed
+	late time.Duration
 
 	known   atomic.Bool
 	updates atomic.Int64
@@ -102,8 +91,8 @@ func (l *lateLocks) Hold(ctx context.Context, lock lease.Lock, _ func(context.Co
 	l.known.Store(true)
 	defer l.known.Store(false)
 	select {
-	case <-l.losing:
-		l.losing = nil
+	case <-l.lose:
+		l.lose = nil
 		return lease.ErrLockLost
 	case <-ctx.Done():
 		return nil

@@ -14,20 +14,20 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-func TestServeAsksTheWireUnlessReleased(t *testing.T) {
-	for state, last := range map[string]lease.Record{
+func TestTakeoverProbesUnlessReleased(t *testing.T) {
+	for probe, previous := range map[string]lease.Record{
 		"probe 02:00:00:00:00:02": {State: lease.StateHeld, Owner: lease.Owner{MAC: "02:00:00:00:00:02"}},
 		"probe ":                  {},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
-			require.NoError(t, f.serve(last, stopAtOnce))
-			assert.Equal(t, []string{state, "bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
+			require.NoError(t, f.serve(previous, stopAtOnce))
+			assert.Equal(t, []string{probe, "bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
 		})
 	}
 }
 
-func TestServeLeavesAStrangerAlone(t *testing.T) {
+func TestTakeoverFindsAStranger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.probeErr = &announcer.InUseError{Addr: f.vip.cfg().Addr(), MAC: strangerMAC}
@@ -38,14 +38,14 @@ func TestServeLeavesAStrangerAlone(t *testing.T) {
 	})
 }
 
-func TestServeStrictWaitsOutTheLastOwner(t *testing.T) {
+func TestStrictTakeoverWaitsForTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(func(c *config.VIP) { c.Takeover = config.TakeoverStrict })
-		last := lease.Record{State: lease.StateHeld, TTL: "15s"}
-		require.NoError(t, f.serve(last, func(stop context.CancelCauseFunc) {
+		previous := lease.Record{State: lease.StateHeld, TTL: "15s"}
+		require.NoError(t, f.serve(previous, func(stop context.CancelCauseFunc) {
 			time.Sleep(15*time.Second - time.Millisecond)
 			synctest.Wait()
-			assert.Empty(t, f.recorded(), "what is heard before proves nothing")
+			assert.Empty(t, f.recorded(), "a probe before that would prove nothing")
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			assert.Equal(t, []string{"probe ", "verify", "bind", "serving", "announce"}, f.recorded())
@@ -72,12 +72,12 @@ func TestHoldDeadlineWhileBinding(t *testing.T) {
 	})
 }
 
-// A process that was paused between acquiring the lock and binding the address
-// may have lost the one and not have heard of it.
-func TestServePausedBeforeBinding(t *testing.T) {
+// A process that is paused before it binds the address may have lost the lock
+// meanwhile.
+func TestPausedBeforeBinding(t *testing.T) {
 	for name, test := range map[string]struct {
-		verdict error
-		did     []string
+		verifyErr error
+		calls     []string
 	}{
 		"lost": {lease.ErrLockLost, []string{"probe ", "verify"}},
 		"held": {nil, []string{"probe ", "verify", "bind", "serving", "announce", "stop announcing", "unbind"}},
@@ -85,16 +85,16 @@ func TestServePausedBeforeBinding(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
-				f.verifyErr = test.verdict
+				f.verifyErr = test.verifyErr
 				f.onProbe = func() { f.asleep.Store(int64(2 * time.Second)) }
-				require.ErrorIs(t, f.serve(lease.Record{}, stopAtOnce), test.verdict)
-				assert.Equal(t, test.did, f.recorded())
+				require.ErrorIs(t, f.serve(lease.Record{}, stopAtOnce), test.verifyErr)
+				assert.Equal(t, test.calls, f.recorded())
 			})
 		})
 	}
 }
 
-func TestServePausedWhileBinding(t *testing.T) {
+func TestPausedWhileBinding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.onBind = func() { f.asleep.Store(int64(2 * time.Second)) }
@@ -103,25 +103,30 @@ func TestServePausedWhileBinding(t *testing.T) {
 	})
 }
 
+// transferred is the record of a lock that h2 has transferred to this node.
 var transferred = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
 
-func TestServeAfterAHandover(t *testing.T) {
+func TestTakeoverAfterATransfer(t *testing.T) {
 	for name, test := range map[string]struct {
-		yielded bool
-		did     []string
+		releasedSent bool
+		calls        []string
 	}{
-		"with a word": {true, []string{"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "bind", "serving", "announce"}},
-		"without": {false, []string{
-			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02",
-			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "probe 02:00:00:00:00:02", "bind", "serving", "announce",
+		"released": {true, []string{
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02", "bind", "serving", "announce",
+		}},
+		"no released": {false, []string{
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02",
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02",
+			"send ready to 02:00:00:00:00:02", "await released from 02:00:00:00:00:02",
+			"probe 02:00:00:00:00:02", "bind", "serving", "announce",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
-				f.releasedSent = test.yielded
+				f.releasedSent = test.releasedSent
 				require.NoError(t, f.serve(transferred, func(stop context.CancelCauseFunc) {
-					assert.Equal(t, test.did, f.recorded())
+					assert.Equal(t, test.calls, f.recorded())
 					stop(errTest)
 				}))
 			})

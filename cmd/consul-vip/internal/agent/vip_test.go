@@ -14,8 +14,7 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// One logger shows the state that the VIP is in when a line is written, also to
-// code that got the logger earlier.
+// A logger from an earlier state shows the current state.
 func TestLoggerShowsTheCurrentState(t *testing.T) {
 	for format, want := range map[string]string{
 		"text": "[INFO]  state changed: state=standby vip=10.77.0.100 from=\"\" reason=started\n" +
@@ -41,7 +40,7 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 	}
 }
 
-func TestRunContendsAgain(t *testing.T) {
+func TestRunReturnsToStandby(t *testing.T) {
 	tests := map[string]struct {
 		err    error
 		onLoss config.OnLoss
@@ -53,8 +52,8 @@ func TestRunContendsAgain(t *testing.T) {
 		"carrier lost":          {errCarrier, config.LossExit, true},
 		"address lost, exit":    {ErrAddressLost, config.LossExit, false},
 		"address lost, contend": {ErrAddressLost, config.LossContend, true},
-		"handed over":           {lease.ErrHandedOver, config.LossExit, true},
-		"given up":              {lease.ErrReleased, config.LossExit, true},
+		"transferred":           {lease.ErrHandedOver, config.LossExit, true},
+		"released":              {lease.ErrReleased, config.LossExit, true},
 		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
 	}
 	for name, test := range tests {
@@ -63,50 +62,41 @@ func TestRunContendsAgain(t *testing.T) {
 				f := newFakeVIP(func(c *config.VIP) { c.OnLoss = test.onLoss })
 				locks := &scriptedLocks{results: []error{test.err}}
 				f.vip.locks = locks
-				ctx, cancel := context.WithCancel(context.Background())
-				ended := make(chan error, 1)
-				go func() { ended <- f.vip.run(ctx) }()
-				synctest.Wait()
+				stop, _ := f.run()
 				if test.again {
-					assert.Equal(t, 2, locks.held)
-					cancel()
-					require.NoError(t, <-ended)
+					assert.Equal(t, 2, locks.holds)
+					require.NoError(t, stop())
 					return
 				}
-				cancel()
-				require.ErrorIs(t, <-ended, test.err)
-				assert.Equal(t, 1, locks.held)
+				require.ErrorIs(t, stop(), test.err)
+				assert.Equal(t, 1, locks.holds)
 			})
 		})
 	}
 }
 
-func TestRunHeedsOnLossAsItIsByThen(t *testing.T) {
+func TestOnLossAsCurrentlyConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		locks := &lateLocks{losing: make(chan struct{})}
+		locks := &lateLocks{lose: make(chan struct{})}
 		f.vip.locks = locks
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- f.vip.run(ctx) }()
-		synctest.Wait()
+		stop, ended := f.run()
 		f.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossContend })
-		close(locks.losing)
+		close(locks.lose)
 		synctest.Wait()
 		assert.Empty(t, ended)
-		cancel()
-		require.NoError(t, <-ended)
+		require.NoError(t, stop())
 	})
 }
 
-// scriptedLocks returns one result after the other, then waits for ctx.
+// scriptedLocks returns one result after the other from Hold, then waits for ctx.
 type scriptedLocks struct {
 	results []error
-	held    int
+	holds   int
 }
 
 func (l *scriptedLocks) Hold(ctx context.Context, _ lease.Lock, _ func(context.Context, *lease.Held) error) error {
-	l.held++
+	l.holds++
 	if len(l.results) == 0 {
 		<-ctx.Done()
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-func TestReloadTellsTheWorstCases(t *testing.T) {
+func TestReloadLogsWorstCases(t *testing.T) {
 	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		first := h.logged("worst case", "address_gone_within")
 		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
@@ -32,7 +32,7 @@ func TestWorstCasesOfAStrictTakeover(t *testing.T) {
 	require.Len(t, strict, len(probe))
 	for i, within := range probe {
 		if within == nil {
-			continue // a lost carrier, after which Consul may be away
+			continue // a lost carrier: no bound for the takeover
 		}
 		faster, err := time.ParseDuration(within.(string))
 		require.NoError(t, err)
