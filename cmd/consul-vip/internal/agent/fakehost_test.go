@@ -135,7 +135,7 @@ func (h *fakeHost) open(ifi *net.Interface) (segment, error) {
 
 // fakeWire is the wire of one of the interfaces.
 type fakeWire struct {
-	segment // nil: an address that is not bound sends and hears nothing
+	segment // nil: no frames are sent or received for an unbound address
 	host    *fakeHost
 	name    string
 }

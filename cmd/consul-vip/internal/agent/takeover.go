@@ -15,8 +15,11 @@ import (
 )
 
 const (
-	// The successor sends ready until released arrives from the owner.
-	readyTries      = 3 // that is how many frames may get lost
+	// readyTries is how often the successor sends ready before it probes: a frame may
+	// get lost.
+	readyTries = 3
+	// releasedTimeout is how long released may take: the owner to send it, and the
+	// successor to receive it after each ready.
 	releasedTimeout = 50 * time.Millisecond
 
 	// unknownTTL is how long a previous owner may keep answering if its record does
@@ -167,10 +170,10 @@ func (v *vip) drainEvents() {
 }
 
 // confirmLock returns when, on the clock of held, the lock was last known to be held,
-// which is at most longestGap ago. If it is longer ago, because the process was
-// paused or the previous owner took its time, it asks Consul. In a pause the check
-// may have run out, and another node may own the address although the watch has not
-// told yet. If ctx ends, the time may be older.
+// which is at most longestGap ago. After a pause, or a long wait for the previous
+// owner, it first verifies the lock: in a pause the check may have run out, and
+// another node may own the address before the watch reports it. If ctx ends, the time
+// may be older.
 func (v *vip) confirmLock(ctx context.Context, held newHold) (confirmed time.Duration, err error) {
 	confirmed = held.Since()
 	for held.Now()-confirmed > longestGap && ctx.Err() == nil {
@@ -220,8 +223,8 @@ func (v *vip) bind(ctx context.Context, held hold, confirmed time.Duration) (bou
 	return address, nil
 }
 
-// kernelLifetime is the time, in whole seconds, after which the kernel removes the address
-// if this process does not refresh it. It ends before the hold deadline.
+// kernelLifetime is the time, in whole seconds, after which the kernel removes the
+// address if this process does not refresh it. It ends before the hold deadline.
 func kernelLifetime(cfg *config.VIP, held hold) time.Duration {
 	return min(cfg.DeadMan, held.Remaining()).Truncate(time.Second)
 }

@@ -43,7 +43,7 @@ func (c *currentState) String() string {
 
 func (c *currentState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// handover hears the frames of a handover: *announcer.Handover.
+// handover receives the frames of a handover: *announcer.Handover.
 type handover interface {
 	AwaitReady(ctx context.Context, timeout time.Duration) bool
 	AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool
