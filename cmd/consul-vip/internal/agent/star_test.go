@@ -50,7 +50,7 @@ func TestStar(t *testing.T) {
 	}
 }
 
-// TestEveryRoomIsInTheStar finds a package that nobody has placed.
+// TestEveryRoomIsInTheStar finds a package that is missing from rooms.
 func TestEveryRoomIsInTheStar(t *testing.T) {
 	root := filepath.Join("..", "..", "..", "..")
 	for _, top := range []string{"config", "announcer", "netif", "lease", "internal"} {
