@@ -51,14 +51,14 @@ func (c *agentCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if len(*files) == 0 {
-		return fail(c.stderr, usageError("agent needs -config=FILE|DIR"))
+		return report(c.stderr, usageError("agent needs -config=FILE|DIR"))
 	}
 	if fs.NArg() > 0 {
-		return fail(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
+		return report(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
 	}
 	cfg, err := config.Load(*files...)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	log := hclog.New(&hclog.LoggerOptions{
 		Level:           cfg.LogLevel,
@@ -68,7 +68,7 @@ func (c *agentCommand) Run(args []string) int {
 	})
 	client, tokenChanged, err := consul.connect(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns, log)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 
 	ctx, stop := stoppedBySignal()

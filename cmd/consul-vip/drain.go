@@ -36,22 +36,16 @@ func (c *drainCommand) Help() string {
   It stays drained in either case.`, f.FlagSet)
 }
 
-// nodeFlags are those of the commands about a node.
-func nodeFlags(name string, out io.Writer) (*clientFlags, *string) {
-	f := newClientFlags(name, out)
-	return f, f.String("node", "", "`node`; by default that of the local Consul agent")
-}
-
 func (c *drainCommand) Run(args []string) int {
 	f, node := nodeFlags("drain", c.stderr)
 	if err := f.parse(args); err != nil {
 		return exitCode(err)
 	}
 	if err := f.noArguments(); err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
-		node, err := nodeOr(ctx, o, *node)
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+		node, err := nodeOrLocal(ctx, o, *node)
 		if err != nil {
 			return err
 		}
@@ -83,16 +77,4 @@ func kept(list []lease.Kept) string {
 		texts = append(texts, fmt.Sprintf("%s (%s)", k.VIP, k.Why))
 	}
 	return strings.Join(texts, ", ")
-}
-
-// nodeOr is node, or that of the local Consul agent.
-func nodeOr(ctx context.Context, o *lease.Operator, node string) (string, error) {
-	if node != "" {
-		return node, nil
-	}
-	node, err := o.LocalNode(ctx)
-	if err != nil {
-		return "", fmt.Errorf("no -node is given, and %w", err)
-	}
-	return node, nil
 }

@@ -33,8 +33,8 @@ func (c *moveCommand) Help() string {
   is up, the pin stays.`, f.FlagSet)
 }
 
-func (c *moveCommand) flags(out io.Writer) (*clientFlags, *string) {
-	f := newClientFlags("move", out)
+func (c *moveCommand) flags(out io.Writer) (*operatorFlags, *string) {
+	f := newOperatorFlags("move", out)
 	return f, f.String("to", "", "`node` to move it to")
 }
 
@@ -45,9 +45,9 @@ func (c *moveCommand) Run(args []string) int {
 	}
 	vip, err := f.address()
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
 		out, err := o.Move(ctx, vip, *to)
 		switch {
 		case errors.Is(err, lease.ErrPending):

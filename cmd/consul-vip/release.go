@@ -43,8 +43,8 @@ func (c *releaseCommand) Help() string {
   that nobody has taken up is taken back, but the pin of -hold stays.`, f.FlagSet)
 }
 
-func (c *releaseCommand) flags(out io.Writer) (*clientFlags, *bool) {
-	f := newClientFlags("release", out)
+func (c *releaseCommand) flags(out io.Writer) (*operatorFlags, *bool) {
+	f := newOperatorFlags("release", out)
 	return f, f.Bool("hold", false, "let no node have it until \"consul-vip unpin\"")
 }
 
@@ -55,12 +55,12 @@ func (c *releaseCommand) Run(args []string) int {
 	}
 	vip, err := f.address()
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	if *hold {
-		return fail(c.stderr, c.withhold(f, vip))
+		return report(c.stderr, c.withhold(f, vip))
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
 		out, err := o.Release(ctx, vip)
 		if err != nil {
 			return err
@@ -74,7 +74,7 @@ func (c *releaseCommand) Run(args []string) int {
 	}))
 }
 
-func (c *releaseCommand) withhold(f *clientFlags, vip string) error {
+func (c *releaseCommand) withhold(f *operatorFlags, vip string) error {
 	return f.operate(func(ctx context.Context, o *lease.Operator) error {
 		out, err := o.Withhold(ctx, vip)
 		switch {

@@ -29,12 +29,12 @@ func (c *statusCommand) Help() string {
 }
 
 type statusFlags struct {
-	*clientFlags
+	*operatorFlags
 	json, watch bool
 }
 
 func (c *statusCommand) flags(out io.Writer) *statusFlags {
-	f := &statusFlags{clientFlags: newClientFlags("status", out)}
+	f := &statusFlags{operatorFlags: newOperatorFlags("status", out)}
 	f.BoolVar(&f.json, "json", false, "print JSON")
 	f.BoolVar(&f.watch, "watch", false, "go on, and show every change")
 	return f
@@ -46,13 +46,13 @@ func (c *statusCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if err := f.noArguments(); err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	d := newDisplay(c.stdout, f)
 	if f.watch {
-		return fail(c.stderr, c.watch(f, d))
+		return report(c.stderr, c.watch(f, d))
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
 		rows, err := o.List(ctx)
 		if err != nil {
 			return err

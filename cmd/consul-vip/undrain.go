@@ -32,10 +32,10 @@ func (c *undrainCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if err := f.noArguments(); err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
-		node, err := nodeOr(ctx, o, *node)
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+		node, err := nodeOrLocal(ctx, o, *node)
 		if err != nil {
 			return err
 		}

@@ -23,19 +23,19 @@ func (c *unpinCommand) Help() string {
   Needs write access to that key, and read access to the others.
 
   Exit codes: 0 not pinned any more, 1 failure, or nobody took it in time,
-  2 usage.`, newClientFlags("unpin", nil).FlagSet)
+  2 usage.`, newOperatorFlags("unpin", nil).FlagSet)
 }
 
 func (c *unpinCommand) Run(args []string) int {
-	f := newClientFlags("unpin", c.stderr)
+	f := newOperatorFlags("unpin", c.stderr)
 	if err := f.parse(args); err != nil {
 		return exitCode(err)
 	}
 	vip, err := f.address()
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
 		pin, out, err := o.Unpin(ctx, vip)
 		switch {
 		case err != nil && pin != "":

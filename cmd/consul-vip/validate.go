@@ -24,11 +24,11 @@ func (c *validateCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if fs.NArg() == 0 {
-		return fail(c.stderr, usageError("validate needs a file or directory"))
+		return report(c.stderr, usageError("validate needs a file or directory"))
 	}
 	cfg, err := config.Load(fs.Args()...)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	fmt.Fprintf(c.stdout, "The configuration is valid: %s.\n", count(len(cfg.VIPs), "VIP"))
 	return exitOK

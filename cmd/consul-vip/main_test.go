@@ -2,19 +2,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
-	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
 )
 
 func TestRun(t *testing.T) {
@@ -83,24 +76,4 @@ func TestRunCannotServe(t *testing.T) {
 	assert.Equal(t, exitFailure, run([]string{"agent", "-config=" + file}, &stdout, &stderr))
 	assert.Regexp(t, "no-such-link|CAP_NET_ADMIN", stderr.String())
 	assert.Empty(t, stdout.String())
-}
-
-func TestExitCode(t *testing.T) {
-	wrap := func(err error) error { return fmt.Errorf("outer: %w", err) }
-	for err, code := range map[error]int{
-		nil:                          exitOK,
-		flag.ErrHelp:                 exitOK,
-		errors.New("other"):          exitFailure,
-		wrap(usageError("wrong")):    exitUsage,
-		wrap(&config.Error{}):        exitConfig,
-		wrap(lease.ErrLockLost):      exitLost,
-		wrap(lease.ErrSessionLost):   exitLost,
-		wrap(agent.ErrAddressLost):   exitLost,
-		wrap(&agent.ConflictError{}): exitConflict,
-		// The address could not be kept in peace; that Consul was silent too is why
-		// it was not defended.
-		errors.Join(&agent.ConflictError{}, errors.New("no answer")): exitConflict,
-	} {
-		assert.Equal(t, code, exitCode(err), "%v", err)
-	}
 }

@@ -16,8 +16,8 @@ import (
 // defaultTimeout bounds what a command waits for.
 const defaultTimeout = 15 * time.Second
 
-// clientFlags are what the commands have in common that only talk to Consul.
-type clientFlags struct {
+// operatorFlags are what the commands have in common that only talk to Consul.
+type operatorFlags struct {
 	*flag.FlagSet
 	prefix  string
 	timeout time.Duration
@@ -26,8 +26,8 @@ type clientFlags struct {
 	args []string // those that are no flags
 }
 
-func newClientFlags(name string, out io.Writer) *clientFlags {
-	f := &clientFlags{FlagSet: flagSet(name, out)}
+func newOperatorFlags(name string, out io.Writer) *operatorFlags {
+	f := &operatorFlags{FlagSet: flagSet(name, out)}
 	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix` of the instances' configuration")
 	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "how long to wait at most, a `duration` such as 30s")
 	f.consul.register(f.FlagSet)
@@ -35,7 +35,7 @@ func newClientFlags(name string, out io.Writer) *clientFlags {
 }
 
 // parse takes flags before and after the arguments.
-func (f *clientFlags) parse(args []string) error {
+func (f *operatorFlags) parse(args []string) error {
 	for {
 		if err := parse(f.FlagSet, args); err != nil {
 			return err
@@ -49,7 +49,7 @@ func (f *clientFlags) parse(args []string) error {
 }
 
 // noArguments objects to any.
-func (f *clientFlags) noArguments() error {
+func (f *operatorFlags) noArguments() error {
 	if len(f.args) > 0 {
 		return usageError(fmt.Sprintf("%s takes no arguments, got %q", f.command(), strings.Join(f.args, " ")))
 	}
@@ -57,7 +57,7 @@ func (f *clientFlags) noArguments() error {
 }
 
 // address is the one argument, as the keys have it.
-func (f *clientFlags) address() (string, error) {
+func (f *operatorFlags) address() (string, error) {
 	if len(f.args) != 1 {
 		return "", usageError(fmt.Sprintf("%s needs one address, got %q", f.command(), strings.Join(f.args, " ")))
 	}
@@ -69,17 +69,17 @@ func (f *clientFlags) address() (string, error) {
 }
 
 // command is the name of the command.
-func (f *clientFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
+func (f *operatorFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
 
 // hint is how to call another command about the same instances.
-func (f *clientFlags) hint(command, argument string) string {
+func (f *operatorFlags) hint(command, argument string) string {
 	if f.prefix != config.DefaultPrefix {
 		command += " -prefix=" + f.prefix
 	}
 	return fmt.Sprintf("`consul-vip %s %s`", command, argument)
 }
 
-func (f *clientFlags) operator() (*lease.Operator, error) {
+func (f *operatorFlags) operator() (*lease.Operator, error) {
 	client, err := f.consul.client("", "", lease.MaxConns)
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (f *clientFlags) operator() (*lease.Operator, error) {
 }
 
 // operate has do done within the timeout, or until a signal comes.
-func (f *clientFlags) operate(do func(context.Context, *lease.Operator) error) error {
+func (f *operatorFlags) operate(do func(context.Context, *lease.Operator) error) error {
 	o, err := f.operator()
 	if err != nil {
 		return err
