@@ -44,8 +44,8 @@ func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags
 }
 
 func (c *agentCommand) Run(args []string) int {
-	wishes, ignore := catchWishes()
-	defer ignore()
+	caught, restore := catchSignals()
+	defer restore()
 	fs, files, consul := c.flags(c.stderr)
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
@@ -60,31 +60,44 @@ func (c *agentCommand) Run(args []string) int {
 	if err != nil {
 		return report(c.stderr, err)
 	}
-	log := hclog.New(&hclog.LoggerOptions{
-		Level:           cfg.LogLevel,
-		JSONFormat:      cfg.LogJSON,
-		Output:          c.stderr,
-		IncludeLocation: false,
-	})
+	log := newLogger(cfg, c.stderr)
 	client, tokenChanged, err := consul.connect(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns, log)
 	if err != nil {
 		return report(c.stderr, err)
 	}
-
-	ctx, stop := stoppedBySignal()
-	defer stop()
-	log.Info("consul-vip starts", "version", buildVersion(), "vips", len(cfg.VIPs))
-	err = agent.Run(ctx, agent.Options{
+	return serve(*files, caught, agent.Options{
 		Config:       cfg,
 		Client:       client,
 		TokenChanged: tokenChanged,
 		Version:      buildVersion(),
 		Logger:       log,
-		Reload:       wishes.configs(ctx, func() (*config.Config, error) { return config.Load(*files...) }, log),
-		Priority:     wishes.priorities(ctx),
 	})
+}
+
+func newLogger(cfg *config.Config, out io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Level:      cfg.LogLevel,
+		JSONFormat: cfg.LogJSON,
+		Output:     out,
+	})
+}
+
+// serve runs the agent until a signal or a failure ends it, passes it the
+// signals that are caught meanwhile, and returns the exit code. A reload reads
+// files.
+func serve(files []string, caught signals, o agent.Options) int {
+	ctx, stop := untilStopSignal()
+	defer stop()
+	o.Logger.Info("consul-vip started", "version", o.Version, "vips", len(o.Config.VIPs))
+	load := func() (*config.Config, error) { return config.Load(files...) }
+	reload, stopReload := caught.configs(ctx, load, o.Logger)
+	defer stopReload()
+	priority, stopPriority := caught.priorities(ctx)
+	defer stopPriority()
+	o.Reload, o.Priority = reload, priority
+	err := agent.Run(ctx, o)
 	if err != nil {
-		log.Error("consul-vip ends", "reason", err, "exit_code", exitCode(err))
+		o.Logger.Error("consul-vip stopped", "reason", err, "exit_code", exitCode(err))
 	}
 	return exitCode(err)
 }

@@ -93,7 +93,7 @@ func (f *operatorFlags) operate(do func(context.Context, *lease.Operator) error)
 	if err != nil {
 		return err
 	}
-	ctx, stop := stoppedBySignal()
+	ctx, stop := untilStopSignal()
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("waited for %s", f.timeout))
 	defer cancel()

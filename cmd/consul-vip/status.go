@@ -70,7 +70,7 @@ func (c *statusCommand) watch(f *statusFlags, d *display) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := stoppedBySignal()
+	ctx, stop := untilStopSignal()
 	defer stop()
 	silent := false
 	for rows, err := range o.Follow(ctx) {
