@@ -20,13 +20,14 @@ func (*agentCommand) Synopsis() string { return "Contend for the configured addr
 func (c *agentCommand) Help() string {
 	fs, _, _ := c.flags(nil)
 	return help("agent -config=FILE|DIR [-config=FILE|DIR ...] [options]", `
-  Contends for the lock of every configured address; while it holds one, it
-  has the address bound and announced. Runs until it is stopped by SIGTERM or
-  SIGINT, or until a lost lock, a lost session or an address conflict ends it
-  for the scheduler to start it again.
+  Contends for the lock of every configured address. While it holds the lock of
+  an address, it binds and announces that address. It runs until SIGTERM or
+  SIGINT stops it. A lost lock, session or address, or an address conflict, also
+  ends it, and the scheduler must then start it again.
 
-  SIGHUP reads the configuration again and changes what has changed, SIGUSR1
-  and SIGUSR2 raise and lower the priority for as long as the agent runs.
+  SIGHUP reloads the configuration and applies the changes. SIGUSR1 raises the
+  priority of every address on this node by one step, SIGUSR2 lowers it by one
+  step, until the agent stops.
 
   Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock, session
   or address lost, 5 address conflict.`, fs)
@@ -38,7 +39,7 @@ func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags
 		files  paths
 		consul consulFlags
 	)
-	fs.Var(&files, "config", "configuration `file`, or directory of *.hcl files; may be repeated")
+	fs.Var(&files, "config", "configuration `file`, or a directory with *.hcl files; may be repeated")
 	consul.register(fs)
 	return fs, &files, &consul
 }

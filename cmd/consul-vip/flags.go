@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// flagSet is a command's flags. The standard library takes single and double
-// dashes alike.
+// flagSet returns an empty set of flags for a command. The flag package accepts
+// one dash or two.
 func flagSet(name string, stderr io.Writer) *flag.FlagSet {
 	fs := flag.NewFlagSet("consul-vip "+name, flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.Usage = func() {
-		fmt.Fprintf(fs.Output(), "consul-vip %s --help tells its usage.\n", name)
+		fmt.Fprintf(fs.Output(), "For usage see consul-vip %s --help\n", name)
 	}
 	return fs
 }
 
-// parse makes what is wrong a usageError, which the flag package has already
-// reported, together with the flags that there are.
+// parse parses args. It returns mistakes as a usageError, which the flag package
+// has already printed.
 func parse(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
 	if err == nil || errors.Is(err, flag.ErrHelp) {

@@ -40,7 +40,7 @@ func TestRun(t *testing.T) {
 		"status, no Consul":     {[]string{"status", "-http-addr=127.0.0.1:1"}, exitFailure, "", "refused"},
 		"status, stray":         {[]string{"status", "10.0.0.1"}, exitUsage, "", `"10.0.0.1"`},
 		"move nothing":          {[]string{"move"}, exitUsage, "", "needs one address"},
-		"move, no address":      {[]string{"move", "10.0.0"}, exitUsage, "", `"10.0.0" is no IP address`},
+		"move, no address":      {[]string{"move", "10.0.0"}, exitUsage, "", `"10.0.0" is not an IP address`},
 		"move two":              {[]string{"move", "10.0.0.1", "10.0.0.2"}, exitUsage, "", "needs one address"},
 		"move, unknown flag":    {[]string{"move", "10.0.0.1", "-too=h1"}, exitUsage, "", "-too"},
 		"move, flag behind":     {[]string{"move", "10.0.0.1", "--to", "h2", "-http-addr=127.0.0.1:1"}, exitFailure, "", "refused"},
@@ -68,7 +68,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// An ordinary user is told of the missing capabilities first.
+// Without the capabilities the error is about them, with them about the missing
+// interface.
 func TestRunCannotServe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "vip.hcl")
 	require.NoError(t, os.WriteFile(file, []byte(`vip "10.77.0.100" { interface = "no-such-link" }`), 0o600))

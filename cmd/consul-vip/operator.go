@@ -13,28 +13,29 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// defaultTimeout bounds what a command waits for.
 const defaultTimeout = 15 * time.Second
 
-// operatorFlags are what the commands have in common that only talk to Consul.
+// operatorFlags are the flags and arguments of a command that only talks to
+// Consul: status, and the commands by which an operator controls the instances.
 type operatorFlags struct {
 	*flag.FlagSet
 	prefix  string
 	timeout time.Duration
 	consul  consulFlags
 
-	args []string // those that are no flags
+	args []string // the arguments that are not flags
 }
 
 func newOperatorFlags(name string, out io.Writer) *operatorFlags {
 	f := &operatorFlags{FlagSet: flagSet(name, out)}
-	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix` of the instances' configuration")
-	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "how long to wait at most, a `duration` such as 30s")
+	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix`, as in the configuration of the instances")
+	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "maximum time to wait, a `duration` such as 30s")
 	f.consul.register(f.FlagSet)
 	return f
 }
 
-// parse takes flags before and after the arguments.
+// parse accepts flags before and after the arguments. The flag package would
+// stop at the first argument.
 func (f *operatorFlags) parse(args []string) error {
 	for {
 		if err := parse(f.FlagSet, args); err != nil {
@@ -48,7 +49,7 @@ func (f *operatorFlags) parse(args []string) error {
 	}
 }
 
-// noArguments objects to any.
+// noArguments returns a usageError if there is an argument.
 func (f *operatorFlags) noArguments() error {
 	if len(f.args) > 0 {
 		return usageError(fmt.Sprintf("%s takes no arguments, got %q", f.command(), strings.Join(f.args, " ")))
@@ -56,22 +57,22 @@ func (f *operatorFlags) noArguments() error {
 	return nil
 }
 
-// address is the one argument, as the keys have it.
+// address returns the only argument, an IP address, in the form that the keys use.
 func (f *operatorFlags) address() (string, error) {
 	if len(f.args) != 1 {
 		return "", usageError(fmt.Sprintf("%s needs one address, got %q", f.command(), strings.Join(f.args, " ")))
 	}
 	addr, err := netip.ParseAddr(f.args[0])
 	if err != nil {
-		return "", usageError(fmt.Sprintf("%q is no IP address", f.args[0]))
+		return "", usageError(fmt.Sprintf("%q is not an IP address", f.args[0]))
 	}
 	return addr.Unmap().String(), nil
 }
 
-// command is the name of the command.
+// command is the name of the command, such as "move".
 func (f *operatorFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
 
-// hint is how to call another command about the same instances.
+// hint is a command line that the user can enter next, for the same prefix.
 func (f *operatorFlags) hint(command, argument string) string {
 	if f.prefix != config.DefaultPrefix {
 		command += " -prefix=" + f.prefix
@@ -87,7 +88,8 @@ func (f *operatorFlags) operator() (*lease.Operator, error) {
 	return lease.NewOperator(client, f.prefix), nil
 }
 
-// operate has do done within the timeout, or until a signal comes.
+// operate calls do with a context that ends after the timeout, or when SIGTERM or
+// SIGINT arrives.
 func (f *operatorFlags) operate(do func(context.Context, *lease.Operator) error) error {
 	o, err := f.operator()
 	if err != nil {
@@ -95,7 +97,7 @@ func (f *operatorFlags) operate(do func(context.Context, *lease.Operator) error)
 	}
 	ctx, stop := untilStopSignal()
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("waited for %s", f.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("timed out after %s", f.timeout))
 	defer cancel()
 	return do(ctx, o)
 }

@@ -11,21 +11,25 @@ import (
 
 type statusCommand struct{ stdout, stderr io.Writer }
 
-func (*statusCommand) Synopsis() string { return "Show who has each address" }
+func (*statusCommand) Synopsis() string { return "Show which node holds each address" }
 
 func (c *statusCommand) Help() string {
 	return help("status [-json] [-watch] [options]", `
-  Shows for every address below the prefix who has it: a node with its
-  interface, MAC and since when, another program such as consul lock, or
-  nobody; who contends for it, with the priorities; and why nobody takes it.
-  Asks Consul only, so it runs anywhere, and needs no more than read access to
-  the keys, and to sessions for the names of other programs' locks.
+  Shows for every address below the prefix:
 
-  With -watch it goes on until it is stopped by SIGINT or SIGTERM, and shows
-  every change as it happens; with -json as one line for each.
+    - its owner: a node (with interface, MAC and since when), another program
+      such as consul lock, or none
+    - the members that contend for it, with their priorities
+    - the reason if no node takes it
 
-  Exit codes: 0 each address has an owner, 1 one has none, or failure, 2 usage;
-  with -watch 0 once stopped.`, c.flags(nil).FlagSet)
+  The command only talks to Consul, so it runs on any host. It needs read access
+  to the keys, and to sessions for the names of other programs' locks.
+
+  With -watch it shows every change as it happens, until SIGINT or SIGTERM stops
+  it. With -watch and -json each change is one line.
+
+  Exit codes: 0 every address has an owner, 1 an address has none, or failure,
+  2 usage. With -watch: 0 stopped.`, c.flags(nil).FlagSet)
 }
 
 type statusFlags struct {
@@ -36,7 +40,7 @@ type statusFlags struct {
 func (c *statusCommand) flags(out io.Writer) *statusFlags {
 	f := &statusFlags{operatorFlags: newOperatorFlags("status", out)}
 	f.BoolVar(&f.json, "json", false, "print JSON")
-	f.BoolVar(&f.watch, "watch", false, "go on, and show every change")
+	f.BoolVar(&f.watch, "watch", false, "keep running and show every change")
 	return f
 }
 
@@ -64,7 +68,8 @@ func (c *statusCommand) Run(args []string) int {
 	}))
 }
 
-// watch shows changes until a signal comes. That Consul is away does not end it.
+// watch shows every change until SIGTERM or SIGINT arrives. It continues while
+// Consul does not answer, and reports only the first failure of a series.
 func (c *statusCommand) watch(f *statusFlags, d *display) error {
 	o, err := f.operator()
 	if err != nil {
@@ -72,25 +77,25 @@ func (c *statusCommand) watch(f *statusFlags, d *display) error {
 	}
 	ctx, stop := untilStopSignal()
 	defer stop()
-	silent := false
+	failing := false
 	for rows, err := range o.Follow(ctx) {
 		switch {
 		case err == nil:
-			if silent {
+			if failing {
 				fmt.Fprintln(c.stderr, "consul-vip: Consul answers again")
 			}
 			if err := d.show(rows); err != nil {
 				return err
 			}
-		case !silent:
+		case !failing:
 			fmt.Fprintf(c.stderr, "consul-vip: %v; trying again\n", err)
 		}
-		silent = err != nil
+		failing = err != nil
 	}
 	return nil
 }
 
-// ownerless objects to addresses that nobody has.
+// ownerless returns an error that names the addresses without an owner, or nil.
 func ownerless(rows []lease.Status) error {
 	var free []string
 	for _, row := range rows {
@@ -101,5 +106,5 @@ func ownerless(rows []lease.Status) error {
 	if len(free) == 0 {
 		return nil
 	}
-	return fmt.Errorf("nobody has %s", strings.Join(free, ", "))
+	return fmt.Errorf("no owner: %s", strings.Join(free, ", "))
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// Control sequences of terminals (ECMA-48): clear the screen and go to its
-// beginning; colours.
+// Terminal control sequences (ECMA-48): clearScreen also moves the cursor to the
+// top left; the others set the colour of the text that follows.
 const (
 	clearScreen = "\x1b[2J\x1b[H"
 	red         = "\x1b[31m"
@@ -27,15 +27,16 @@ const (
 	plain       = "\x1b[0m"
 )
 
-// display shows one status after another. It belongs to one goroutine.
+// display prints one status after another. It is not safe for concurrent use.
 type display struct {
 	out    io.Writer
 	prefix string
 	json   bool
-	watch  bool // more than one is to come
-	// terminal allows control sequences, colour those for colours.
-	terminal, colour bool
-	shown            bool
+	watch  bool // expect more than one call of show
+
+	terminal bool // out understands control sequences
+	colour   bool // use those for colours
+	shown    bool // show has been called
 }
 
 func newDisplay(out io.Writer, f *statusFlags) *display {
@@ -46,7 +47,7 @@ func newDisplay(out io.Writer, f *statusFlags) *display {
 	return d
 }
 
-// show writes rows at once, so that a terminal never shows half of them.
+// show prints rows in a single Write, so that a terminal never shows half of them.
 func (d *display) show(rows []lease.Status) error {
 	var b bytes.Buffer
 	switch {
@@ -71,7 +72,7 @@ func (d *display) writeJSON(b *bytes.Buffer, rows []lease.Status) {
 	if !d.watch {
 		enc.SetIndent("", "  ")
 	}
-	_ = enc.Encode(rows) // a buffer takes everything, and rows are text and numbers
+	_ = enc.Encode(rows) // cannot fail: b is a buffer, and rows hold only text, numbers and times
 }
 
 func (d *display) writeTable(b *bytes.Buffer, rows []lease.Status) {
@@ -93,12 +94,12 @@ func (d *display) writeTable(b *bytes.Buffer, rows []lease.Status) {
 		}
 		fmt.Fprintln(t, printable(r.Note))
 	}
-	_ = t.Flush() // into a buffer
+	_ = t.Flush() // cannot fail: text is a buffer
 	d.writeLines(b, text.String(), rows)
 }
 
-// writeLines colours the states, which must not be done before the columns are
-// laid out: a tabwriter counts control sequences as text.
+// writeLines copies the table and colours the states. Colours come after the
+// layout of the columns, because a tabwriter counts control sequences as text.
 func (d *display) writeLines(b *bytes.Buffer, table string, rows []lease.Status) {
 	lines := strings.SplitAfter(table, "\n")
 	column := strings.Index(lines[0], "STATE")
@@ -122,7 +123,7 @@ func colourOf(state string) string {
 	return red
 }
 
-// members tells who contends, with the priorities: h1:100 h2:100(drained).
+// members lists the members with their priorities: h1:100 h2:100(drained).
 func members(list []lease.MemberStatus) string {
 	var texts []string
 	for _, m := range list {
@@ -135,8 +136,8 @@ func members(list []lease.MemberStatus) string {
 	return strings.Join(texts, " ")
 }
 
-// printable is a text on one line. Others may have written it: it must not
-// control a terminal.
+// printable replaces unprintable characters with spaces. The texts come from
+// Consul, where anybody may have written a line break or a control sequence.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

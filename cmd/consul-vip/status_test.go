@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair is a key as Consul's API has it.
+// pair is a key in the JSON of Consul's API.
 type pair struct {
 	Key     string
 	Value   []byte
 	Session string `json:",omitempty"`
 }
 
-// kv answers like Consul with locks of every kind below web.
+// kv is a fake Consul with locks in every state below web.
 func kv(t *testing.T) *httptest.Server {
 	return serveKV(t,
 		pair{"web/.drain/h3", nil, ""},
@@ -38,7 +38,7 @@ func kv(t *testing.T) *httptest.Server {
 	)
 }
 
-// serveKV answers like Consul with these keys, and one foreign session s2.
+// serveKV is a fake Consul with these keys and with one foreign session, s2.
 func serveKV(t *testing.T, pairs ...pair) *httptest.Server {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, body any) {
@@ -59,7 +59,7 @@ func TestStatusJSON(t *testing.T) {
 	s := kv(t)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailure, run([]string{"status", "-prefix=/web/", "-json", "-http-addr=" + s.URL}, &stdout, &stderr))
-	assert.Equal(t, "consul-vip: nobody has 10.0.0.3, 10.0.0.4, 10.0.0.5\n", stderr.String())
+	assert.Equal(t, "consul-vip: no owner: 10.0.0.3, 10.0.0.4, 10.0.0.5\n", stderr.String())
 	h1 := `{"node":"h1","priority":100,"drained":false,"session":"s1"}`
 	h3 := `{"node":"h3","priority":10,"drained":true,"session":"s3"}`
 	assert.JSONEq(t, fmt.Sprintf(`[
@@ -89,8 +89,8 @@ func TestStatusWithAnOwnerForEach(t *testing.T) {
 	assert.Empty(t, stderr.String())
 }
 
-// The foreign session's name is all that is missing without the right to read
-// sessions.
+// Without permission to read sessions, the row only lacks the name of the foreign
+// session.
 func TestStatusWithoutSessions(t *testing.T) {
 	mux := http.NewServeMux()
 	behind := kv(t)
@@ -107,7 +107,7 @@ func TestStatusWithoutSessions(t *testing.T) {
 	assert.Regexp(t, `(?m)^10\.0\.0\.2 +foreign +- +- +- +- +s2 +-$`, stdout.String())
 }
 
-// A terminal is shown colours, unless its user wants none.
+// A terminal gets colours, unless its user has turned them off.
 func TestStatusColours(t *testing.T) {
 	s := kv(t)
 	for name, tt := range map[string]struct {
@@ -136,7 +136,7 @@ func TestStatusColours(t *testing.T) {
 	}
 }
 
-// onTerminal returns what write makes a terminal show.
+// onTerminal returns the bytes that a terminal receives from write.
 func onTerminal(t *testing.T, write func(terminal *os.File)) string {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -151,7 +151,7 @@ func onTerminal(t *testing.T, write func(terminal *os.File)) string {
 		defer terminal.Close()
 		write(terminal)
 	}()
-	// Reading ends with an error when the last one has closed the terminal.
+	// Reading fails once write has closed the terminal: no other process has it open.
 	var shown strings.Builder
 	buf := make([]byte, 4096)
 	for {
