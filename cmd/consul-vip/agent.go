@@ -83,9 +83,8 @@ func newLogger(cfg *config.Config, out io.Writer) hclog.Logger {
 	})
 }
 
-// serve runs the agent until a signal or a failure ends it, passes it the
-// signals that are caught meanwhile, and returns the exit code. A reload reads
-// files.
+// serve runs the agent until a signal or a failure ends it, and returns the exit
+// code. It passes the caught signals on to the agent; SIGHUP reads files again.
 func serve(files []string, caught signals, o agent.Options) int {
 	ctx, stop := untilStopSignal()
 	defer stop()

@@ -17,8 +17,8 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// requireNoValue fails the test if a value is ready to be received from c. The
-// test is a synctest bubble that has come to rest.
+// requireNoValue fails the test if a goroutine is sending on c. Call it in a
+// synctest bubble after synctest.Wait.
 func requireNoValue[T any](t *testing.T, c <-chan T, reason string) {
 	t.Helper()
 	select {
@@ -56,6 +56,7 @@ func TestConfigsLoadsAfterEachHangup(t *testing.T) {
 		s.hangups <- unix.SIGHUP
 		synctest.Wait()
 		stop() // while the goroutine waits for a receiver
+		synctest.Wait()
 		requireNoValue(t, loaded, "the goroutine has ended")
 	})
 }
@@ -79,6 +80,7 @@ func TestPrioritiesAddsUp(t *testing.T) {
 		s.prioritySteps <- unix.SIGUSR1
 		synctest.Wait()
 		stop() // while the goroutine waits for a receiver
+		synctest.Wait()
 		requireNoValue(t, deltas, "the goroutine has ended")
 	})
 }
