@@ -10,7 +10,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 type agentCommand struct{ stderr io.Writer }
@@ -33,21 +33,21 @@ func (c *agentCommand) Help() string {
   or address lost, 5 address conflict.`, fs)
 }
 
-func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags) {
+func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consul.Flags) {
 	var (
-		fs     = flagSet("agent", out)
-		files  paths
-		consul consulFlags
+		fs    = flagSet("agent", out)
+		files paths
+		flags consul.Flags
 	)
 	fs.Var(&files, "config", "configuration `file`, or a directory with *.hcl files; may be repeated")
-	consul.register(fs)
-	return fs, &files, &consul
+	flags.Register(fs)
+	return fs, &files, &flags
 }
 
 func (c *agentCommand) Run(args []string) int {
 	caught, restore := catchSignals()
 	defer restore()
-	fs, files, consul := c.flags(c.stderr)
+	fs, files, flags := c.flags(c.stderr)
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
 	}
@@ -62,16 +62,15 @@ func (c *agentCommand) Run(args []string) int {
 		return report(c.stderr, err)
 	}
 	log := newLogger(cfg, c.stderr)
-	client, tokenChanged, err := consul.connect(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns, log)
+	client, err := flags.Connect(cfg.Consul.Address, cfg.Consul.TokenFile, log)
 	if err != nil {
 		return report(c.stderr, err)
 	}
 	return serve(*files, caught, agent.Options{
-		Config:       cfg,
-		Client:       client,
-		TokenChanged: tokenChanged,
-		Version:      buildVersion(),
-		Logger:       log,
+		Config:  cfg,
+		Client:  client,
+		Version: buildVersion(),
+		Logger:  log,
 	})
 }
 

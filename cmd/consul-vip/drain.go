@@ -8,7 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 type drainCommand struct{ stdout, stderr io.Writer }
@@ -45,7 +45,7 @@ func (c *drainCommand) Run(args []string) int {
 	if err := f.noArguments(); err != nil {
 		return report(c.stderr, err)
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		node, err := nodeOrLocal(ctx, o, *node)
 		if err != nil {
 			return err
@@ -57,9 +57,9 @@ func (c *drainCommand) Run(args []string) int {
 // drain drains a node and prints the addresses that have moved. undo is the
 // command line that ends the drain. The error is not nil if the node still holds
 // an address.
-func (c *drainCommand) drain(ctx context.Context, o *lease.Operator, node, undo string) error {
+func (c *drainCommand) drain(ctx context.Context, o *operator.Operator, node, undo string) error {
 	drained, err := o.Drain(ctx, node)
-	if err != nil && !errors.Is(err, lease.ErrPending) {
+	if err != nil && !errors.Is(err, operator.ErrPending) {
 		return err
 	}
 	for _, out := range drained.Moved {
@@ -78,7 +78,7 @@ func (c *drainCommand) drain(ctx context.Context, o *lease.Operator, node, undo 
 }
 
 // kept lists the addresses that a node keeps, each with the reason.
-func kept(list []lease.Kept) string {
+func kept(list []operator.Kept) string {
 	var texts []string
 	for _, k := range list {
 		texts = append(texts, fmt.Sprintf("%s (%s)", k.VIP, k.Why))

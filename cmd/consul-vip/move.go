@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 type moveCommand struct{ stdout, stderr io.Writer }
@@ -47,10 +47,10 @@ func (c *moveCommand) Run(args []string) int {
 	if err != nil {
 		return report(c.stderr, err)
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		out, err := o.Move(ctx, vip, *to)
 		switch {
-		case errors.Is(err, lease.ErrPending):
+		case errors.Is(err, operator.ErrPending):
 			return fmt.Errorf("%w; it stays pinned to %s until %s", err, out.Node, f.hint("unpin", vip))
 		case err != nil:
 			return err

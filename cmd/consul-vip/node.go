@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 // nodeFlags returns the flags of a command about a node, and the value of -node.
@@ -15,7 +15,7 @@ func nodeFlags(name string, out io.Writer) (*operatorFlags, *string) {
 }
 
 // nodeOrLocal returns node, or the node of the local Consul agent if node is empty.
-func nodeOrLocal(ctx context.Context, o *lease.Operator, node string) (string, error) {
+func nodeOrLocal(ctx context.Context, o *operator.Operator, node string) (string, error) {
 	if node != "" {
 		return node, nil
 	}

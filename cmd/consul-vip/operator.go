@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 const defaultTimeout = 15 * time.Second
@@ -21,7 +24,7 @@ type operatorFlags struct {
 	*flag.FlagSet
 	prefix  string
 	timeout time.Duration
-	consul  consulFlags
+	consul  consul.Flags
 
 	args []string // the arguments that are not flags
 }
@@ -30,7 +33,7 @@ func newOperatorFlags(name string, out io.Writer) *operatorFlags {
 	f := &operatorFlags{FlagSet: flagSet(name, out)}
 	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix`, as in the configuration of the instances")
 	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "maximum time to wait, a `duration` such as 30s")
-	f.consul.register(f.FlagSet)
+	f.consul.Register(f.FlagSet)
 	return f
 }
 
@@ -80,17 +83,17 @@ func (f *operatorFlags) hint(command, argument string) string {
 	return fmt.Sprintf("`consul-vip %s %s`", command, argument)
 }
 
-func (f *operatorFlags) operator() (*lease.Operator, error) {
-	client, err := f.consul.client("", "", lease.MaxConns)
+func (f *operatorFlags) operator() (*operator.Operator, error) {
+	client, err := f.consul.Connect("", "", hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}
-	return lease.NewOperator(client, f.prefix), nil
+	return operator.New(client, f.prefix), nil
 }
 
 // operate calls do with a context that ends after the timeout, or when SIGTERM or
 // SIGINT arrives.
-func (f *operatorFlags) operate(do func(context.Context, *lease.Operator) error) error {
+func (f *operatorFlags) operate(do func(context.Context, *operator.Operator) error) error {
 	o, err := f.operator()
 	if err != nil {
 		return err

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 const nobody = "nobody"
 
 // transition is a sentence about the owner of an address before and after a
 // command, and the time between.
-func transition(o lease.Outcome) string {
+func transition(o operator.Outcome) string {
 	from, to := cmp.Or(o.From, nobody), owner(o)
 	if from == to {
 		return fmt.Sprintf("%s: %s", o.VIP, ownership(o))
@@ -21,22 +22,22 @@ func transition(o lease.Outcome) string {
 }
 
 // owner names the owner of an address after a command.
-func owner(o lease.Outcome) string {
+func owner(o operator.Outcome) string {
 	switch o.State {
-	case lease.StatusHeld:
+	case state.StatusHeld:
 		return o.Node
-	case lease.StatusForeign:
+	case state.StatusForeign:
 		return "another program"
 	}
 	return nobody
 }
 
 // ownership is a sentence about the owner of an address after a command.
-func ownership(o lease.Outcome) string {
+func ownership(o operator.Outcome) string {
 	switch o.State {
-	case lease.StatusHeld:
+	case state.StatusHeld:
 		return o.Node + " holds it"
-	case lease.StatusForeign:
+	case state.StatusForeign:
 		return "another program holds its lock"
 	}
 	return "no node holds it"

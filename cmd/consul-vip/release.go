@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 type releaseCommand struct{ stdout, stderr io.Writer }
@@ -62,13 +63,13 @@ func (c *releaseCommand) Run(args []string) int {
 	if *hold {
 		return report(c.stderr, c.withhold(f, vip))
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		out, err := o.Release(ctx, vip)
 		if err != nil {
 			return err
 		}
 		text := transition(out)
-		if out.State == lease.StatusFree {
+		if out.State == state.StatusFree {
 			text += fmt.Sprintf("; no other node can take it, so %s takes it again after 10 s", out.From)
 		}
 		_, err = fmt.Fprintln(c.stdout, text)
@@ -78,10 +79,10 @@ func (c *releaseCommand) Run(args []string) int {
 
 // withhold is "release -hold".
 func (c *releaseCommand) withhold(f *operatorFlags, vip string) error {
-	return f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return f.operate(func(ctx context.Context, o *operator.Operator) error {
 		out, err := o.Withhold(ctx, vip)
 		switch {
-		case errors.Is(err, lease.ErrPending):
+		case errors.Is(err, operator.ErrPending):
 			return fmt.Errorf("%w; it stays pinned to nobody until %s", err, f.hint("unpin", vip))
 		case err != nil:
 			return err

@@ -6,7 +6,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 type statusCommand struct{ stdout, stderr io.Writer }
@@ -56,7 +57,7 @@ func (c *statusCommand) Run(args []string) int {
 	if f.watch {
 		return report(c.stderr, c.watch(f, d))
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		rows, err := o.List(ctx)
 		if err != nil {
 			return err
@@ -96,10 +97,10 @@ func (c *statusCommand) watch(f *statusFlags, d *display) error {
 }
 
 // ownerless returns an error that names the addresses without an owner, or nil.
-func ownerless(rows []lease.Status) error {
+func ownerless(rows []operator.Status) error {
 	var free []string
 	for _, row := range rows {
-		if row.State == lease.StatusFree {
+		if row.State == state.StatusFree {
 			free = append(free, row.VIP)
 		}
 	}

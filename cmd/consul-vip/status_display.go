@@ -14,7 +14,9 @@ import (
 
 	"github.com/mattn/go-isatty"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 // Terminal control sequences (ECMA-48): clearScreen also moves the cursor to the
@@ -48,7 +50,7 @@ func newDisplay(out io.Writer, f *statusFlags) *display {
 }
 
 // show prints rows in a single Write, so that a terminal never shows half of them.
-func (d *display) show(rows []lease.Status) error {
+func (d *display) show(rows []operator.Status) error {
 	var b bytes.Buffer
 	switch {
 	case d.json:
@@ -67,7 +69,7 @@ func (d *display) show(rows []lease.Status) error {
 	return err
 }
 
-func (d *display) writeJSON(b *bytes.Buffer, rows []lease.Status) {
+func (d *display) writeJSON(b *bytes.Buffer, rows []operator.Status) {
 	enc := json.NewEncoder(b)
 	if !d.watch {
 		enc.SetIndent("", "  ")
@@ -75,7 +77,7 @@ func (d *display) writeJSON(b *bytes.Buffer, rows []lease.Status) {
 	_ = enc.Encode(rows) // cannot fail: b is a buffer, and rows hold only text, numbers and times
 }
 
-func (d *display) writeTable(b *bytes.Buffer, rows []lease.Status) {
+func (d *display) writeTable(b *bytes.Buffer, rows []operator.Status) {
 	if len(rows) == 0 {
 		fmt.Fprintf(b, "No addresses below %s/ in Consul's KV store.\n", d.prefix)
 		return
@@ -88,7 +90,8 @@ func (d *display) writeTable(b *bytes.Buffer, rows []lease.Status) {
 		if r.Since != nil {
 			since = r.Since.Format(time.RFC3339)
 		}
-		cells := []string{r.VIP, r.State, r.Node, r.Interface, r.MAC, since, r.Session, members(r.Members)}
+		owner := agent.DecodeOwner(r.Owner)
+		cells := []string{r.VIP, r.State, r.Node, owner.Interface, owner.MAC, since, r.Session, members(r.Members)}
 		for _, c := range cells {
 			fmt.Fprint(t, cmp.Or(printable(c), "-"), "\t")
 		}
@@ -100,7 +103,7 @@ func (d *display) writeTable(b *bytes.Buffer, rows []lease.Status) {
 
 // writeLines copies the table and colours the states. Colours come after the
 // layout of the columns, because a tabwriter counts control sequences as text.
-func (d *display) writeLines(b *bytes.Buffer, table string, rows []lease.Status) {
+func (d *display) writeLines(b *bytes.Buffer, table string, rows []operator.Status) {
 	lines := strings.SplitAfter(table, "\n")
 	column := strings.Index(lines[0], "STATE")
 	b.WriteString(lines[0])
@@ -113,18 +116,18 @@ func (d *display) writeLines(b *bytes.Buffer, table string, rows []lease.Status)
 	}
 }
 
-func colourOf(state string) string {
-	switch state {
-	case lease.StatusHeld:
+func colourOf(status string) string {
+	switch status {
+	case state.StatusHeld:
 		return green
-	case lease.StatusForeign:
+	case state.StatusForeign:
 		return yellow
 	}
 	return red
 }
 
 // members lists the members with their priorities: h1:100 h2:100(drained).
-func members(list []lease.MemberStatus) string {
+func members(list []operator.MemberStatus) string {
 	var texts []string
 	for _, m := range list {
 		text := fmt.Sprintf("%s:%d", m.Node, m.Priority)

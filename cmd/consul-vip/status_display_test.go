@@ -7,11 +7,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 func TestDisplayOfChanges(t *testing.T) {
-	held := []lease.Status{{VIP: "10.0.0.1", State: lease.StatusHeld, Node: "h1"}}
+	held := []operator.Status{{VIP: "10.0.0.1", State: state.StatusHeld, Node: "h1"}}
 	table := "VIP       STATE  NODE  INTERFACE  MAC  SINCE  SESSION  MEMBERS  NOTE\n" +
 		"10.0.0.1  held   h1    -          -    -      -        -\n"
 	none := "No addresses below web/ in Consul's KV store.\n"
@@ -28,7 +29,7 @@ func TestDisplayOfChanges(t *testing.T) {
 			var out bytes.Buffer
 			d := tt.display
 			d.out, d.prefix, d.watch = &out, "web", true
-			for _, rows := range [][]lease.Status{held, {}, held} {
+			for _, rows := range [][]operator.Status{held, {}, held} {
 				require.NoError(t, d.show(rows))
 			}
 			assert.Equal(t, tt.want, out.String())

@@ -64,9 +64,9 @@ func TestStatusJSON(t *testing.T) {
 	h3 := `{"node":"h3","priority":10,"drained":true,"session":"s3"}`
 	assert.JSONEq(t, fmt.Sprintf(`[
 		{"vip":"10.0.0.2","state":"foreign","node":"h2","session":"s2","members":[],"note":"Consul lock for 'sleep\u001b[2J'"},
-		{"vip":"10.0.0.3","state":"free","pin":"h2","members":[%[1]s],"note":"released by h2: stopped; pinned to h2, which is not there"},
-		{"vip":"10.0.0.4","state":"free","pin":"-","members":[%[1]s],"note":"h3 ended without releasing it; pinned to nobody"},
-		{"vip":"10.0.0.5","state":"free","members":[%[2]s],"note":"whoever is there is drained"},
+		{"vip":"10.0.0.3","state":"free","pin":"h2","members":[%[1]s],"note":"released by h2: stopped; pinned to h2, which is not a member"},
+		{"vip":"10.0.0.4","state":"free","pin":"-","members":[%[1]s],"note":"h3 stopped without releasing it; pinned to nobody"},
+		{"vip":"10.0.0.5","state":"free","members":[%[2]s],"note":"all members are drained"},
 		{"vip":"10.0.0.10","state":"held","node":"h1","interface":"eth0","mac":"02:00:00:00:00:01","alloc_id":"a","since":"2026-01-02T03:04:05Z",
 			"session":"s1","pin":"h3","members":[%[1]s,%[2]s],"note":"pinned to h3, which is drained"}
 	]`, h1, h3), stdout.String())
@@ -77,7 +77,7 @@ func TestStatusTable(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailure, run([]string{"status", "-prefix=web", "-http-addr=" + s.URL}, &stdout, &stderr))
 	assert.Regexp(t, `(?m)^10\.0\.0\.2 +foreign +h2 +- +- +- +s2 +- +Consul lock for 'sleep \[2J'$`, stdout.String())
-	assert.Regexp(t, `(?m)^10\.0\.0\.5 +free +- +- +- +- +- +h3:10\(drained\) +whoever is there is drained$`, stdout.String())
+	assert.Regexp(t, `(?m)^10\.0\.0\.5 +free +- +- +- +- +- +h3:10\(drained\) +all members are drained$`, stdout.String())
 	assert.Regexp(t, `(?m)^10\.0\.0\.10 +held +h1 +eth0 +02:00:00:00:00:01 +2026-01-02T03:04:05Z +s1 +h1:100 h3:10\(drained\) +pinned to h3`, stdout.String())
 	assert.NotContains(t, stdout.String(), "\x1b")
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 type undrainCommand struct{ stdout, stderr io.Writer }
@@ -35,7 +35,7 @@ func (c *undrainCommand) Run(args []string) int {
 	if err := f.noArguments(); err != nil {
 		return report(c.stderr, err)
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		node, err := nodeOrLocal(ctx, o, *node)
 		if err != nil {
 			return err

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 type unpinCommand struct{ stdout, stderr io.Writer }
@@ -35,7 +35,7 @@ func (c *unpinCommand) Run(args []string) int {
 	if err != nil {
 		return report(c.stderr, err)
 	}
-	return report(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		pin, out, err := o.Unpin(ctx, vip)
 		switch {
 		case err != nil && pin != "":

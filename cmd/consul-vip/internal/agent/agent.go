@@ -41,23 +41,21 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
 // Options configures [Run].
 type Options struct {
-	Config *config.Config
-	Client *api.Client // limited to lease.MaxConns connections
-	// TokenChanged: see [lease.Config].
-	TokenChanged <-chan struct{}
-	Version      string
-	Logger       hclog.Logger // a reload sets its level
+	Config  *config.Config
+	Client  *consul.Client // Run closes it
+	Version string
+	Logger  hclog.Logger // a reload sets its level
 
 	// Reload delivers configurations that replace the running one. Priority
 	// delivers steps to add to the priority of every VIP for as long as the
@@ -103,15 +101,14 @@ func Run(ctx context.Context, o Options) error {
 func assemble(h *netif.Host, o Options) *agent {
 	c := o.Config.Consul
 	keeper := lease.New(lease.Config{
-		Client:       o.Client,
-		Prefix:       c.Prefix,
-		Service:      c.Service,
-		Node:         o.Config.NodeName,
-		SessionTTL:   c.SessionTTL,
-		CheckTTL:     c.CheckTTL,
-		TokenChanged: o.TokenChanged,
-		Version:      o.Version,
-		Logger:       o.Logger.Named("lease"),
+		Client:     o.Client,
+		Prefix:     c.Prefix,
+		Service:    c.Service,
+		Node:       o.Config.NodeName,
+		SessionTTL: c.SessionTTL,
+		CheckTTL:   c.CheckTTL,
+		Version:    o.Version,
+		Logger:     o.Logger.Named("lease"),
 	})
 	open := func(ifi *net.Interface) (segment, error) {
 		w, err := announcer.Open(ifi, announcer.Options{

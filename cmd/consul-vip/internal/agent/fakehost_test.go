@@ -65,7 +65,7 @@ func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test
 			prepare(h)
 		}
 		h.logger = hclog.New(&hclog.LoggerOptions{Output: &h.log, JSONFormat: true})
-		h.agent = newAgent(h, h.open, h, lease.Owner{Job: "job"}, h.logger)
+		h.agent = newAgent(h, h.open, h, Owner{Job: "job"}, h.logger)
 		ctx, stop := context.WithCancelCause(context.Background())
 		h.stop = stop
 		go func() {

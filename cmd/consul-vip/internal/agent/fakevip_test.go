@@ -14,7 +14,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 var (
@@ -81,7 +81,7 @@ func newFakeVIP(change func(*config.VIP)) *fakeVIP {
 		change(&cfg)
 	}
 	l := newLink(&net.Interface{Index: 7, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, f)
-	f.vip = newVIP(cfg, l, f, nil, lease.Owner{}, hclog.NewNullLogger())
+	f.vip = newVIP(cfg, l, f, nil, Owner{}, hclog.NewNullLogger())
 	return f
 }
 
@@ -201,7 +201,7 @@ func (f *fakeVIP) Unbind() error {
 
 // serve runs the VIP's serve, and test beside it. It returns the error of serve, or
 // another one if serve has not ended when test returns.
-func (f *fakeVIP) serve(previous lease.Record, test func(stop context.CancelCauseFunc)) error {
+func (f *fakeVIP) serve(previous leasestate.Record, test func(stop context.CancelCauseFunc)) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.vip.serve(ctx, previous, f, f) }()
@@ -236,4 +236,4 @@ func stopAtOnce(stop context.CancelCauseFunc) { stop(errTest) }
 func endsByItself(context.CancelCauseFunc)    {}
 
 // released is a record after which nothing has to be awaited.
-var released = lease.Record{State: lease.StateReleased, Node: "h2"}
+var released = leasestate.Record{State: leasestate.RecordReleased, Node: "h2"}

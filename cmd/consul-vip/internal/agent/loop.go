@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -36,7 +35,7 @@ type agent struct {
 	host   host
 	open   func(*net.Interface) (segment, error)
 	keeper keeper
-	owner  lease.Owner // the part that all locks share
+	owner  Owner // the part that all locks share
 
 	// Owned by the goroutine of run.
 	cfg     *config.Config            // as applied
@@ -78,7 +77,7 @@ type end struct {
 	err  error
 }
 
-func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owner lease.Owner, log hclog.Logger) *agent {
+func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owner Owner, log hclog.Logger) *agent {
 	return &agent{
 		log:     log,
 		host:    h,

@@ -82,7 +82,7 @@ func TestNewMACReachesTheLock(t *testing.T) {
 		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
 		calls := h.since(func() { h.events <- up })
 		assert.Contains(t, calls, "update 10.0.0.1: 100, 0s")
-		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
+		assert.Equal(t, "02:00:00:00:00:4d", DecodeOwner(vip.lock().Owner).MAC)
 		assert.NotContains(t, h.since(func() { h.events <- up }), "update 10.0.0.1: 100, 0s", "the MAC is the same")
 	})
 }

@@ -29,7 +29,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, err err
 	if reason == nil {
 		reason = context.Cause(ctx)
 	}
-	transferred := errors.Is(reason, lease.ErrHandedOver)
+	transferred := errors.Is(reason, lease.ErrTransferred)
 	a.announcing.stop()
 	if transferred && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")

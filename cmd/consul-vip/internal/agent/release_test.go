@@ -26,7 +26,7 @@ func TestReleaseAfterATransfer(t *testing.T) {
 			f := newFakeVIP(nil)
 			f.notReady = notReady
 			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-				stop(fmt.Errorf("%w to h2: stopped", lease.ErrHandedOver))
+				stop(fmt.Errorf("%w to h2: stopped", lease.ErrTransferred))
 			}))
 			assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "await ready", "unbind", "send released"}, f.recorded())
 		})
@@ -35,7 +35,7 @@ func TestReleaseAfterATransfer(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.unbindErr = errTest
 		require.ErrorIs(t, f.serve(released, func(stop context.CancelCauseFunc) {
-			stop(lease.ErrHandedOver)
+			stop(lease.ErrTransferred)
 		}), lease.ErrUnclean)
 		assert.NotContains(t, f.recorded(), "send released", "the kernel still has the address")
 	})

@@ -49,7 +49,8 @@ func (v *vip) lock() lease.Lock {
 		Name:         cfg.Addr().String(),
 		Priority:     cfg.Priority,
 		PreemptDelay: cfg.PreemptDelay,
-		Owner:        ownerOn(v.link, v.owner),
+		Owner:        v.owner.on(v.link).encode(),
+		Logger:       v.log.Named("lease"),
 	}
 }
 

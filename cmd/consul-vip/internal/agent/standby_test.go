@@ -35,10 +35,13 @@ func TestNoContentionWithoutACarrier(t *testing.T) {
 
 func TestLockNamesTheOwner(t *testing.T) {
 	f := newFakeVIP(func(c *config.VIP) { c.Priority = 7 })
-	f.vip.owner = lease.Owner{AllocID: "c0ffee", Job: "consul-vip"}
-	assert.Equal(t, lease.Lock{Name: "10.77.0.100", Priority: 7, Owner: lease.Owner{
+	f.vip.owner = Owner{AllocID: "c0ffee", Job: "consul-vip"}
+	lock := f.vip.lock()
+	assert.Equal(t, "10.77.0.100", lock.Name)
+	assert.Equal(t, 7, lock.Priority)
+	assert.Equal(t, Owner{
 		Interface: "eth0", MAC: "02:00:00:00:00:01", AllocID: "c0ffee", Job: "consul-vip",
-	}}, f.vip.lock())
+	}, DecodeOwner(lock.Owner))
 }
 
 // A change of the configuration reaches the lock in any state of the VIP.

@@ -11,6 +11,7 @@ import (
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -76,7 +77,7 @@ type bound interface {
 // takeOver binds the address after the previous owner has unbound it. It also
 // returns the time, on the clock of held, at which the lock was last confirmed to
 // be held. The error is errHoldEnded if ctx ends first.
-func (v *vip) takeOver(ctx context.Context, previous lease.Record, held newHold, handover handover) (_ bound, confirmed time.Duration, err error) {
+func (v *vip) takeOver(ctx context.Context, previous leasestate.Record, held newHold, handover handover) (_ bound, confirmed time.Duration, err error) {
 	if state, _ := v.link.state.Get(); !state.up {
 		return nil, 0, errCarrier
 	}
@@ -93,11 +94,11 @@ func (v *vip) takeOver(ctx context.Context, previous lease.Record, held newHold,
 }
 
 // previousOwnerFields returns what a record says about the previous owner, as log fields.
-func previousOwnerFields(previous lease.Record) []any {
+func previousOwnerFields(previous leasestate.Record) []any {
 	switch previous.State {
-	case lease.StateUnknown:
+	case leasestate.RecordUnknown:
 		return nil
-	case lease.StateHandover:
+	case leasestate.RecordHandover:
 		return []any{"transferred_by", previous.From, "record", string(previous.State)}
 	}
 	return []any{"previous_owner", previous.Node, "record", string(previous.State)}
@@ -107,12 +108,12 @@ func previousOwnerFields(previous lease.Record) []any {
 // address. A record that says so was written after that. In a handover the owner
 // sends released. Any other record proves nothing, so the answer comes from probes.
 // It returns nil if ctx ends first.
-func (v *vip) awaitPreviousOwner(ctx context.Context, previous lease.Record, handover handover) error {
-	mac, _ := net.ParseMAC(previous.MAC) // nil: all frames are broadcast
+func (v *vip) awaitPreviousOwner(ctx context.Context, previous leasestate.Record, handover handover) error {
+	mac, _ := net.ParseMAC(DecodeOwner(previous.Owner).MAC) // nil: all frames are broadcast
 	switch {
-	case previous.LetGo():
+	case previous.Stopped():
 		return nil
-	case previous.State == lease.StateHandover:
+	case previous.State == leasestate.RecordHandover:
 		if v.awaitReleased(ctx, mac, handover) {
 			return nil
 		}

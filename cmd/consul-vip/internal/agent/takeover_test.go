@@ -12,11 +12,12 @@ import (
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 func TestTakeoverProbesUnlessReleased(t *testing.T) {
-	for probe, previous := range map[string]lease.Record{
-		"probe 02:00:00:00:00:02": {State: lease.StateHeld, Owner: lease.Owner{MAC: "02:00:00:00:00:02"}},
+	for probe, previous := range map[string]leasestate.Record{
+		"probe 02:00:00:00:00:02": {State: leasestate.RecordHeld, Owner: Owner{MAC: "02:00:00:00:00:02"}.encode()},
 		"probe ":                  {},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -31,7 +32,7 @@ func TestTakeoverFindsAStranger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.probeErr = &announcer.InUseError{Addr: f.vip.cfg().Addr(), MAC: strangerMAC}
-		err := f.serve(lease.Record{}, endsByItself)
+		err := f.serve(leasestate.Record{}, endsByItself)
 		require.ErrorIs(t, err, ErrConflict)
 		assert.ErrorContains(t, err, strangerMAC.String())
 		assert.Equal(t, []string{"probe "}, f.recorded())
@@ -41,7 +42,7 @@ func TestTakeoverFindsAStranger(t *testing.T) {
 func TestStrictTakeoverWaitsForTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(func(c *config.VIP) { c.Takeover = config.TakeoverStrict })
-		previous := lease.Record{State: lease.StateHeld, TTL: "15s"}
+		previous := leasestate.Record{State: leasestate.RecordHeld, TTL: "15s"}
 		require.NoError(t, f.serve(previous, func(stop context.CancelCauseFunc) {
 			time.Sleep(15*time.Second - time.Millisecond)
 			synctest.Wait()
@@ -87,7 +88,7 @@ func TestPausedBeforeBinding(t *testing.T) {
 				f := newFakeVIP(nil)
 				f.verifyErr = test.verifyErr
 				f.onProbe = func() { f.asleep.Store(int64(2 * time.Second)) }
-				require.ErrorIs(t, f.serve(lease.Record{}, stopAtOnce), test.verifyErr)
+				require.ErrorIs(t, f.serve(leasestate.Record{}, stopAtOnce), test.verifyErr)
 				assert.Equal(t, test.calls, f.recorded())
 			})
 		})
@@ -104,7 +105,7 @@ func TestPausedWhileBinding(t *testing.T) {
 }
 
 // transferred is the record of a lock that h2 has transferred to this node.
-var transferred = lease.Record{State: lease.StateHandover, From: "h2", Node: "h1", Owner: lease.Owner{MAC: "02:00:00:00:00:02"}}
+var transferred = leasestate.Record{State: leasestate.RecordHandover, From: "h2", Node: "h1", Owner: Owner{MAC: "02:00:00:00:00:02"}.encode()}
 
 func TestTakeoverAfterATransfer(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 // state is the state of a VIP, as the log shows it.
@@ -56,7 +57,7 @@ type vip struct {
 	link   *link
 	kernel kernel
 	locks  locks
-	owner  lease.Owner  // the part that all locks share
+	owner  Owner        // the part that all locks share
 	log    hclog.Logger // each line has the address and the current state
 
 	// Written by the loop, read by any goroutine: atomic. Prefix and interface never
@@ -75,7 +76,7 @@ type vip struct {
 	taken   latest.Wake // another program may have bound the address
 }
 
-func newVIP(cfg config.VIP, l *link, k kernel, locks locks, owner lease.Owner, log hclog.Logger) *vip {
+func newVIP(cfg config.VIP, l *link, k kernel, locks locks, owner Owner, log hclog.Logger) *vip {
 	v := &vip{
 		link:    l,
 		kernel:  k,
@@ -134,7 +135,7 @@ func (v *vip) run(ctx context.Context) error {
 // contendsAfter reports whether the VIP returns to standby after err.
 func (v *vip) contendsAfter(err error) bool {
 	switch {
-	case errors.Is(err, errCarrier), errors.Is(err, lease.ErrHandedOver), errors.Is(err, lease.ErrReleased):
+	case errors.Is(err, errCarrier), errors.Is(err, lease.ErrTransferred), errors.Is(err, lease.ErrReleased):
 		return true
 	case errors.Is(err, lease.ErrLockLost), errors.Is(err, ErrAddressLost):
 		return v.cfg().OnLoss == config.LossContend
@@ -146,7 +147,7 @@ func (v *vip) contendsAfter(err error) bool {
 // returns, the address is unbound, and only then the lock is released. In a
 // handover the lock is transferred first, and a frame tells the successor when the
 // address is unbound.
-func (v *vip) serve(ctx context.Context, previous lease.Record, held newHold, handover handover) (err error) {
+func (v *vip) serve(ctx context.Context, previous leasestate.Record, held newHold, handover handover) (err error) {
 	v.enter(stateAcquired, "lock acquired", previousOwnerFields(previous)...)
 	address, confirmed, err := v.takeOver(ctx, previous, held, handover)
 	switch {

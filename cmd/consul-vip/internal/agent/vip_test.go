@@ -29,7 +29,7 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			var out bytes.Buffer
 			log := hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: format == "JSON", DisableTime: true})
-			v := newVIP(*newFakeVIP(nil).vip.cfg(), nil, nil, nil, lease.Owner{}, log)
+			v := newVIP(*newFakeVIP(nil).vip.cfg(), nil, nil, nil, Owner{}, log)
 			early := v.log
 			v.enter(stateStandby, "started")
 			early.Info("early")
@@ -52,7 +52,7 @@ func TestRunReturnsToStandby(t *testing.T) {
 		"carrier lost":          {errCarrier, config.LossExit, true},
 		"address lost, exit":    {ErrAddressLost, config.LossExit, false},
 		"address lost, contend": {ErrAddressLost, config.LossContend, true},
-		"transferred":           {lease.ErrHandedOver, config.LossExit, true},
+		"transferred":           {lease.ErrTransferred, config.LossExit, true},
 		"released":              {lease.ErrReleased, config.LossExit, true},
 		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
 	}
