@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"sync"
 	"syscall"
@@ -149,9 +150,25 @@ func (s *supervisor) signal(sig os.Signal, record func(*actions)) *lab.Process {
 // consul-vip does that before it logs its first line.
 func handlesSignals(p *lab.Process) bool { return len(p.Entries()) > 0 }
 
+// awaitHandlers waits until the running process, if there is one, handles signals.
+// Without a handler, the kernel ends it.
+func (s *supervisor) awaitHandlers(ctx context.Context) error {
+	return lab.Await(ctx, func() error {
+		if p := s.current(); p != nil && p.Running() && !handlesSignals(p) {
+			return fmt.Errorf("process %d on %s does not handle signals yet", p.PID(), s.host.Name)
+		}
+		return nil
+	})
+}
+
 // stop stops or kills the process, and waits until another one runs. That one starts
 // after a time.
 func (s *supervisor) stop(ctx context.Context, sig os.Signal, restart time.Duration) error {
+	if sig != syscall.SIGKILL {
+		if err := s.awaitHandlers(ctx); err != nil {
+			return err
+		}
+	}
 	old := s.signal(sig, func(a *actions) {
 		a.restart = restart
 		if sig == syscall.SIGKILL {
@@ -214,6 +231,9 @@ func (s *supervisor) resume() error {
 
 // retire stops the process for good and returns when it has ended.
 func (s *supervisor) retire(ctx context.Context) error {
+	if err := s.awaitHandlers(ctx); err != nil {
+		return err
+	}
 	p := s.signal(syscall.SIGTERM, func(a *actions) { a.signalled, a.restart = time.Now(), 0 })
 	s.update(func(i *instance) { i.halted = true })
 	if p == nil {
