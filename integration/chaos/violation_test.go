@@ -35,28 +35,13 @@ func TestConsulLines(t *testing.T) {
 
 func TestWriteViolation(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "violation.log")
-	v := violation{invariant: "owner", at: noon, text: "nobody", during: "3: stop"}
+	v := violation{invariant: "owner", at: noon, text: "no host", during: "3: stop"}
 	lines := []line{{at(-1), "h1", "earlier"}, {at(1), "h2", "later"}, {at(2), "h2", "latest"}}
 	require.NoError(t, writeViolation(file, 42, v, lines))
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Contains(t, string(text), "-seed 42")
 	_, rest, _ := strings.Cut(string(text), "earlier\n")
-	require.True(t, strings.HasPrefix(rest, "-------- owner: nobody\n"), rest)
+	require.True(t, strings.HasPrefix(rest, "-------- owner: no host\n"), rest)
 	require.Equal(t, 1, strings.Count(string(text), "--------"))
-}
-
-func TestSummary(t *testing.T) {
-	var s summary
-	stop, pin := Fault{Number: 1, Kind: Stop}, Fault{Number: 2, Kind: Pin}
-	long := gap{vipOf(1), noon, at(1500 * time.Millisecond)}
-	s.group(Group{Faults: []Fault{stop}}, nil, []gap{{vipOf(0), noon, at(time.Second)}, long})
-	s.group(Group{Faults: []Fault{stop, pin}}, map[int]bool{2: true}, []gap{{vipOf(0), noon, at(3 * time.Second)}})
-	require.Equal(t, tally{faults: 2, longest: long}, *s.of(string(Stop)))
-	require.Equal(t, tally{faults: 1, void: 1}, *s.of(string(Pin)))
-	var out strings.Builder
-	s.print(&out)
-	require.Regexp(t, `stop +2 +0 +1.50 s \(10.77.1.2\)`, out.String())
-	require.Regexp(t, `pin +1 +1 +below 50ms`, out.String())
-	require.Regexp(t, `two at once +0 +0 +3.00 s`, out.String())
 }
