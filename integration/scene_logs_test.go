@@ -1,11 +1,14 @@
 package integration
 
-// What the instances log.
+// What the instances and Consul log.
 
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -80,4 +83,34 @@ func inState(p *lab.Process, want string) condition {
 		}
 		return nil
 	}}
+}
+
+// logsOfConsul has the report of a failed test show what Consul complained of from
+// now on, and its elections.
+func (s *scene) logsOfConsul() {
+	since := time.Now()
+	for _, h := range s.Servers {
+		s.logs = append(s.logs, func() string {
+			text, err := os.ReadFile(filepath.Join(h.Dir, "consul.log"))
+			if err != nil {
+				return err.Error()
+			}
+			return fmt.Sprintf("log of Consul on %s:\n%s", h.Name, troubles(string(text), since))
+		})
+	}
+}
+
+// troubles returns the lines of a Consul log since then that are warnings, errors or
+// about the leader.
+func troubles(text string, since time.Time) string {
+	var found strings.Builder
+	for line := range strings.Lines(text) {
+		stamp, message, _ := strings.Cut(line, " ")
+		at, err := time.Parse("2006-01-02T15:04:05.000Z0700", stamp)
+		matters := strings.Contains(message, "[WARN]") || strings.Contains(message, "[ERROR]") || strings.Contains(message, "leader")
+		if err == nil && at.After(since) && matters {
+			found.WriteString(line)
+		}
+	}
+	return found.String()
 }

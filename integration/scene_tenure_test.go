@@ -3,6 +3,7 @@ package integration
 // What a test requires while one host keeps the address.
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
@@ -28,6 +29,12 @@ const longestGap = 3 * time.Second
 func (s *scene) tenure(owner *lab.Process) *tenure {
 	s.t.Helper()
 	s.await(s.ownedBy(owner.Host))
+	s.await(condition{"the observer to see " + owner.Host.Name, func() error {
+		if seen := lab.HostsOf(s.observer.Owned(s.vip)); len(seen) == 0 || seen[len(seen)-1] != owner.Host.Name {
+			return fmt.Errorf("%v", seen)
+		}
+		return nil
+	}})
 	events := s.monitor(owner.Host)
 	pair, _ := s.lockOf(s.vip)
 	return &tenure{s, owner, events, pair.LockIndex, lab.HostsOf(s.observer.Owned(s.vip))}

@@ -62,6 +62,7 @@ func newSceneWith(t *testing.T, w *world, every time.Duration, vips ...netip.Add
 	t.Helper()
 	s := &scene{world: w, checks: newChecks(t), vip: vips[0], vips: vips, server: w.cluster.Servers[0]}
 	s.name = fmt.Sprintf("scene-%d", scenes.Add(1))
+	s.logsOfConsul()
 	var err error
 	s.observer, err = w.Observer.NewObserver(every, vips...)
 	s.NoError(err)
