@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -28,23 +24,21 @@ func TestTwoCapabilities(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, sharedWorld(t))
+			s := newScene(t)
 			h1 := s.Servers[0]
 			if _, err := h1.Run(t.Context(), lab.Command{Args: setpriv(given, "true")}); err != nil {
 				t.Skip("this namespace knows no such user: ", err)
 			}
 			p := s.startBy(h1, given)
-			s.eventually(soon, func() error { return s.ownedBy(h1) })
+			s.await(s.ownedBy(h1))
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
-			require.NoError(t, err)
-			require.Contains(t, string(status), "CapEff:\t0000000000003000\n", "bits 12 and 13 alone")
+			s.NoError(err)
+			s.Contains(string(status), "CapEff:\t0000000000003000\n", "bits 12 and 13 alone")
 
-			require.NoError(t, p.Signal(syscall.SIGTERM))
-			s.exits(p, 0, 4*time.Second)
-			s.unboundOn(h1)
-			_, r, err := s.record(s.vip)
-			require.NoError(t, err)
-			require.Equal(t, "released", r.State)
+			s.stop(p)
+			s.holds(s.notOn(h1))
+			_, r := s.lockOf(s.vip)
+			s.Equal("released", r.State)
 		})
 	}
 }
@@ -55,17 +49,15 @@ func TestMissingCapability(t *testing.T) {
 		"CAP_NET_RAW":   "-all,+net_admin",
 	} {
 		t.Run(missing, func(t *testing.T) {
-			s := newScene(t, sharedWorld(t))
+			s := newScene(t)
 			h1 := s.Servers[0]
 			p := s.startBy(h1, []string{"--bounding-set=" + given})
 			s.exits(p, 1, soon)
 			ends := logged(p, "consul-vip ends")
-			require.Len(t, ends, 1)
-			require.Contains(t, ends[0].Get("reason"), "it lacks "+missing)
-			s.unboundOn(h1)
-			pair, _, err := s.asked.API.KV().Get(s.key(s.vip), nil)
-			require.NoError(t, err)
-			require.Nil(t, pair, "it must not contend")
+			s.Len(ends, 1)
+			s.Contains(ends[0].Get("reason"), "it lacks "+missing)
+			s.holds(s.notOn(h1))
+			s.Nil(s.get(lockKey(s.vip)), "it must not contend")
 		})
 	}
 }
@@ -75,18 +67,15 @@ func TestMissingCapability(t *testing.T) {
 func (s *scene) startBy(h *lab.Host, options []string) *lab.Process {
 	s.t.Helper()
 	dir, err := os.MkdirTemp("", "consul-vip-test-")
-	require.NoError(s.t, err)
+	s.NoError(err)
 	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	require.NoError(s.t, os.Chmod(dir, 0o755))
+	s.NoError(os.Chmod(dir, 0o755))
 	binary, file := filepath.Join(dir, "consul-vip"), filepath.Join(dir, "vip.hcl")
 	program, err := os.ReadFile(s.binary)
-	require.NoError(s.t, err)
-	require.NoError(s.t, os.WriteFile(binary, program, 0o755))
-	require.NoError(s.t, os.WriteFile(file, []byte(s.hcl(config{})), 0o644))
-	p, err := h.Start(lab.Command{Args: setpriv(options, binary, "agent", "-config="+file)})
-	require.NoError(s.t, err)
-	s.procs = append(s.procs, p)
-	return p
+	s.NoError(err)
+	s.NoError(os.WriteFile(binary, program, 0o755))
+	s.NoError(os.WriteFile(file, []byte(s.hcl(config{})), 0o644))
+	return s.startAs(h, lab.Command{Args: setpriv(options, binary, "agent", "-config="+file)})
 }
 
 // setpriv is the command that runs args with these options of setpriv(1).

@@ -7,30 +7,28 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 // cli runs the binary outside of the lab and returns its exit code and output.
-func cli(t *testing.T, args ...string) (code int, output string) {
-	t.Helper()
+func (c *checks) cli(args ...string) (code int, output string) {
+	c.t.Helper()
 	path, err := binary()
-	require.NoError(t, err)
+	c.NoError(err)
 	out, err := exec.Command(path, args...).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
-		require.NoError(t, err)
+		c.NoError(err)
 		return 0, string(out)
 	}
 	return exit.ExitCode(), string(out)
 }
 
 // hclFile writes a configuration and returns its path.
-func hclFile(t *testing.T, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "vip.hcl")
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+func (c *checks) hclFile(text string) string {
+	c.t.Helper()
+	path := filepath.Join(c.t.TempDir(), "vip.hcl")
+	c.NoError(os.WriteFile(path, []byte(text), 0o644))
 	return path
 }
 
@@ -48,13 +46,14 @@ func TestConfigurationErrors(t *testing.T) {
 		"no HCL":           {"vip \"10.77.0.100\" {\n", ":1:", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := hclFile(t, tt.text)
+			c := newChecks(t)
+			file := c.hclFile(tt.text)
 			for _, args := range [][]string{{"validate", file}, {"agent", "-config=" + file}, {"agent", "--config", file}} {
-				code, output := cli(t, args...)
-				require.Equal(t, 3, code, output)
-				require.Contains(t, output, file+tt.at)
+				code, output := c.cli(args...)
+				c.Equal(3, code, output)
+				c.Contains(output, file+tt.at)
 				for _, want := range tt.want {
-					require.Contains(t, output, want)
+					c.Contains(output, want)
 				}
 			}
 		})
@@ -62,39 +61,43 @@ func TestConfigurationErrors(t *testing.T) {
 }
 
 func TestUsageErrors(t *testing.T) {
+	c := newChecks(t)
 	for _, args := range [][]string{
 		{}, {"nonsense"}, {"agent"}, {"agent", "-nonsense"}, {"agent", "-config=a", "b"},
 		{"validate"}, {"status", "-nonsense"}, {"status", "nonsense"},
 		{"move"}, {"move", "nonsense"}, {"unpin"}, {"release"}, {"drain", "nonsense"}, {"undrain", "nonsense"},
 	} {
-		code, output := cli(t, args...)
-		require.Equal(t, 2, code, "%q: %s", args, output)
-		require.NotEmpty(t, output)
+		code, output := c.cli(args...)
+		c.Equal(2, code, "%q: %s", args, output)
+		c.NotEmpty(output)
 	}
 }
 
 func TestValidateAndVersion(t *testing.T) {
-	code, output := cli(t, "validate", hclFile(t, `vip "10.77.0.100" {}`))
-	require.Zero(t, code, output)
-	code, output = cli(t, "version")
-	require.Zero(t, code)
-	require.Contains(t, output, "consul-vip")
+	c := newChecks(t)
+	code, output := c.cli("validate", c.hclFile(`vip "10.77.0.100" {}`))
+	c.Zero(code, output)
+	code, output = c.cli("version")
+	c.Zero(code)
+	c.Contains(output, "consul-vip")
 }
 
 // TestNoInterface configures an address that belongs to none of the host's networks.
 func TestNoInterface(t *testing.T) {
+	c := newChecks(t)
 	w := sharedWorld(t)
 	h := w.Servers[0]
-	out, err := h.Run(t.Context(), lab.Command{Args: []string{w.binary, "agent", "-config=" + hclFile(t, `vip "192.0.2.1" {}`)}})
+	out, err := h.Run(t.Context(), lab.Command{Args: []string{w.binary, "agent", "-config=" + c.hclFile(`vip "192.0.2.1" {}`)}})
 	var exit *exec.ExitError
-	require.ErrorAs(t, err, &exit, "%s", out)
-	require.Equal(t, 1, exit.ExitCode())
-	require.ErrorContains(t, err, "192.0.2.1")
+	c.ErrorAs(err, &exit, "%s", out)
+	c.Equal(1, exit.ExitCode())
+	c.ErrorContains(err, "192.0.2.1")
 }
 
 // TestStatusWithoutConsul asks where there is no Consul.
 func TestStatusWithoutConsul(t *testing.T) {
-	code, output := cli(t, "status", "-http-addr=127.0.0.1:1")
-	require.Equal(t, 1, code)
-	require.Contains(t, output, "127.0.0.1:1")
+	c := newChecks(t)
+	code, output := c.cli("status", "-http-addr=127.0.0.1:1")
+	c.Equal(1, code)
+	c.Contains(output, "127.0.0.1:1")
 }

@@ -2,213 +2,140 @@ package integration
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"slices"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// TestLost takes the lock from its owner in every way that Consul knows.
-func TestLost(t *testing.T) {
-	tests := map[string]func(s *scene) error{
-		"session destroyed": func(s *scene) error {
-			_, err := s.asked.API.Session().Destroy(s.session(), nil)
-			return err
+// TestLockLost takes the lock from its owner in every way that Consul knows.
+func TestLockLost(t *testing.T) {
+	tests := map[string]func(s *scene){
+		"session destroyed": (*scene).destroySession,
+		"key deleted": func(s *scene) {
+			s.consulCLI(s.Servers[2], "kv", "delete", s.name+"/"+lockKey(s.vip))
 		},
-		"key deleted": func(s *scene) error {
-			return s.consulCLI(s.Servers[2], "kv", "delete", s.key(s.vip))
+		"key overwritten": func(s *scene) {
+			s.consulCLI(s.Servers[2], "kv", "put", s.name+"/"+lockKey(s.vip), "mine")
 		},
-		"key overwritten": func(s *scene) error {
-			return s.consulCLI(s.Servers[2], "kv", "put", s.key(s.vip), "mine")
-		},
-		"key released by somebody else": func(s *scene) error {
-			_, _, err := s.asked.API.KV().Release(&api.KVPair{Key: s.key(s.vip), Session: s.session()}, nil)
-			return err
+		"key released by another program": func(s *scene) {
+			session := s.session()
+			s.retry("releasing the lock", func() error {
+				_, _, err := s.server.API.KV().Release(&api.KVPair{Key: s.name + "/" + lockKey(s.vip), Session: session}, nil)
+				return err
+			})
 		},
 	}
 	for name, take := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t, sharedWorld(t))
-			procs := s.startAll(config{})
-			h1 := procs[0].Host
+			s := newScene(t)
+			p := s.startAll(config{})[0]
+			h1 := p.Host
 			began := time.Now()
-			require.NoError(t, take(s))
-			s.exits(procs[0], 4, within)
-			s.unboundOn(h1)
-			reigns := s.ping.Report().Owned
-			t.Logf("the last answer came %v after the lock was taken", reigns[0].Last.Sub(began))
+			take(s)
+			s.exits(p, 4, soon)
+			s.holds(s.notOn(h1))
+			t.Logf("the last answer came %v after the lock was taken", s.client.Report().Owned[0].Last.Sub(began))
 			s.seen(h1, s.takenOver(h1))
 		})
 	}
 }
 
-// TestOnLossContend has the owner of a lost lock go on as one of many.
+// TestOnLossContend deletes the lock of an owner that is configured to contend again.
 func TestOnLossContend(t *testing.T) {
-	s := newScene(t, sharedWorld(t))
+	s := newScene(t)
 	procs := s.startAll(config{vip: `on_loss = "contend"`})
-	h1 := procs[0].Host
-	require.NoError(t, s.consulCLI(h1, "kv", "delete", s.key(s.vip)))
-	s.eventually(within, func() error {
-		if n := len(logged(procs[0], "released the address")); n != 1 {
-			return errors.New("not released")
-		}
-		return nil
-	})
-	s.eventually(soon, func() error {
-		if s.owner() == nil {
-			return errors.New("nobody owns the address")
-		}
-		return nil
-	})
-	for _, p := range procs {
-		require.True(t, p.Running(), "%s must go on contending", p.Host.Name)
-	}
-
-	// A lost session ends the process all the same.
-	owner := s.owner()
-	require.NotNil(t, owner)
-	_, err := s.asked.API.Session().Destroy(s.session(), nil)
-	require.NoError(t, err)
-	for _, p := range procs {
-		if p.Host == owner {
-			s.exits(p, 4, within)
-		}
-	}
-	s.takenOver(owner)
+	s.consulCLI(procs[0].Host, "kv", "delete", s.name+"/"+lockKey(s.vip))
+	s.await(logs(procs[0], "released the address", 1))
+	s.owner()
+	s.running(procs...)
 }
 
-// TestConsulLock has "consul lock" contend for the same lock.
+// TestOnLossContendWithoutSession destroys the session of such an owner. Its
+// process ends all the same: all of its addresses are lost.
+func TestOnLossContendWithoutSession(t *testing.T) {
+	s := newScene(t)
+	p := s.startAll(config{vip: `on_loss = "contend"`})[0]
+	s.destroySession()
+	s.exits(p, 4, soon)
+	s.seen(p.Host, s.takenOver(p.Host))
+}
+
+// TestConsulLock has "consul lock" contend for the same lock. Each waits for the
+// other.
 func TestConsulLock(t *testing.T) {
-	s := newScene(t, sharedWorld(t))
+	s := newScene(t)
 	h1, h2, h3 := s.Servers[0], s.Servers[1], s.Servers[2]
 	ours := s.startOn(config{}, h1)[0]
+	tenure := s.tenure(ours)
 
-	lock := s.consulLock(h3)
-	s.eventually(soon, lock.waits)
-	s.elapse(time.Second)
-	require.NoError(t, s.ownedBy(h1))
+	lock := s.startConsulLock(h3)
+	s.pass(calm)
+	tenure.unbroken()
 
-	require.NoError(t, ours.Signal(syscall.SIGTERM))
-	s.exits(ours, 0, 4*time.Second)
-	s.eventually(soon, lock.holds)
+	s.stop(ours)
+	s.await(lock.holds())
 	standby := s.start(h2, config{})
-	s.eventually(soon, func() error { return inState(standby, "standby") })
-	s.elapse(time.Second)
-	require.NoError(t, s.unbound(t.Context()))
-	status := s.status(h1)[s.vip.String()]
-	require.Equal(t, "foreign", status["state"])
-	require.Equal(t, s.session(), status["session"])
-	require.Equal(t, h3.Name, status["node"])
+	s.await(inState(standby, "standby"))
+	s.pass(calm)
+	s.holds(s.unbound())
+	row := s.status(h1)
+	s.Equal("foreign", row["state"])
+	s.Equal(s.session(), row["session"])
+	s.Equal(h3.Name, row["node"])
 
-	lock.end()
-	s.eventually(2*soon, func() error { return s.ownedBy(h2) })
+	lock.release()
+	s.awaitWithin(2*soon, s.ownedBy(h2))
 	s.seen(h1, h2)
 }
 
-// otherLock is a "consul lock" of the address.
-type otherLock struct {
-	*lab.Process
-	s     *scene
-	input *os.File
-}
-
-// consulLock starts "consul lock" on a host, with a command that runs until its
-// input ends.
-func (s *scene) consulLock(h *lab.Host) *otherLock {
-	s.t.Helper()
-	output, input, err := os.Pipe()
-	require.NoError(s.t, err)
-	s.t.Cleanup(func() { output.Close(); input.Close() })
-	p, err := h.Start(lab.Command{
-		Args:  []string{s.consul, "lock", "-verbose", "-pass-stdin", s.name + "/" + s.vip.String(), "cat"},
-		Stdin: output,
-	})
-	require.NoError(s.t, err)
-	return &otherLock{p, s, input}
-}
-
-// waits objects until it contends.
-func (l *otherLock) waits() error {
-	if !strings.Contains(l.String(), "Attempting lock acquisition") {
-		return errors.New("consul lock doesn't contend yet")
-	}
-	return nil
-}
-
-// holds objects until it has the lock.
-func (l *otherLock) holds() error {
-	if state := l.s.status(l.Host)[l.s.vip.String()]["state"]; state != "foreign" {
-		return fmt.Errorf("consul lock has not got the lock: it is %v", state)
-	}
-	return nil
-}
-
-// end ends the command that runs under the lock.
-func (l *otherLock) end() {
-	l.s.t.Helper()
-	require.NoError(l.s.t, l.input.Close())
-}
-
-// TestCutOff cuts the owner off from Consul. It must have let go of the
-// address at its hold deadline, and not before another may have it.
+// TestCutOff cuts the owner off from Consul. It lets go of the address at its hold
+// deadline, and no successor has the address before.
 func TestCutOff(t *testing.T) {
 	for _, role := range []string{"follower", "leader"} {
 		t.Run("with a "+role, func(t *testing.T) {
-			s := newScene(t, sharedWorld(t))
+			s := newScene(t)
 			hosts := s.byRole(role)
 			owner := hosts[0]
-			s.asked = s.cluster.Of(hosts[1])
+			s.server = s.cluster.Of(hosts[1])
 			p := s.startOn(config{}, hosts...)[0]
-			require.NoError(t, owner.CutOff(t.Context()))
+			s.cutOff(owner)
 			began := time.Now()
-			t.Cleanup(func() {
-				require.NoError(t, owner.Heal(context.Background()))
-				s.ready()
-			})
-			s.exits(p, 4, fence+within)
-			s.unboundOn(owner)
+			s.exits(p, 4, holdTime+slack)
+			s.holds(s.notOn(owner))
 			released := logged(p, "released the address")
-			require.Len(t, released, 1)
-			kept := released[0].Time().Sub(began)
-			t.Logf("unbound %v after the cut, of at most %v", kept, fence)
-			require.LessOrEqual(t, kept, fence+500*time.Millisecond)
+			s.Len(released, 1)
+			t.Logf("unbound %v after the cut, of at most %v", released[0].Time().Sub(began), holdTime)
 			s.seen(owner, s.takenOver(owner))
 		})
 	}
 }
 
-// byRole returns the hosts, first one whose Consul server has this role.
-func (s *scene) byRole(role string) []*lab.Host {
+// cutOff cuts a host off from the Consul servers of the others until the end of
+// the test.
+func (s *scene) cutOff(h *lab.Host) {
 	s.t.Helper()
-	leader, err := s.cluster.Leader()
-	require.NoError(s.t, err)
-	hosts := slices.Clone(s.Servers)
-	slices.SortStableFunc(hosts, func(a, b *lab.Host) int {
-		switch leader.Host {
-		case a:
-			return 1
-		case b:
-			return -1
-		}
-		return 0
+	s.NoError(h.CutOff(s.t.Context()))
+	s.t.Cleanup(func() {
+		s.NoError(h.Heal(context.Background()))
+		s.consulReady()
 	})
-	if role == "leader" {
-		slices.Reverse(hosts)
-	}
-	return hosts
 }
 
-// consulCLI runs a command of Consul's own on a host.
-func (s *scene) consulCLI(h *lab.Host, args ...string) error {
-	_, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.consul}, args...)})
-	return err
+// byRole returns the hosts, first one whose Consul server has this role now.
+func (s *scene) byRole(role string) []*lab.Host {
+	s.t.Helper()
+	var leader *lab.Server
+	s.retry("asking for the leader", func() (err error) {
+		leader, err = s.cluster.Leader()
+		return err
+	})
+	hosts := slices.DeleteFunc(slices.Clone(s.Servers), func(h *lab.Host) bool { return h == leader.Host })
+	if role == "leader" {
+		return append([]*lab.Host{leader.Host}, hosts...)
+	}
+	return append(hosts, leader.Host)
 }

@@ -21,10 +21,10 @@ func TestNomadIdentity(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, w.close()) })
 	h := w.Servers[0]
 	s := &jobScene{nomad: startNomad(t, h), file: filepath.Join(jobFiles(t), "consul-vip-identity.nomad.hcl")}
-	s.scene = newSceneOf(t, w, 10*time.Millisecond, netip.MustParseAddr("10.77.2.4"))
+	s.scene = newSceneWith(t, w, everyAddress, netip.MustParseAddr("10.77.2.4"))
 	s.name = "consul-vip" // as in the policy
 	s.vars = []string{"-var=binary=" + s.binary, "-var=vips=[\"10.77.2.4\"]"}
-	t.Cleanup(s.stop)
+	t.Cleanup(s.purge)
 
 	s.operate("setup", "consul", "-y", "-jwks-url="+s.nomad.Address()+"/.well-known/jwks.json")
 	policy := filepath.Join(jobFiles(t), "..", "examples", "acl-policy.hcl")
@@ -38,11 +38,11 @@ func TestNomadIdentity(t *testing.T) {
 	} {
 		args := append([]string{s.consul, "acl"}, command...)
 		_, err := h.Run(t.Context(), lab.Command{Args: args, Env: []string{"CONSUL_HTTP_TOKEN=" + managementToken}})
-		require.NoError(t, err)
+		s.NoError(err)
 	}
-	s.run("-detach")
-	s.eventually(2*soon, func() error { return s.ownedBy(h) })
-	require.NotContains(t, s.operate("alloc", "logs", "-stderr", s.allocation(h).ID), "missing ACL right")
+	s.submit("-detach")
+	s.awaitWithin(2*soon, s.ownedBy(h))
+	s.NotContains(s.operate("alloc", "logs", "-stderr", s.allocation(h).ID), missingRule)
 }
 
 // startNomad starts a Nomad cluster of one host for a Consul with ACLs.

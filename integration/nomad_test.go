@@ -21,10 +21,6 @@ import (
 // job is the name of the job in every job file.
 const job = "consul-vip"
 
-// plannedGap is what a client may miss when an owner is stopped. It takes a few
-// milliseconds, on a machine that has nothing else to do.
-const plannedGap = time.Second
-
 // sharedNomad is a Nomad cluster on the hosts of the shared lab.
 var sharedNomad = sync.OnceValues(func() (*lab.NomadCluster, error) {
 	w, err := shared()
@@ -51,10 +47,10 @@ type jobScene struct {
 // newJobScene prepares a scene with these addresses; no job runs yet.
 func newJobScene(t *testing.T, file string, vips ...netip.Addr) *jobScene {
 	t.Helper()
-	s := &jobScene{nomad: nomadCluster(t), file: filepath.Join(jobFiles(t), file)}
-	s.scene = newSceneOf(t, sharedWorld(t), 10*time.Millisecond, vips...)
+	nomad := nomadCluster(t)
+	s := &jobScene{scene: newSceneOf(t, everyAddress, vips...), nomad: nomad, file: filepath.Join(jobFiles(t), file)}
 	s.vars = []string{"-var=binary=" + s.binary, "-var=prefix=" + s.name}
-	t.Cleanup(s.stop)
+	t.Cleanup(s.purge)
 	return s
 }
 
@@ -86,28 +82,30 @@ func jobFiles(t *testing.T) string {
 	return filepath.Join(root, "nomad")
 }
 
-// stop stops the job; the scene's own end sees to the rest.
-func (s *jobScene) stop() {
+// purge stops the job. The end of the scene checks what is left.
+func (s *jobScene) purge() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*soon)
 	defer cancel()
 	if s.t.Failed() {
-		s.tell(ctx)
+		text := s.jobLog(ctx) // which Nomad forgets with the job
+		s.logs = append(s.logs, func() string { return text })
 	}
-	if _, err := s.nomad.Run(ctx, "job", "stop", "-purge", job); err != nil {
-		s.t.Error(err)
-	}
+	_, err := s.nomad.Run(ctx, "job", "stop", "-purge", job)
+	s.NoError(err)
 }
 
-// tell logs what became of the job.
-func (s *jobScene) tell(ctx context.Context) {
+// jobLog tells what became of the job.
+func (s *jobScene) jobLog(ctx context.Context) string {
 	allocs, err := s.nomad.Allocations(job)
 	if err != nil {
-		s.t.Log(err)
+		return err.Error()
 	}
+	var text strings.Builder
 	for _, a := range allocs {
 		out, err := s.nomad.Run(ctx, "alloc", "logs", "-stderr", a.ID)
-		s.t.Logf("allocation %+v, error %v, log:\n%s", a, err, out)
+		fmt.Fprintf(&text, "log of allocation %+v (error: %v):\n%s\n", a, err, out)
 	}
+	return text.String()
 }
 
 // operate runs a nomad command that must succeed.
@@ -116,108 +114,153 @@ func (s *jobScene) operate(args ...string) string {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := s.nomad.Run(ctx, args...)
-	require.NoError(s.t, err)
+	s.NoError(err)
 	return out
 }
 
-// run submits the job. Without "-detach" among the flags it returns when every
+// submit submits the job. Without "-detach" among the flags it returns when every
 // instance is healthy.
-func (s *jobScene) run(flags ...string) {
+func (s *jobScene) submit(flags ...string) {
 	s.t.Helper()
-	s.operate(s.submit(flags...)...)
+	s.operate(s.submission(flags...)...)
 }
 
-// submit is the command that submits the job.
-func (s *jobScene) submit(flags ...string) []string {
+// submission is the command that submits the job.
+func (s *jobScene) submission(flags ...string) []string {
 	return slices.Concat([]string{"job", "run"}, s.vars, flags, []string{s.file})
 }
 
 // each runs a part of the test, which may fail by itself.
 func (s *jobScene) each(name string, part func(t *testing.T)) {
 	s.t.Helper()
-	whole := s.t
+	whole := s.t.T
 	whole.Run(name, func(t *testing.T) {
-		s.t = t
-		defer func() { s.t = whole }()
+		s.t.T = t
+		defer func() { s.t.T = whole }()
 		part(t)
-		t.Log("client:", s.ping.Report())
+		t.Log("client:", s.client.Report())
 	})
 }
 
 // allocation returns the allocation that is meant to run on a host.
-func (s *jobScene) allocation(h *lab.Host) lab.Allocation {
+func (s *jobScene) allocation(h *lab.Host) (a lab.Allocation) {
 	s.t.Helper()
-	a, err := s.nomad.Allocation(job, h)
-	require.NoError(s.t, err)
+	s.retry("finding the allocation on "+h.Name, func() (err error) {
+		a, err = s.nomad.Allocation(job, h)
+		return err
+	})
 	return a
 }
 
-// settled waits until an instance on every host is there to take over and one
-// owns the address, and measures anew. It returns the owner.
-func (s *jobScene) settled() *lab.Host {
+// ready waits until an instance on every host is there to take over and one owns
+// the address, and starts the client anew. It returns the owner.
+func (s *jobScene) ready() *lab.Host {
 	s.t.Helper()
-	s.eventually(2*soon, s.complete)
-	owner := s.takenOver(nil)
-	s.measure()
-	s.eventually(soon, func() error { return s.ownedBy(owner) })
+	s.awaitWithin(2*soon, s.complete())
+	owner := s.owner()
+	s.restartClient()
+	s.await(s.ownedBy(owner))
 	return owner
 }
 
-// complete objects unless a task runs on every host and its instance is a member.
-func (s *jobScene) complete() error {
-	members, _, err := s.asked.API.KV().Keys(s.name+"/.members/", "", nil)
-	if err != nil {
-		return err
+// complete is met when a task runs on every host and its instance is a member.
+func (s *jobScene) complete() condition {
+	return condition{"a task and a member on every host", func() error {
+		for _, h := range s.Servers {
+			a, err := s.nomad.Allocation(job, h)
+			if err != nil {
+				return err
+			}
+			if err := a.Running(); err != nil {
+				return err
+			}
+			if err := s.memberWithAnyPriority(h); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// memberWithAnyPriority is nil if a host's instance contends for the first address.
+func (s *jobScene) memberWithAnyPriority(h *lab.Host) error {
+	contended, err := s.priorities(h)
+	if _, ok := contended[s.vip]; err == nil && !ok {
+		err = fmt.Errorf("%s contends for %v", h.Name, contended)
 	}
-	if len(members) != len(s.Servers) {
-		return fmt.Errorf("%d members", len(members))
-	}
-	for _, h := range s.Servers {
-		a, err := s.nomad.Allocation(job, h)
+	return err
+}
+
+// handedOver waits until another host than old owns the address, and requires that
+// it got the address as from a planned stop.
+func (s *jobScene) handedOver(old *lab.Host) {
+	s.t.Helper()
+	next := s.takenOver(old)
+	s.await(condition{fmt.Sprintf("%s to log that %s handed the address over", next.Name, old.Name), func() error {
+		entries, err := s.entries(next)
 		if err != nil {
 			return err
 		}
-		if err := a.Running(); err != nil {
-			return err
+		var from []string
+		for _, e := range entries {
+			if e.Message() == "state changed" && e.Get("state") == "acquired" {
+				from = append(from, e.Get("handed_over_by"))
+			}
 		}
-	}
-	return nil
+		if len(from) == 0 || from[len(from)-1] != old.Name {
+			return fmt.Errorf("it handed over by %q", from)
+		}
+		return nil
+	}})
+	s.Less(s.client.Report().Longest().Length(), longestGap, "time without an answer")
 }
 
-// handedOver waits until another host than old owns the address, and requires
-// that the client missed no more than by a planned stop.
-func (s *jobScene) handedOver(old *lab.Host) {
-	s.t.Helper()
-	s.takenOver(old)
-	require.Less(s.t, s.ping.Report().Longest().Length(), plannedGap)
+// entries returns what the instance on a host has logged so far, as Nomad has it.
+func (s *jobScene) entries(h *lab.Host) (entries []lab.Entry, err error) {
+	a, err := s.nomad.Allocation(job, h)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.nomad.Run(s.t.Context(), "alloc", "logs", "-stderr", a.ID)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		var e lab.Entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			return nil, fmt.Errorf("%w: %s", err, line) // the last line may still be incomplete
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
 }
 
 // restarted waits until Nomad has started a task anew in the same allocation,
 // after an exit with this code.
 func (s *jobScene) restarted(h *lab.Host, before lab.Allocation, code int) {
 	s.t.Helper()
-	s.eventually(2*soon, func() error {
+	s.awaitWithin(2*soon, condition{"one restart of the task on " + h.Name, func() error {
 		a, err := s.nomad.Allocation(job, h)
 		if err != nil {
 			return err
 		}
 		task := a.TaskStates[job]
-		require.Equal(s.t, before.ID, a.ID, "the allocation is the same")
-		require.NotContains(s.t, []string{"failed", "lost"}, a.ClientStatus)
-		require.False(s.t, task.Failed)
+		s.Equal(before.ID, a.ID, "the allocation")
+		s.NotContains([]string{"failed", "lost"}, a.ClientStatus, "status of the allocation")
+		s.False(task.Failed, "the task has failed")
 		if n := task.Restarts - before.TaskStates[job].Restarts; n != 1 {
 			return fmt.Errorf("%d restarts", n)
 		}
 		return a.Running()
-	})
+	}})
 	var codes []int
 	for _, e := range s.allocation(h).TaskStates[job].Events {
 		if e.Type == "Terminated" {
 			codes = append(codes, e.ExitCode)
 		}
 	}
-	require.NotEmpty(s.t, codes)
-	require.Equal(s.t, code, codes[len(codes)-1], "exit code")
+	s.NotEmpty(codes)
+	s.Equal(code, codes[len(codes)-1], "exit code")
 }
 
 // TestJobFiles has Nomad itself look at every job file, as it is.
@@ -241,7 +284,7 @@ func TestNomad(t *testing.T) {
 	s := newJobScene(t, "consul-vip-raw-exec.nomad.hcl", netip.MustParseAddr("10.77.2.1"))
 	s.vars = append(s.vars, fmt.Sprintf("-var=vips=[%q]", s.vip))
 	s.prefer(s.Servers[2])
-	s.run()
+	s.submit()
 	s.each("one owner appears", s.oneOwner)
 	s.each("its log is readable", s.readable)
 	s.each("its allocation is stopped", s.allocStop)
@@ -249,150 +292,139 @@ func TestNomad(t *testing.T) {
 	s.each("exit 4", s.sessionDestroyed)
 	s.each("exit 5", s.foreignClaim)
 	s.each("killed", s.killed)
-	s.each("its node is drained", s.drain)
+	s.each("its node is drained", s.nodeDrain)
 }
 
 // prefer gives a client the metadata by which the job prefers it.
 func (s *jobScene) prefer(h *lab.Host) {
 	s.t.Helper()
 	node, err := s.nomad.NodeID(h)
-	require.NoError(s.t, err)
+	s.NoError(err)
 	s.operate("node", "meta", "apply", "-node-id="+node, "vip_priority=10")
 	s.t.Cleanup(func() {
 		_, err := s.nomad.Run(context.Background(), "node", "meta", "apply", "-node-id="+node, "-unset=vip_priority")
-		if err != nil {
-			s.t.Error(err)
-		}
+		s.NoError(err)
 	})
 }
 
-func (s *jobScene) oneOwner(t *testing.T) {
-	owner := s.settled()
-	_, record, err := s.record(s.vip)
-	require.NoError(t, err)
-	require.Equal(t, s.allocation(owner).ID, record.AllocID)
-	require.Equal(t, job, record.Job)
-
-	for _, h := range s.Servers {
-		var member struct{ VIPs map[string]int }
-		pair, _, err := s.asked.API.KV().Get(s.name+"/.members/"+h.Name, nil)
-		require.NoError(t, err)
-		require.NoError(t, json.Unmarshal(pair.Value, &member))
-		want := 100
-		if h == s.Servers[2] {
-			want = 10 // by the client's metadata
-		}
-		require.Equal(t, want, member.VIPs[s.vip.String()], h.Name)
+func (s *jobScene) oneOwner(*testing.T) {
+	owner := s.ready()
+	_, record := s.lockOf(s.vip)
+	s.Equal(s.allocation(owner).ID, record.AllocID)
+	s.Equal(job, record.Job)
+	for i, priority := range []int{100, 100, 10} { // the last by the client's metadata
+		s.await(s.memberWith(s.Servers[i], s.vip, priority))
 	}
 }
 
-func (s *jobScene) readable(t *testing.T) {
-	owner := s.settled()
-	s.eventually(within, func() error {
+func (s *jobScene) readable(*testing.T) {
+	owner := s.ready()
+	s.await(condition{"the states in the log of the task on " + owner.Name, func() error {
+		entries, err := s.entries(owner)
+		if err != nil {
+			return err
+		}
 		var states []string
-		for line := range strings.Lines(s.operate("alloc", "logs", "-stderr", s.allocation(owner).ID)) {
-			var e lab.Entry
-			require.NoError(t, json.Unmarshal([]byte(line), &e), line)
+		for _, e := range entries {
 			if e.Message() == "state changed" {
 				states = append(states, e.Get("state"))
 			}
 		}
 		if want := []string{"standby", "acquired", "active"}; len(states) < 3 || !slices.Equal(states[:3], want) {
-			return fmt.Errorf("the states logged are %v, not %v first", states, want)
+			return fmt.Errorf("%v", states)
 		}
 		return nil
-	})
+	}})
 }
 
-// allocStop stops the owner's allocation. Nomad replaces a system job's only when
-// the job is evaluated anew.
-func (s *jobScene) allocStop(t *testing.T) {
-	owner := s.settled()
+// allocStop stops the owner's allocation. Nomad replaces an allocation of a system
+// job only when the job is evaluated anew.
+func (s *jobScene) allocStop(*testing.T) {
+	owner := s.ready()
 	before := s.allocation(owner)
 	s.operate("alloc", "stop", before.ID)
 	s.handedOver(owner)
 	s.operate("job", "eval", job)
-	s.eventually(2*soon, s.complete)
-	require.NotEqual(t, before.ID, s.allocation(owner).ID)
+	s.awaitWithin(2*soon, s.complete())
+	s.NotEqual(before.ID, s.allocation(owner).ID)
 }
 
-// update changes the job while it is watched that no two hosts are without it.
+// update changes the job. Meanwhile no two hosts may be without an instance.
 func (s *jobScene) update(t *testing.T) {
-	s.settled()
+	s.ready()
 	version := s.allocation(s.Servers[0]).JobVersion
 	ended := make(chan error, 1)
 	go func() {
-		_, err := s.nomad.Run(t.Context(), s.submit("-var=log_level=debug")...)
+		_, err := s.nomad.Run(t.Context(), s.submission("-var=log_level=debug")...)
 		ended <- err
 	}()
-	s.eventually(2*time.Minute, func() error {
+	s.awaitWithin(2*time.Minute, condition{"the end of the update", func() error {
 		allocs, err := s.nomad.Allocations(job)
-		require.NoError(t, err)
+		if err != nil {
+			return err
+		}
 		running := 0
 		for _, a := range allocs {
 			if a.Running() == nil {
 				running++
 			}
 		}
-		require.GreaterOrEqual(t, running, len(s.Servers)-1, "max_parallel is 1")
+		s.GreaterOrEqual(running, len(s.Servers)-1, "running tasks, as max_parallel is 1")
 		select {
 		case err := <-ended:
-			require.NoError(t, err)
+			s.NoError(err)
 			return nil
 		default:
-			return errors.New("the update has not ended")
+			return fmt.Errorf("%d running tasks", running)
 		}
-	})
-	s.eventually(soon, s.complete)
-	s.takenOver(nil)
-	require.Less(t, s.ping.Report().Longest().Length(), plannedGap)
+	}})
+	s.await(s.complete())
+	s.owner()
+	s.Less(s.client.Report().Longest().Length(), longestGap, "time without an answer")
 	for _, h := range s.Servers {
-		require.Greater(t, s.allocation(h).JobVersion, version)
+		s.Greater(s.allocation(h).JobVersion, version, "version of the job on %s", h.Name)
 	}
 }
 
-func (s *jobScene) sessionDestroyed(t *testing.T) {
-	owner := s.settled()
+func (s *jobScene) sessionDestroyed(*testing.T) {
+	owner := s.ready()
 	before := s.allocation(owner)
-	_, record, err := s.record(s.vip)
-	require.NoError(t, err)
-	_, err = s.asked.API.Session().Destroy(record.Session, nil)
-	require.NoError(t, err)
+	s.destroySession()
 	s.takenOver(owner)
 	s.restarted(owner, before, 4)
 }
 
 func (s *jobScene) foreignClaim(*testing.T) {
-	owner := s.settled()
+	owner := s.ready()
 	before := s.allocation(owner)
-	s.claim(lab.ARPRequest, foreign)
+	s.claim(lab.ARPRequest, strangerMAC)
 	s.takenOver(owner)
 	s.restarted(owner, before, 5)
 }
 
 func (s *jobScene) killed(*testing.T) {
-	owner := s.settled()
+	owner := s.ready()
 	before := s.allocation(owner)
 	s.operate("alloc", "signal", "-s=SIGKILL", before.ID)
 	s.takenOver(owner)
 	s.restarted(owner, before, 137)
 }
 
-// drain drains the owner's node. Nomad 1.11.2 has to be reminded of the job when the
-// node is eligible again (hashicorp/nomad issue 27495).
-func (s *jobScene) drain(t *testing.T) {
-	owner := s.settled()
+// nodeDrain drains the owner's node. Nomad 1.11.2 has to be reminded of the job when
+// the node is eligible again (hashicorp/nomad issue 27495).
+func (s *jobScene) nodeDrain(*testing.T) {
+	owner := s.ready()
 	node := s.allocation(owner).NodeID
 	s.operate("node", "drain", "-enable", "-yes", "-deadline=1m", node)
 	s.handedOver(owner)
 	_, err := s.nomad.Allocation(job, owner)
-	require.Error(t, err, "nothing is meant to run there")
+	s.Error(err, "an allocation is still meant to run there")
 	s.operate("node", "eligibility", "-enable", node)
 	s.operate("job", "eval", job)
-	s.eventually(2*soon, s.complete)
+	s.awaitWithin(2*soon, s.complete())
 }
 
-// TestNomadVariables changes the addresses in a Nomad variable.
+// TestNomadVariables adds an address to a Nomad variable. The other one is not touched.
 func TestNomadVariables(t *testing.T) {
 	s := newJobScene(t, "consul-vip-variables.nomad.hcl", netip.MustParseAddr("10.77.2.2"), netip.MustParseAddr("10.77.2.3"))
 	const path = "nomad/jobs/" + job
@@ -400,21 +432,30 @@ func TestNomadVariables(t *testing.T) {
 		s.operate("var", "put", "-force", "-out=none", path, "vips="+vips, "consul_token=none")
 	}
 	t.Cleanup(func() {
-		if _, err := s.nomad.Run(context.Background(), "var", "purge", path); err != nil {
-			t.Error(err)
-		}
+		_, err := s.nomad.Run(context.Background(), "var", "purge", path)
+		s.NoError(err)
 	})
 	put(s.vip.String())
-	s.run("-detach")
-	s.settled()
-	require.Len(t, s.bound(t.Context()), 1)
+	s.submit("-detach")
+	owner := s.ready()
+	s.onlyFirst()
 
+	events := s.monitor(owner)
 	put(fmt.Sprintf("%s,%s", s.vips[0], s.vips[1]))
-	s.eventually(2*soon, s.allBound)
-	report := s.ping.Report()
-	require.Len(t, report.Hosts(), 1, "the first address was not touched")
-	require.Less(t, report.Longest().Length(), plannedGap)
+	s.awaitWithin(2*soon, s.allBound())
+	s.await(s.ownedBy(owner))
+	s.holds(removed(events, s.vip, false))
+	s.Equal([]string{owner.Name}, s.client.Report().Hosts(), "owners seen by the client")
 	for _, h := range s.Servers {
-		require.Zero(t, s.allocation(h).TaskStates[job].Restarts)
+		s.Zero(s.allocation(h).TaskStates[job].Restarts, "restarts on %s", h.Name)
 	}
+}
+
+// onlyFirst requires that no address but the first is bound.
+func (s *jobScene) onlyFirst() {
+	s.t.Helper()
+	bound, err := s.bound()
+	s.NoError(err)
+	s.Len(bound, 1)
+	s.Contains(bound, s.vip)
 }

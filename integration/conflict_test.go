@@ -1,0 +1,154 @@
+package integration
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+var (
+	// strangerMAC belongs to no interface of the lab.
+	strangerMAC = net.HardwareAddr{2, 0, 0, 0, 0xff, 1}
+	// lastMAC is another such. A conflict with it proves that the owner has looked
+	// at everything that was sent before.
+	lastMAC = net.HardwareAddr{2, 0, 0, 0, 0xff, 2}
+)
+
+// claim sends a gratuitous ARP frame from the observer's host.
+func (s *scene) claim(operation uint16, mac net.HardwareAddr) {
+	s.t.Helper()
+	s.NoError(s.Observer.Send("eth0", lab.Gratuitous(operation, mac, s.vip).Frame()))
+}
+
+// conflictWith is met when a process has logged one conflict, with this address.
+func conflictWith(p *lab.Process, mac net.HardwareAddr) condition {
+	return condition{fmt.Sprintf("%s to log one conflict, with %s", p.Host.Name, mac), func() error {
+		conflicts := logged(p, "address conflict")
+		if len(conflicts) != 1 || conflicts[0].Get("mac") != mac.String() {
+			return fmt.Errorf("%v", conflicts)
+		}
+		return nil
+	}}
+}
+
+// TestForeignClaim has a stranger claim the address. The owner lets go of it at
+// once and exits with the code of a conflict.
+func TestForeignClaim(t *testing.T) {
+	for name, operation := range map[string]uint16{"request": lab.ARPRequest, "reply": lab.ARPReply} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			p := s.startAll(config{})[0]
+			h1 := p.Host
+			s.claim(operation, strangerMAC)
+			s.exits(p, 5, soon)
+			s.holds(s.notOn(h1))
+			s.holds(conflictWith(p, strangerMAC))
+
+			released := logged(p, "released the address")
+			s.Len(released, 1)
+			reaction, err := time.ParseDuration(released[0].Get("reaction"))
+			s.NoError(err)
+			t.Logf("unbound %v after the frame", reaction)
+			s.Less(reaction, time.Second, "reaction")
+
+			s.seen(h1, s.takenOver(h1))
+		})
+	}
+}
+
+func TestOnConflictQuit(t *testing.T) {
+	s := newScene(t)
+	p := s.startAll(config{vip: `on_conflict = "quit"`})[0]
+	s.claim(lab.ARPRequest, strangerMAC)
+	s.exits(p, 0, soon)
+	s.holds(s.notOn(p.Host))
+	s.seen(p.Host, s.takenOver(p.Host))
+}
+
+// TestOnConflictDefend requires the owner to win the client back. Only a defence
+// can: all other announcements are over or an hour away.
+func TestOnConflictDefend(t *testing.T) {
+	s := newScene(t)
+	p := s.startAll(config{vip: "on_conflict = \"defend\"\nannounce { interval = \"1h\" }"})[0]
+	s.await(s.burstOver(s.vip))
+	tenure := s.tenure(p)
+	s.claim(lab.ARPRequest, strangerMAC)
+	s.await(conflictWith(p, strangerMAC))
+	tenure.unbroken()
+	s.seen(p.Host)
+	t.Log("frames after the defence:", s.frames(s.vip))
+}
+
+// TestOnConflictLog has the owner do nothing about a claim: its next periodic
+// announcement wins the client back.
+func TestOnConflictLog(t *testing.T) {
+	s := newScene(t)
+	p := s.startAll(config{vip: `on_conflict = "log"`})[0]
+	s.claim(lab.ARPRequest, strangerMAC)
+	s.await(conflictWith(p, strangerMAC))
+	s.await(s.ownedBy(p.Host))
+	s.seen(p.Host)
+	s.await(inState(p, "active"))
+}
+
+// TestNoConflict sends the owner what is no claim to its address by a stranger.
+func TestNoConflict(t *testing.T) {
+	tests := map[string]func(s *scene, owner *lab.Host){
+		"probe by another host": func(s *scene, _ *lab.Host) {
+			s.NoError(s.Observer.Send("eth0", lab.Probe(strangerMAC, s.vip).Frame()))
+		},
+		"request by another host": func(s *scene, _ *lab.Host) {
+			ask := lab.ARP{Operation: lab.ARPRequest, SenderMAC: strangerMAC, SenderIP: netip.MustParseAddr("10.77.0.99"), TargetIP: s.vip}
+			s.NoError(s.Observer.Send("eth0", ask.Frame()))
+		},
+		"claim by the host's second interface": func(s *scene, owner *lab.Host) {
+			own := net.HardwareAddr{2, 0, 0, 0, 1, 1}
+			s.NoError(owner.AddInterface("eth1", own))
+			s.t.Cleanup(func() { s.NoError(owner.RemoveInterface("eth1")) })
+			for _, operation := range []uint16{lab.ARPRequest, lab.ARPReply} {
+				s.NoError(owner.Send("eth1", lab.Gratuitous(operation, own, s.vip).Frame()))
+			}
+		},
+		"truncated frames": func(s *scene, _ *lab.Host) {
+			frame := lab.Gratuitous(lab.ARPRequest, strangerMAC, s.vip).Frame()
+			const header = 14 // less is no Ethernet frame
+			for n := header; n < len(frame); n++ {
+				s.NoError(s.Observer.Send("eth0", frame[:n]))
+			}
+		},
+	}
+	for name, send := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			p := s.startAll(config{})[0]
+			send(s, p.Host)
+			s.await(s.ownedBy(p.Host))
+
+			s.claim(lab.ARPRequest, lastMAC)
+			s.exits(p, 5, soon)
+			s.holds(conflictWith(p, lastMAC))
+			s.takenOver(p.Host)
+		})
+	}
+}
+
+// TestStranger has a host answer for the address that runs no consul-vip. The next
+// instance that gets the lock does not bind the address.
+func TestStranger(t *testing.T) {
+	s := newScene(t)
+	h1, h2, stranger := s.Servers[0], s.Servers[1], s.Client
+	s.NoError(s.startOn(config{}, h1)[0].Kill())
+	s.awaitWithin(deadMan+slack, s.notOn(h1))
+	s.NoError(stranger.AddAddress("eth0", prefixOf(s.vip)))
+	t.Cleanup(func() { s.NoError(stranger.RemoveAddress("eth0", prefixOf(s.vip))) })
+
+	p := s.start(h2, config{})
+	s.exits(p, 5, sessionTTL+soon)
+	s.Contains(p.String(), stranger.MAC.String())
+	s.holds(s.notOn(h2))
+	s.NotContains(lab.HostsOf(s.observer.Owned(s.vip)), h2.Name)
+}

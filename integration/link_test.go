@@ -1,0 +1,81 @@
+package integration
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+// TestCarrierLost takes the owner's cable out. Its Consul is behind the same cable,
+// so the others find out by themselves.
+func TestCarrierLost(t *testing.T) {
+	s := newScene(t)
+	procs := s.startAll(config{})
+	h1 := procs[0].Host
+	s.server = s.cluster.Servers[1]
+	s.unplug(h1, "eth0")
+	next := s.takenOver(h1)
+	s.NoError(h1.Plug("eth0"))
+	s.consulReady()
+
+	// The Consul server that comes back takes the others for failed and tells them
+	// so. They may deny it too late for the session of the new owner.
+	p := s.instanceOn(next)
+	s.await(condition{next.Name + " to own the address, or to have ended", func() error {
+		if !p.Running() {
+			return nil
+		}
+		return s.ownedBy(next).seen()
+	}})
+	for _, p := range procs[1:] {
+		if !p.Running() {
+			s.exits(p, 4, soon)
+		}
+	}
+	s.owner()
+}
+
+// TestCarrierLostHandsOver takes out the cable of the address alone: Consul is
+// behind another one. The address does not return with the cable.
+func TestCarrierLostHandsOver(t *testing.T) {
+	for i, h := range sharedWorld(t).Servers {
+		addService(t, h, net.HardwareAddr{2, 0, 0, 0, 1, byte(1 + i)})
+	}
+	s := newScene(t)
+	procs := s.startAll(config{vip: `  interface = "eth1"`})
+	h1 := procs[0].Host
+	s.unplug(h1, "eth1")
+	next := s.takenOver(h1)
+	s.await(logs(procs[0], "handed over", 1))
+	s.holds(logs(s.instanceOn(next), "nobody answers for the address", 0))
+
+	s.NoError(h1.Plug("eth1"))
+	s.await(s.memberOn(h1))
+	s.pass(calm)
+	s.await(s.ownedBy(next))
+	s.seen(h1, next)
+	s.running(procs...)
+}
+
+// unplug takes a cable out until the end of the test, and waits until the host
+// has let go of the address.
+func (s *scene) unplug(h *lab.Host, ifname string) {
+	s.t.Helper()
+	s.NoError(h.Unplug(ifname))
+	s.t.Cleanup(func() { s.NoError(h.Plug(ifname)) })
+	s.await(s.notOn(h))
+}
+
+// addService gives a host an interface eth1 for the address alone, until the end
+// of the test.
+func addService(t *testing.T, h *lab.Host, mac net.HardwareAddr) {
+	t.Helper()
+	require.NoError(t, h.AddInterface("eth1", mac))
+	t.Cleanup(func() { require.NoError(t, h.RemoveInterface("eth1")) })
+	// Only the interface that has an address answers for it.
+	require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "1"))
+	t.Cleanup(func() { require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "0")) })
+}
