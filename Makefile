@@ -1,13 +1,29 @@
-# consul-vip: `make demo` to see it work, `make test` to have it all tested.
+# consul-vip: `make demo` shows it at work, `make test` runs every test.
 
 BIN     := bin/consul-vip
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-# Everything but the integration tests, which need hosts and a Consul.
+# The packages outside integration: their tests need neither a lab nor Consul.
 UNIT := $(shell go list ./... 2>/dev/null | grep -v /integration)
 
-.PHONY: help build check test unit integration demo bench chaos deps consul nomad clean
+# The linters have a module of their own, so that the product's has none of their
+# dependencies. `go tool` builds them once and keeps them in Go's build cache.
+LINTERS := internal/lint
+LINT    := go tool -modfile=$(LINTERS)/go.mod
+
+# Typos on purpose: two configuration keys that tests misspell, and a field name of
+# golang.org/x/sys/unix.
+TYPOS := adress,interfase,prefered
+
+# Words that this project has replaced, as regular expressions, one per line.
+# CONTRIBUTING.md gives the word for each.
+RETIRED := $(LINTERS)/retired-words
+
+# The packages that `make lint` reads, for example: make lint PKG=./lease/...
+PKG ?= ./...
+
+.PHONY: help build check lint test unit integration demo bench chaos deps consul nomad clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -15,44 +31,55 @@ help: ## show the targets
 build: ## build the static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/consul-vip
 
-check: deps ## the gate: format, module, vet, staticcheck, race tests
+check: deps lint ## lint, and run the tests that need no lab; required for every commit
+	@echo '== unit tests with the race detector'
+	go test -race -count=1 $(UNIT)
+	@echo '== tests of the lab, bench and chaos code; tests that need a lab are skipped'
+	CONSUL_VIP_INTEGRATION= go test -count=1 ./integration/...
+
+lint: ## format, modules, static analysis, spelling, retired words
 	@echo '== gofmt'
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	@unformatted=$$(gofmt -l .); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted:" $$unformatted; exit 1; fi
 	@echo '== go mod tidy'
 	go mod tidy -diff
-	@echo '== vet'
-	go vet ./...
-	@echo '== staticcheck'
-	go tool staticcheck ./...
-	@echo '== tests with the race detector'
-	go test -race -count=1 $(UNIT)
+	go -C $(LINTERS) mod tidy -diff
+	@echo '== go vet'
+	go vet $(PKG)
+	@echo '== staticcheck, nilnil, unparam'
+	$(LINT) staticcheck $(PKG)
+	$(LINT) nilnil $(PKG)
+	$(LINT) unparam $(PKG)
+	@echo '== misspell'
+	@git ls-files | grep -v 'go\.sum$$' | xargs $(LINT) misspell -error -i $(TYPOS)
+	@echo '== retired words'
+	@if git grep -niwE -f $(RETIRED) -- '*.go' '*.md' '*.hcl' ':!CONTRIBUTING.md' ':!CHANGELOG.md'; then \
+	  echo 'retired words, see CONTRIBUTING.md'; exit 1; fi
 
-test: unit integration ## every test, installing or building what is missing
+test: unit integration ## run all tests; install or build what is missing
 
-unit: deps
+unit: deps ## run the tests outside integration
 	go test -count=1 $(UNIT)
 
-integration: deps consul nomad build
-	@echo '== integration tests: real Consul and Nomad clusters in network namespaces, several minutes'
+integration: deps consul nomad build ## run the tests with Consul and Nomad in network namespaces; takes several minutes
 	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -v -timeout 30m ./integration/...
 
-demo: deps consul build ## three hosts, a real Consul, an address that moves before your eyes
+demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)
 
-bench: consul build ## consul-vip beside keepalived and consul lock; writes docs/benchmarks.md
+bench: consul build ## compare with keepalived and consul lock; writes docs/benchmarks.md
 	@sh integration/deps.sh bench
 	go run ./integration/bench -bin $(BIN) -out docs/benchmarks.md
 
 SEED ?= 1
-chaos: deps consul build ## 200 random faults, reproducible by SEED=n
+chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run
 	go run ./integration/chaos -bin $(BIN) -faults 200 -seed $(SEED)
 
-deps: # Debian packages, where they are missing
+deps: ## install the missing Debian packages
 	@sh integration/deps.sh
 
-consul nomad: # CONSUL_BIN or NOMAD_BIN, the one on PATH, or one built from its module
+consul nomad: # uses CONSUL_BIN or NOMAD_BIN, else the program on PATH, else builds it from its Go module
 	@go run ./integration/provision $@
 
-clean: ## remove what was built here (Consul and Nomad in the user's cache stay)
+clean: ## remove the binary; Consul and Nomad stay in the user's cache
 	rm -rf bin

@@ -10,71 +10,72 @@ import (
 	"time"
 )
 
-// An Announcement is what to announce, and how often once the first frames,
-// which follow each other closely, have left.
+// An Announcement says which address to announce, and how often.
 type Announcement struct {
 	Addr netip.Addr
 
-	// Rhythm is asked before every announcement how long to wait after it, so
-	// that it may change meanwhile. It must not block.
-	Rhythm func() Rhythm
+	// Schedule returns the current schedule. Announce calls it before every
+	// announcement, so it may return a new one at any time. It must not block.
+	Schedule func() Schedule
 
-	// Entitled, where it is not nil, is asked right before every frame whether it
-	// may still leave. A process that was frozen finds its timers due before it
-	// finds out what happened meanwhile. It must not block.
-	Entitled func() bool
+	// MayAnnounce reports whether a frame may still be sent. Announce calls it right
+	// before every frame: after a pause of the process, timers are due before the
+	// process has noticed what changed during the pause. It must not block. Nil:
+	// every frame may be sent.
+	MayAnnounce func() bool
 }
 
-// Rhythm is that of periodic announcements.
-type Rhythm struct {
-	Interval time.Duration // between two; more than 0
-	Jitter   time.Duration // each interval is off by up to this much; at most Interval
+// A Schedule is the timing of periodic announcements, which follow the first five.
+type Schedule struct {
+	Interval time.Duration // between two announcements; more than 0
+	Jitter   time.Duration // each interval differs by up to this much; at most Interval
 }
 
-func (r Rhythm) check() error {
-	if r.Interval <= 0 || r.Jitter < 0 || r.Jitter > r.Interval {
-		return fmt.Errorf("impossible interval %s with jitter %s", r.Interval, r.Jitter)
+func (s Schedule) check() error {
+	if s.Interval <= 0 || s.Jitter < 0 || s.Jitter > s.Interval {
+		return fmt.Errorf("impossible interval %s with jitter %s", s.Interval, s.Jitter)
 	}
 	return nil
 }
 
-// gaps are the pauses between the first announcements, which leave at 0, 0.2,
-// 1.1, 2.2 and 4.4 s. Linux takes no update of a neighbour that changed within
-// the last second (locktime), so one at least has to come later than that.
-var gaps = [...]time.Duration{
+// firstPauses are the pauses between the first announcements, which are sent at 0,
+// 0.2, 1.1, 2.2 and 4.4 s. Linux ignores an update of a neighbour entry that has
+// changed within the last second (locktime), so at least one has to come later.
+var firstPauses = [...]time.Duration{
 	200 * time.Millisecond,
 	900 * time.Millisecond,
 	1100 * time.Millisecond,
 	2200 * time.Millisecond,
 }
 
-// pause returns how long to wait after announcement number step. Jitter keeps
-// addresses that were taken over together from being announced together for ever.
-func (r Rhythm) pause(step int) time.Duration {
-	if step < len(gaps) {
-		return gaps[step]
+// pause returns the pause after announcement number step. Jitter spreads the
+// announcements of addresses that were taken over at the same time.
+func (s Schedule) pause(step int) time.Duration {
+	if step < len(firstPauses) {
+		return firstPauses[step]
 	}
-	return r.Interval - r.Jitter + rand.N(2*r.Jitter+1)
+	return s.Interval - s.Jitter + rand.N(2*s.Jitter+1)
 }
 
-// Announce announces a.Addr until ctx ends (nil), by gratuitous ARP request and
-// reply: at once, four times more within 4.4 s, and then every interval. A
-// receive on again, which may be nil, starts over. Frames that cannot be sent are
-// logged and left out; those it is not entitled to are left out. It fails only
-// for an address or a rhythm it cannot do, and with ErrClosed when the Wire ends.
+// Announce announces a.Addr by gratuitous ARP request and reply until ctx ends: at
+// once, four more times within 4.4 s, and then once every interval. A receive from
+// again starts over; again may be nil. Frames that MayAnnounce forbids are dropped,
+// frames that cannot be sent are dropped and logged.
 //
-// Once Announce has returned, none of its frames will leave any more.
+// Announce returns nil when ctx ends and ErrClosed when the Wire ends. The error
+// wraps ErrUnsupportedFamily for an IPv6 address; a schedule that makes no sense
+// is an error too. No frame is sent after Announce has returned.
 func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {
 	addr, err := supported(a.Addr)
 	if err != nil {
 		return err
 	}
 	for step := 0; ; {
-		rhythm := a.Rhythm()
-		if err := rhythm.check(); err != nil {
+		schedule := a.Schedule()
+		if err := schedule.check(); err != nil {
 			return fmt.Errorf("announce %s: %w", addr, err)
 		}
-		err := w.announceOnce(ctx, addr, step, a.Entitled)
+		err := w.announceOnce(ctx, addr, step, a.MayAnnounce)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -86,19 +87,19 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 			return nil
 		case _, open := <-again:
 			if step = 0; !open {
-				again = nil // being closed counts once
+				again = nil // a closed channel starts over once
 			}
-		case <-time.After(rhythm.pause(step)):
-			step = min(step+1, len(gaps)) // every periodic one is of the same rank
+		case <-time.After(schedule.pause(step)):
+			step = min(step+1, len(firstPauses)) // all periodic ones have the same rank
 		}
 	}
 }
 
-// announceOnce sends the frames of announcement number step, if entitled.
-func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, entitled func() bool) error {
+// announceOnce sends the frames of announcement number step.
+func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, mayAnnounce func() bool) error {
 	for i, encode := range arpAnnouncements {
 		ordinal := step*len(arpAnnouncements) + i
-		err := w.transmitIf(ctx, ordinal, entitled, func(own net.HardwareAddr) outbound { return encode(own, addr) })
+		err := w.transmitIf(ctx, ordinal, mayAnnounce, func(own net.HardwareAddr) outbound { return encode(own, addr) })
 		if err != nil && !errors.Is(err, ErrNotSent) {
 			return err
 		}

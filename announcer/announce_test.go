@@ -3,8 +3,8 @@ package announcer
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +27,7 @@ func TestAnnounceSchedule(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 		defer cancel()
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(10*time.Second, 0)}, nil))
 		want := ms(0, 200, 1100, 2200, 4400, 14400, 24400)
 		require.Equal(t, want, sock.offsets(arp.OperationRequest, start))
 		require.Equal(t, want, sock.offsets(arp.OperationReply, start))
@@ -39,23 +39,23 @@ func TestAnnounceSchedule(t *testing.T) {
 		}
 		sent := len(sock.frames())
 		time.Sleep(time.Hour)
-		require.Len(t, sock.frames(), sent, "nothing leaves after Announce has returned")
+		require.Len(t, sock.frames(), sent, "no frame is sent after Announce has returned")
 	})
 }
 
-// A new interval counts from the next announcement on, which it does not move.
-func TestAnnounceNewRhythm(t *testing.T) {
+// A new interval applies after the next announcement, which keeps its time.
+func TestAnnounceNewSchedule(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		rhythm := func() Rhythm {
+		schedule := func() Schedule {
 			if time.Since(start) < 6*time.Second {
-				return Rhythm{Interval: 10 * time.Second}
+				return Schedule{Interval: 10 * time.Second}
 			}
-			return Rhythm{Interval: 2 * time.Second}
+			return Schedule{Interval: 2 * time.Second}
 		}
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: rhythm}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: schedule}, nil))
 		require.Equal(t, ms(0, 200, 1100, 2200, 4400, 14400, 16400, 18400),
 			sock.offsets(arp.OperationRequest, start))
 	})
@@ -66,7 +66,7 @@ func TestAnnounceMappedAddress(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		mapped := netip.MustParseAddr("::ffff:10.77.0.100")
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: mapped, Rhythm: steady(time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: mapped, Schedule: fixed(time.Second, 0)}, nil))
 		require.Equal(t, vip, sock.frames()[0].SenderIP)
 	})
 }
@@ -78,7 +78,7 @@ func TestAnnounceAgain(t *testing.T) {
 		defer cancel()
 		again := make(chan struct{})
 		ended := make(chan error)
-		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, again) }()
+		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(10*time.Second, 0)}, again) }()
 		time.Sleep(time.Second)
 		again <- struct{}{}
 		time.Sleep(2 * time.Second)
@@ -97,7 +97,7 @@ func TestAnnounceNewMAC(t *testing.T) {
 			w.SetHardwareAddr(secondMAC)
 			w.SetHardwareAddr(nil) // not taken
 		})
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(time.Second, 0)}, nil))
 		frames := sock.frames()
 		require.Len(t, frames, 4)
 		require.Equal(t, ourMAC, frames[0].SenderHardwareAddr)
@@ -107,10 +107,10 @@ func TestAnnounceNewMAC(t *testing.T) {
 }
 
 func TestAnnounceJitter(t *testing.T) {
-	r := Rhythm{Interval: 10 * time.Second, Jitter: time.Second}
+	s := Schedule{Interval: 10 * time.Second, Jitter: time.Second}
 	var early, late int
 	for range 1000 {
-		p := r.pause(len(gaps))
+		p := s.pause(len(firstPauses))
 		require.GreaterOrEqual(t, p, 9*time.Second)
 		require.LessOrEqual(t, p, 11*time.Second)
 		switch {
@@ -124,7 +124,8 @@ func TestAnnounceJitter(t *testing.T) {
 	require.InDelta(t, 250, late, 100)
 }
 
-// First of each address, then second of each; and no lockstep afterwards.
+// The first frames of all addresses are sent before the second of any, and later
+// announcements spread out.
 func TestAnnounceMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const many = 1000
@@ -136,7 +137,7 @@ func TestAnnounceMany(t *testing.T) {
 		for i := range many {
 			addr := netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)})
 			go func() {
-				ended <- w.Announce(ctx, Announcement{Addr: addr, Rhythm: steady(10*time.Second, time.Second)}, nil)
+				ended <- w.Announce(ctx, Announcement{Addr: addr, Schedule: fixed(10*time.Second, time.Second)}, nil)
 			}()
 		}
 		synctest.Wait()
@@ -152,7 +153,7 @@ func TestAnnounceMany(t *testing.T) {
 			require.Equal(t, arp.OperationRequest, s.Operation)
 			first[s.SenderIP] = true
 		}
-		require.Len(t, first, many, "a second frame left before a first")
+		require.Len(t, first, many, "a second frame was sent before a first")
 		require.Less(t, frames[many-1].at.Sub(start), 200*time.Millisecond)
 
 		periodic := map[netip.Addr]int{}
@@ -161,14 +162,39 @@ func TestAnnounceMany(t *testing.T) {
 			periodic[s.SenderIP]++
 			perSecond[int(s.at.Sub(start).Seconds())]++
 		}
-		require.Len(t, periodic, many, "an address starves")
+		require.Len(t, periodic, many, "an address is not announced")
 		for second, n := range perSecond {
-			require.Less(t, n, 1300, "lockstep in second %d", second)
+			require.Less(t, n, 1300, "too many at once in second %d", second)
 		}
 	})
 }
 
-func TestAnnounceOutage(t *testing.T) {
+func TestAnnounceOnlyWhileAllowed(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		var allowed atomic.Bool
+		allowed.Store(true)
+		ended := make(chan error, 1)
+		again := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(time.Second, 0), MayAnnounce: allowed.Load}, again)
+		}()
+		synctest.Wait()
+		require.Len(t, sock.frames(), 2)
+		allowed.Store(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, sock.frames(), 2)
+		allowed.Store(true)
+		again <- struct{}{}
+		synctest.Wait()
+		require.Len(t, sock.frames(), 4)
+		cancel()
+		require.NoError(t, <-ended)
+	})
+}
+
+func TestAnnounceWhileSendingFails(t *testing.T) {
 	var log logBuffer
 	o := Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log})}
 	inBubble(t, o, func(t *testing.T, w *Wire, sock *fakeSocket) {
@@ -177,27 +203,27 @@ func TestAnnounceOutage(t *testing.T) {
 		defer cancel()
 		sock.failWith(unix.ENOBUFS)
 		time.AfterFunc(2*time.Second, func() { sock.failWith(nil) })
-		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(10*time.Second, 0)}, nil))
+		require.NoError(t, w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(10*time.Second, 0)}, nil))
 		require.Equal(t, ms(2200, 4400), sock.offsets(arp.OperationRequest, start))
-		require.Equal(t, 1, log.count("sending fails"))
+		require.Equal(t, 1, log.count("sending failed, trying again"))
 		require.Equal(t, 1, log.count("sending works again"))
 	})
 }
 
-func TestAnnounceRefuses(t *testing.T) {
+func TestAnnounceInvalid(t *testing.T) {
 	w := newWire(newFakeSocket(), ourMAC, Options{})
 	for _, addr := range []netip.Addr{{}, netip.MustParseAddr("fd00::64")} {
-		err := w.Announce(t.Context(), Announcement{Addr: addr, Rhythm: steady(time.Second, 0)}, nil)
+		err := w.Announce(t.Context(), Announcement{Addr: addr, Schedule: fixed(time.Second, 0)}, nil)
 		require.ErrorIs(t, err, ErrUnsupportedFamily)
 	}
-	for _, r := range []Rhythm{
+	for _, s := range []Schedule{
 		{},
 		{Interval: -1},
 		{Interval: time.Second, Jitter: -1},
 		{Interval: time.Second, Jitter: 2 * time.Second},
 	} {
-		t.Run(fmt.Sprint(r.Interval, r.Jitter), func(t *testing.T) {
-			a := Announcement{Addr: vip, Rhythm: steady(r.Interval, r.Jitter)}
+		t.Run(fmt.Sprint(s.Interval, s.Jitter), func(t *testing.T) {
+			a := Announcement{Addr: vip, Schedule: fixed(s.Interval, s.Jitter)}
 			require.ErrorContains(t, w.Announce(t.Context(), a, nil), "impossible interval")
 		})
 	}
@@ -209,14 +235,14 @@ func TestAnnounceEndsWithTheWire(t *testing.T) {
 		w := newWire(sock, ourMAC, Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		a := Announcement{Addr: vip, Rhythm: steady(time.Second, 0)}
+		a := Announcement{Addr: vip, Schedule: fixed(time.Second, 0)}
 
 		early, stop := context.WithCancel(t.Context())
 		go func() { ended <- w.Announce(early, a, nil) }()
 		time.Sleep(time.Hour)
 		stop()
 		require.NoError(t, <-ended)
-		require.Empty(t, sock.frames(), "without Run nothing leaves")
+		require.Empty(t, sock.frames(), "no frame is sent before Run")
 
 		go func() { ended <- w.Announce(t.Context(), a, nil) }()
 		ran := make(chan error)
@@ -228,9 +254,4 @@ func TestAnnounceEndsWithTheWire(t *testing.T) {
 		require.ErrorIs(t, w.Announce(t.Context(), a, nil), ErrClosed)
 		require.ErrorIs(t, w.Run(t.Context()), ErrClosed)
 	})
-}
-
-func TestOpenRefusesOtherLinks(t *testing.T) {
-	_, err := Open(&net.Interface{Index: 1, Name: "lo"}, Options{})
-	require.ErrorIs(t, err, ErrUnsupportedInterface)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/mdlayher/arp"
 )
 
-// The only kind of ARP there is for us: IPv4 over Ethernet (RFC 826).
+// ARP for IPv4 over Ethernet (RFC 826); other kinds are not supported.
 const (
 	arpEthernet = 1
 	arpIPv4     = 0x0800
@@ -16,22 +16,22 @@ const (
 
 var unknownMAC = make(net.HardwareAddr, macLen)
 
-// arpAnnouncements are the frames of one announcement. Some equipment learns
-// from requests only, some from replies only, so each is said both ways.
+// arpAnnouncements encode the two frames of an announcement. Some devices learn from
+// requests only, some from replies only.
 var arpAnnouncements = [...]func(own net.HardwareAddr, addr netip.Addr) outbound{
-	// An ARP Announcement: an ARP Probe but for the sender address, so the target
-	// MAC is zero (RFC 5227, section 1.1 and 2.3).
+	// An ARP Announcement differs from an ARP Probe only in the sender address, so
+	// the target MAC is zero (RFC 5227, sections 1.1 and 2.3).
 	func(own net.HardwareAddr, addr netip.Addr) outbound {
 		return arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr)
 	},
-	// A gratuitous reply: the target's MAC is the sender's (RFC 5944, section 4.6).
+	// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
 	func(own net.HardwareAddr, addr netip.Addr) outbound {
 		return arpFrame(broadcast, arp.OperationReply, own, addr, own, addr)
 	},
 }
 
-// arpProbe asks for addr without claiming it: the sender address is zero, so no
-// cache learns from it (RFC 5227, section 1.1).
+// arpProbe encodes a probe. Its sender address is zero, so no cache learns from it
+// (RFC 5227, section 1.1).
 func arpProbe(to, own net.HardwareAddr, addr netip.Addr) outbound {
 	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), unknownMAC, addr)
 }
@@ -49,15 +49,16 @@ func arpFrame(to net.HardwareAddr, op arp.Operation,
 		TargetHardwareAddr: targetMAC,
 		TargetIP:           target,
 	}
-	payload, _ := p.MarshalBinary() // documented never to fail
+	payload, _ := p.MarshalBinary() // never fails, according to its documentation
 	return outbound{to: to, payload: payload}
 }
 
-// arpSender returns what a frame says of its sender: that addr is at mac. Where
-// it says nothing the verdict tells why, else it is VerdictClaim so far.
+// arpSender returns the address and MAC of a frame's sender. The verdict is
+// VerdictClaim if the frame says that the sender has the address, else the reason
+// why it does not.
 //
-// Requests and replies are believed alike, as by the caches out there (RFC 826;
-// RFC 5227, section 2.4); the target fields do not matter.
+// Requests and replies count alike, as in an ARP cache (RFC 826; RFC 5227, section
+// 2.4). The target fields are ignored.
 func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
 	var p arp.Packet
 	if err := p.UnmarshalBinary(payload); err != nil {
@@ -76,7 +77,8 @@ func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
 	return p.SenderIP, p.SenderHardwareAddr, VerdictClaim
 }
 
-// arpProbed returns what a frame judged a probe asks for, and who asks.
+// arpProbed returns the address that a probe asks for and the MAC of its sender. The
+// frame must have VerdictProbe.
 func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr) {
 	var p arp.Packet
 	if err := p.UnmarshalBinary(payload); err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The frames, byte by byte: hardware and protocol type, their lengths and the
-// operation, then MAC and address of sender and target.
+// The frames in hexadecimal: hardware type, protocol type, the lengths of their
+// addresses, operation, MAC and address of the sender, MAC and address of the target.
 const (
 	announceRequest = "0001 0800 0604 0001 020000000001 0a4d0064 000000000000 0a4d0064"
 	announceReply   = "0001 0800 0604 0002 020000000001 0a4d0064 020000000001 0a4d0064"
@@ -27,5 +27,5 @@ func TestARPFrames(t *testing.T) {
 	request, reply := arpAnnouncements[0](ourMAC, vip), arpAnnouncements[1](ourMAC, vip)
 	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceRequest)}, request)
 	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceReply)}, reply)
-	require.Equal(t, outbound{to: rivalMAC, payload: unhex(t, probe)}, arpProbe(rivalMAC, ourMAC, vip))
+	require.Equal(t, outbound{to: peerMAC, payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, vip))
 }

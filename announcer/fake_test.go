@@ -17,27 +17,27 @@ import (
 var (
 	ourMAC    = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x01}
 	secondMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x02} // another interface of this host
-	rivalMAC  = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x99}
+	peerMAC   = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x99} // another station
 	vip       = netip.MustParseAddr("10.77.0.100")
 	otherVIP  = netip.MustParseAddr("10.77.0.101")
 )
 
-// steady is a rhythm that never changes.
-func steady(interval, jitter time.Duration) func() Rhythm {
-	return func() Rhythm { return Rhythm{Interval: interval, Jitter: jitter} }
+// fixed returns a schedule that never changes.
+func fixed(interval, jitter time.Duration) func() Schedule {
+	return func() Schedule { return Schedule{Interval: interval, Jitter: jitter} }
 }
 
-// A fakeSocket is a segment that the test speaks and listens on by hand.
+// A fakeSocket is a socket on which the test sends and receives by hand.
 type fakeSocket struct {
 	in     chan received
 	closed chan struct{}
 	once   sync.Once
 
-	mu    sync.Mutex
-	sent  []sentFrame
-	fail  error
-	stuck bool             // the receiver is held up
-	heard func(arp.Packet) // called for each frame sent
+	mu         sync.Mutex // guards all following fields
+	sent       []sentFrame
+	sendErr    error
+	backlogged bool             // the receiver has frames left to process
+	onSend     func(arp.Packet) // called for each frame sent
 }
 
 type received struct {
@@ -67,28 +67,28 @@ func (f *fakeSocket) receive([]byte) (inbound, error) {
 func (f *fakeSocket) idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.stuck
+	return !f.backlogged
 }
 
-func (f *fakeSocket) holdUp(stuck bool) {
+func (f *fakeSocket) setBacklogged(backlogged bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stuck = stuck
+	f.backlogged = backlogged
 }
 
 func (f *fakeSocket) send(o outbound) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.fail != nil {
-		return f.fail
+	if f.sendErr != nil {
+		return f.sendErr
 	}
 	s := sentFrame{at: time.Now(), to: o.to}
 	if err := s.UnmarshalBinary(o.payload); err != nil {
 		return err
 	}
 	f.sent = append(f.sent, s)
-	if f.heard != nil {
-		f.heard(s.Packet)
+	if f.onSend != nil {
+		f.onSend(s.Packet)
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func (f *fakeSocket) close() error {
 func (f *fakeSocket) failWith(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fail = err
+	f.sendErr = err
 }
 
 func (f *fakeSocket) frames() []sentFrame {
@@ -110,7 +110,7 @@ func (f *fakeSocket) frames() []sentFrame {
 	return append([]sentFrame(nil), f.sent...)
 }
 
-// offsets returns when the frames of one operation were sent.
+// offsets returns when the frames of an operation were sent, counted from start.
 func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration {
 	var at []time.Duration
 	for _, s := range f.frames() {
@@ -121,12 +121,18 @@ func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration 
 	return at
 }
 
-// say puts a gratuitous request of mac's on the wire, received now.
-func (f *fakeSocket) say(addr netip.Addr, mac net.HardwareAddr) {
+// announce lets the socket receive a gratuitous request from mac now.
+func (f *fakeSocket) announce(addr netip.Addr, mac net.HardwareAddr) {
 	f.in <- received{frame: inbound{received: time.Now(), payload: arpAnnouncements[0](mac, addr).payload}}
 }
 
-// inBubble runs f with a Wire over a fake socket that runs until f returns.
+// probe lets the socket receive a probe from mac now.
+func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
+	f.in <- received{frame: inbound{received: time.Now(), payload: arpProbe(broadcast, mac, addr).payload}}
+}
+
+// inBubble calls f with a Wire over a fake socket in a synctest bubble. The Wire runs
+// until f returns.
 func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeSocket)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -142,7 +148,7 @@ func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeS
 	})
 }
 
-// A logBuffer may be written to and read by different goroutines.
+// A logBuffer is safe for concurrent use.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -158,9 +164,4 @@ func (l *logBuffer) count(s string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Count(l.buf.Bytes(), []byte(s))
-}
-
-// probe puts mac's probe for addr on the wire, received now.
-func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: inbound{received: time.Now(), payload: arpProbe(broadcast, mac, addr).payload}}
 }

@@ -7,28 +7,35 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/consul-vip/consul-vip/internal/latest"
 )
 
-// heardAgo is how old a word may be when it is looked for: the news of who is
-// the heir may travel more slowly than the frame.
-const heardAgo = time.Second
+// maxFrameAge is how old a ready or released frame may be. The frame can arrive
+// before the receiver has learned from Consul that the handover has begun.
+const maxFrameAge = time.Second
 
-// Call tells owner that the heir of addr is here and waits for it to be yielded,
-// by one ARP probe to owner alone, or to all where it is not known. Its kernel
-// answers that it has the address, which the heir knows.
-func (w *Wire) Call(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
-	return w.probe(ctx, addr, w.askee(owner))
+// SendReady tells the owner that this host is ready to take addr over. It sends one
+// ARP probe to the owner's MAC, or by broadcast if owner is nil, not the MAC of a
+// single station, or this host's own. The owner's kernel answers the probe.
+//
+// It blocks until the frame has had its turn. The error wraps ErrUnsupportedFamily
+// or ErrNotSent, or is ErrClosed or the cause of ctx.
+func (w *Wire) SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
+	return w.sendProbe(ctx, addr, w.probeTarget(owner))
 }
 
-// Yield tells the link that this host has given addr up, by one ARP probe to
-// all: only who does not own an address probes for it (RFC 5227, section 2.1.1).
-// Whoever does answers; whoever waits for the address as its [Heir] takes it.
-func (w *Wire) Yield(ctx context.Context, addr netip.Addr) error {
-	return w.probe(ctx, addr, broadcast)
+// SendReleased tells the segment that this host has removed addr. It broadcasts one
+// ARP probe: a station probes only for an address that it does not have (RFC 5227,
+// section 2.1.1). The successor receives it with [Handover.AwaitReleased].
+//
+// It blocks and fails as [Wire.SendReady] does.
+func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr) error {
+	return w.sendProbe(ctx, addr, broadcast)
 }
 
-// probe sends a single ARP probe for addr.
-func (w *Wire) probe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) error {
+// sendProbe sends one ARP probe for addr.
+func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) error {
 	addr, err := supported(addr)
 	if err != nil {
 		return err
@@ -36,102 +43,104 @@ func (w *Wire) probe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) 
 	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
 }
 
-// An Heir hears both sides of a handover: its address being yielded, also before
-// it knows that it is to inherit it, and being called for, once it has inherited
-// it. Create it with [Wire.Heir] in good time.
-type Heir struct {
-	wire *Wire
-	addr netip.Addr
+// A Handover receives the ready and released frames of one address. The owner and
+// the successor both use one. Create it with [Wire.Handover] before the handover
+// begins, because the first frame may arrive early, and close it after use. One
+// goroutine at a time may wait for a frame.
+type Handover struct {
+	wire   *Wire
+	addr   netip.Addr
+	probed latest.Wake // set by the reader goroutine after each probe
 
-	mu      sync.Mutex
-	probes  map[string]time.Time // by the MAC that probed and has not claimed since
-	changed chan struct{}        // closed at the next probe
+	mu     sync.Mutex           // guards all following fields
+	probes map[string]time.Time // receive times by sender MAC, without senders that have claimed the address since
 }
 
-// Heir subscribes to what is said of addr from now on, until Close.
-func (w *Wire) Heir(addr netip.Addr) *Heir {
-	h := &Heir{wire: w, addr: addr.Unmap(), probes: map[string]time.Time{}, changed: make(chan struct{})}
-	w.heirs.add(h.addr, h, func() {})
+// Handover subscribes to the ready and released frames of addr.
+func (w *Wire) Handover(addr netip.Addr) *Handover {
+	h := &Handover{wire: w, addr: addr.Unmap(), probed: latest.NewWake(), probes: map[string]time.Time{}}
+	w.handovers.add(h.addr, h, func() {})
 	return h
 }
 
-// Await reports whether owner has yielded the address, within the last second
-// or for as long as patience and ctx allow. A probe that owner's own
-// announcement followed was no yield: that is how it once came by the address.
-func (h *Heir) Await(ctx context.Context, owner net.HardwareAddr, patience time.Duration) bool {
-	return h.await(ctx, patience, func(mac string) bool { return mac == string(owner) })
+// AwaitReleased reports whether owner has sent released. It accepts a frame of the
+// last second, else it waits for one until the timeout is over or ctx ends. A probe
+// that an announcement of owner followed does not count: owner sent it when it took
+// the address over.
+func (h *Handover) AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool {
+	return h.await(ctx, timeout, func(mac string) bool { return mac == string(owner) })
 }
 
-// Called reports whether anybody has called for the address, within the last
-// second or for as long as patience and ctx allow. It does not tell a call from
-// the question of a third, so nothing may depend on it but when to yield.
-func (h *Heir) Called(ctx context.Context, patience time.Duration) bool {
-	return h.await(ctx, patience, func(string) bool { return true })
+// AwaitReady reports whether any station has sent ready. It accepts a frame of the
+// last second, else it waits for one until the timeout is over or ctx ends. A probe
+// of a third station looks the same, so the result may only decide when to release
+// the address.
+func (h *Handover) AwaitReady(ctx context.Context, timeout time.Duration) bool {
+	return h.await(ctx, timeout, func(string) bool { return true })
 }
 
-func (h *Heir) await(ctx context.Context, patience time.Duration, wanted func(mac string) bool) bool {
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	for {
-		heard, changed := h.take(wanted)
-		if heard {
-			return true
-		}
+// await waits for a probe from a station that matches.
+func (h *Handover) await(ctx context.Context, timeout time.Duration, matches func(mac string) bool) bool {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	for !h.take(matches) {
 		select {
-		case <-changed:
-		case <-timeout.C:
+		case <-h.probed:
+		case <-timer.C:
 			return false
 		case <-ctx.Done():
 			return false
 		}
 	}
+	return true
 }
 
-// take takes the probes that are wanted, each of which serves once only.
-func (h *Heir) take(wanted func(mac string) bool) (heard bool, changed <-chan struct{}) {
+// take removes the probes of all stations that match, so that each counts once. It
+// reports whether one of them was recent.
+func (h *Handover) take(matches func(mac string) bool) (recent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.DeleteFunc(h.probes, func(mac string, at time.Time) bool {
-		if !wanted(mac) {
+		if !matches(mac) {
 			return false
 		}
-		heard = heard || time.Since(at) <= heardAgo
+		recent = recent || time.Since(at) <= maxFrameAge
 		return true
 	})
-	return heard, h.changed
+	return recent
 }
 
-// Close ends the subscription. Closing twice is fine.
-func (h *Heir) Close() { h.wire.heirs.remove(h.addr, h) }
+// Close ends the subscription. It may be called more than once.
+func (h *Handover) Close() { h.wire.handovers.remove(h.addr, h) }
 
-// probed and claimed are what the Wire's reader tells.
-func (h *Heir) probed(mac net.HardwareAddr, at time.Time) {
+// recordProbe records a probe for the address, received at the given time.
+func (h *Handover) recordProbe(mac net.HardwareAddr, at time.Time) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	maps.DeleteFunc(h.probes, func(_ string, at time.Time) bool { return time.Since(at) > heardAgo })
+	maps.DeleteFunc(h.probes, func(_ string, at time.Time) bool { return time.Since(at) > maxFrameAge })
 	h.probes[string(mac)] = at
-	close(h.changed)
-	h.changed = make(chan struct{})
+	h.mu.Unlock()
+	h.probed.Set()
 }
 
-func (h *Heir) claimed(mac net.HardwareAddr) {
+// recordClaim removes the probe of a station that now claims the address.
+func (h *Handover) recordClaim(mac net.HardwareAddr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.probes, string(mac))
 }
 
-// tellHeirs passes on what a frame says to those who wait for its address.
-func (w *Wire) tellHeirs(in inbound, verdict Verdict) {
+// deliverToHandovers delivers a frame to the handovers of its address.
+func (w *Wire) deliverToHandovers(in inbound, verdict Verdict) {
 	switch verdict {
 	case VerdictProbe:
 		addr, mac := arpProbed(in.payload)
-		for _, h := range w.heirs.of(addr) {
-			h.probed(mac, in.received)
+		for _, h := range w.handovers.of(addr) {
+			h.recordProbe(mac, in.received)
 		}
 	case VerdictClaim, VerdictOtherAddress:
 		addr, mac, _ := arpSender(in.payload)
-		for _, h := range w.heirs.of(addr) {
-			h.claimed(mac)
+		for _, h := range w.handovers.of(addr) {
+			h.recordClaim(mac)
 		}
 	}
 }

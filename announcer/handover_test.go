@@ -1,10 +1,8 @@
 package announcer
 
 import (
-	"context"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestYield(t *testing.T) {
+func TestSendReleased(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		require.NoError(t, w.Yield(t.Context(), vip))
+		require.NoError(t, w.SendReleased(t.Context(), vip))
 		require.Len(t, sock.frames(), 1)
 		frame := sock.frames()[0]
 		require.Equal(t, broadcast, frame.to)
@@ -23,105 +21,84 @@ func TestYield(t *testing.T) {
 		require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
 		require.Equal(t, vip, frame.TargetIP)
 		require.Equal(t, ourMAC, frame.SenderHardwareAddr)
-		require.ErrorIs(t, w.Yield(t.Context(), netip.MustParseAddr("fd00::64")), ErrUnsupportedFamily)
+		require.ErrorIs(t, w.SendReleased(t.Context(), netip.MustParseAddr("fd00::64")), ErrUnsupportedFamily)
 	})
 }
 
-func TestCall(t *testing.T) {
+func TestSendReady(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		require.NoError(t, w.Call(t.Context(), vip, rivalMAC))
-		require.NoError(t, w.Call(t.Context(), vip, nil))
+		require.NoError(t, w.SendReady(t.Context(), vip, peerMAC))
+		require.NoError(t, w.SendReady(t.Context(), vip, nil))
 		require.Len(t, sock.frames(), 2)
-		for i, to := range []net.HardwareAddr{rivalMAC, broadcast} {
+		for i, to := range []net.HardwareAddr{peerMAC, broadcast} {
 			frame := sock.frames()[i]
 			require.Equal(t, to, frame.to)
 			require.Equal(t, arp.OperationRequest, frame.Operation)
 			require.True(t, frame.SenderIP.IsUnspecified(), "no cache may learn from it")
 			require.Equal(t, vip, frame.TargetIP)
 		}
-		require.ErrorIs(t, w.Call(t.Context(), netip.MustParseAddr("fd00::64"), rivalMAC), ErrUnsupportedFamily)
+		require.ErrorIs(t, w.SendReady(t.Context(), netip.MustParseAddr("fd00::64"), peerMAC), ErrUnsupportedFamily)
 	})
 }
 
-func TestCalled(t *testing.T) {
+func TestAwaitReady(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		heir := w.Heir(vip)
-		defer heir.Close()
-		began := time.Now()
-		require.False(t, heir.Called(t.Context(), time.Second))
-		require.Equal(t, time.Second, time.Since(began))
-		sock.probe(otherVIP, rivalMAC)
-		sock.say(vip, rivalMAC)
-		require.False(t, heir.Called(t.Context(), time.Second), "that was about another address, and no question")
+		handover := w.Handover(vip)
+		defer handover.Close()
+		start := time.Now()
+		require.False(t, handover.AwaitReady(t.Context(), time.Second))
+		require.Equal(t, time.Second, time.Since(start))
+		sock.probe(otherVIP, peerMAC)
+		sock.announce(vip, peerMAC)
+		require.False(t, handover.AwaitReady(t.Context(), time.Second), "a probe for another address and an announcement are not ready frames")
 
-		time.AfterFunc(time.Millisecond, func() { sock.probe(vip, rivalMAC) })
-		require.True(t, heir.Called(t.Context(), time.Second))
-		require.False(t, heir.Await(t.Context(), rivalMAC, time.Second), "a call that was heard is no yield any more")
-		sock.probe(vip, rivalMAC)
-		time.Sleep(heardAgo + time.Millisecond)
-		require.False(t, heir.Called(t.Context(), time.Second), "too long ago")
+		time.AfterFunc(time.Millisecond, func() { sock.probe(vip, peerMAC) })
+		require.True(t, handover.AwaitReady(t.Context(), time.Second))
+		require.False(t, handover.AwaitReleased(t.Context(), peerMAC, time.Second), "a frame counts once")
+		sock.probe(vip, peerMAC)
+		time.Sleep(maxFrameAge + time.Millisecond)
+		require.False(t, handover.AwaitReady(t.Context(), time.Second), "too long ago")
 	})
 }
 
-func TestHeir(t *testing.T) {
-	const patience = 50 * time.Millisecond
+func TestAwaitReleased(t *testing.T) {
+	const timeout = 50 * time.Millisecond
 	tests := map[string]struct {
-		say  func(sock *fakeSocket)
-		want bool
-		took time.Duration
+		receive func(s *fakeSocket)
+		want    bool
+		took    time.Duration
 	}{
-		"never":         {func(*fakeSocket) {}, false, patience},
-		"long ago":      {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(heardAgo + time.Millisecond) }, false, patience},
-		"just before":   {func(s *fakeSocket) { s.probe(vip, rivalMAC); time.Sleep(heardAgo) }, true, 0},
-		"twice":         {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.probe(vip, rivalMAC) }, true, 0},
-		"meanwhile":     {func(s *fakeSocket) { time.AfterFunc(patience/2, func() { s.probe(vip, rivalMAC) }) }, true, patience / 2},
-		"somebody else": {func(s *fakeSocket) { s.probe(vip, secondMAC) }, false, patience},
-		"another one":   {func(s *fakeSocket) { s.probe(otherVIP, rivalMAC) }, false, patience},
-		"a question, then the address bound and announced": {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.say(vip, rivalMAC) }, false, patience},
-		"announced, then yielded":                          {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.say(vip, rivalMAC); s.probe(vip, rivalMAC) }, true, 0},
-		"others in between":                                {func(s *fakeSocket) { s.probe(vip, rivalMAC); s.probe(vip, secondMAC); s.say(vip, secondMAC) }, true, 0},
-		"a claim":                                          {func(s *fakeSocket) { s.say(vip, rivalMAC) }, false, patience},
+		"no frame":       {func(*fakeSocket) {}, false, timeout},
+		"too old":        {func(s *fakeSocket) { s.probe(vip, peerMAC); time.Sleep(maxFrameAge + time.Millisecond) }, false, timeout},
+		"one second old": {func(s *fakeSocket) { s.probe(vip, peerMAC); time.Sleep(maxFrameAge) }, true, 0},
+		"twice":          {func(s *fakeSocket) { s.probe(vip, peerMAC); s.probe(vip, peerMAC) }, true, 0},
+		"meanwhile":      {func(s *fakeSocket) { time.AfterFunc(timeout/2, func() { s.probe(vip, peerMAC) }) }, true, timeout / 2},
+		"another sender": {func(s *fakeSocket) { s.probe(vip, secondMAC) }, false, timeout},
+		"another sender, then meanwhile": {func(s *fakeSocket) {
+			s.probe(vip, secondMAC)
+			time.AfterFunc(timeout/2, func() { s.probe(vip, peerMAC) })
+		}, true, timeout / 2},
+		"another address":            {func(s *fakeSocket) { s.probe(otherVIP, peerMAC) }, false, timeout},
+		"probe, then announcement":   {func(s *fakeSocket) { s.probe(vip, peerMAC); s.announce(vip, peerMAC) }, false, timeout},
+		"probe, announcement, probe": {func(s *fakeSocket) { s.probe(vip, peerMAC); s.announce(vip, peerMAC); s.probe(vip, peerMAC) }, true, 0},
+		"others in between":          {func(s *fakeSocket) { s.probe(vip, peerMAC); s.probe(vip, secondMAC); s.announce(vip, secondMAC) }, true, 0},
+		"announcement":               {func(s *fakeSocket) { s.announce(vip, peerMAC) }, false, timeout},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-				heir := w.Heir(vip)
-				test.say(sock)
+				handover := w.Handover(vip)
+				test.receive(sock)
 				synctest.Wait()
-				began := time.Now()
-				require.Equal(t, test.want, heir.Await(t.Context(), rivalMAC, patience))
-				require.Equal(t, test.took, time.Since(began))
-				heir.Close()
-				heir.Close()
-				sock.probe(vip, rivalMAC)
+				start := time.Now()
+				require.Equal(t, test.want, handover.AwaitReleased(t.Context(), peerMAC, timeout))
+				require.Equal(t, test.took, time.Since(start))
+				handover.Close()
+				handover.Close()
+				sock.probe(vip, peerMAC)
 				synctest.Wait()
-				require.False(t, heir.Await(t.Context(), rivalMAC, patience), "closed")
+				require.False(t, handover.AwaitReleased(t.Context(), peerMAC, timeout), "closed")
 			})
 		})
 	}
-}
-
-func TestAnnounceOnlyWhatItIsEntitledTo(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		var entitled atomic.Bool
-		entitled.Store(true)
-		ended := make(chan error, 1)
-		again := make(chan struct{})
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() {
-			ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Second, 0), Entitled: entitled.Load}, again)
-		}()
-		synctest.Wait()
-		require.Len(t, sock.frames(), 2)
-		entitled.Store(false)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		require.Len(t, sock.frames(), 2)
-		entitled.Store(true)
-		again <- struct{}{}
-		synctest.Wait()
-		require.Len(t, sock.frames(), 4)
-		cancel()
-		require.NoError(t, <-ended)
-	})
 }

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-const patience = 10 * time.Second // for the kernel and a busy machine
+const kernelTimeout = 10 * time.Second // generous, for a busy machine
 
 // A host is one end of a veth pair in a network namespace of its own.
 type host struct {
@@ -26,8 +26,8 @@ type host struct {
 	ifi *net.Interface
 }
 
-// newSegment makes two hosts with one wire between them. The calling goroutine
-// stays locked to its thread, which ends with it, and so do the namespaces.
+// newSegment makes two hosts and connects them. The calling goroutine stays locked to
+// its thread. The thread ends with the goroutine, and the namespaces end with the thread.
 func newSegment(t testing.TB) (ours, peer host) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -46,7 +46,7 @@ func newSegment(t testing.TB) (ours, peer host) {
 	veth := &netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: "wire0", HardwareAddr: ourMAC},
 		PeerName:         "wire0",
-		PeerHardwareAddr: rivalMAC,
+		PeerHardwareAddr: peerMAC,
 		PeerNamespace:    netlink.NsFd(peer.ns),
 	}
 	require.NoError(t, ours.nl.LinkAdd(veth))
@@ -59,7 +59,7 @@ func newSegment(t testing.TB) (ours, peer host) {
 	}
 	require.Eventually(t, func() bool {
 		return ours.link(t).Attrs().OperState == netlink.OperUp && peer.link(t).Attrs().OperState == netlink.OperUp
-	}, patience, time.Millisecond)
+	}, kernelTimeout, time.Millisecond)
 	return ours, peer
 }
 
@@ -98,7 +98,7 @@ func (h *host) run(t testing.TB) *Wire {
 	return w
 }
 
-// A tap is a socket that sees and sends whole frames.
+// A tap is a socket that sends and receives whole frames.
 type tap struct{ *packet.Conn }
 
 func (h *host) tap(t testing.TB) tap {
@@ -112,7 +112,7 @@ func (h *host) tap(t testing.TB) tap {
 
 func (c tap) next(t testing.TB) []byte {
 	t.Helper()
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(kernelTimeout)))
 	b := make([]byte, 2048)
 	n, _, err := c.ReadFrom(b)
 	require.NoError(t, err)
@@ -137,7 +137,7 @@ func nextClaim(t testing.TB, l *Listener) Claim {
 	select {
 	case c := <-l.Claims():
 		return c
-	case <-time.After(patience):
+	case <-time.After(kernelTimeout):
 		require.FailNow(t, "no claim")
 		panic("unreachable")
 	}
@@ -145,7 +145,7 @@ func nextClaim(t testing.TB, l *Listener) Claim {
 
 func requireCount(t *testing.T, w *Wire, v Verdict, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return w.Counts()[v] == uint64(n) }, patience, time.Millisecond,
+	require.Eventually(t, func() bool { return w.Counts()[v] == uint64(n) }, kernelTimeout, time.Millisecond,
 		"%s: %v", v, w.Counts())
 }
 
@@ -155,7 +155,7 @@ func TestKernelAnnounce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	again := make(chan struct{})
 	ended := make(chan error)
-	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, again) }()
+	go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(time.Hour, 0)}, again) }()
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceRequest), tap.next(t))
 	require.Equal(t, unhex(t, "ffffffffffff 020000000001 0806"+announceReply), tap.next(t))
 
@@ -177,25 +177,25 @@ func TestKernelVerdicts(t *testing.T) {
 	defer l.Close()
 
 	before := time.Now()
-	for i, frame := range []string{toAll + rivalRequest, toAll + rivalReply, toUs + rivalReply} {
+	for i, frame := range []string{toAll + peerRequest, toAll + peerReply, toUs + peerReply} {
 		tap.send(t, unhex(t, frame))
 		c := nextClaim(t, l)
 		require.Equal(t, vip, c.Addr)
-		require.Equal(t, rivalMAC, c.MAC)
+		require.Equal(t, peerMAC, c.MAC)
 		require.False(t, c.Received.Before(before))
 		require.False(t, c.Received.After(time.Now()))
 		requireCount(t, w, VerdictClaim, i+1)
 	}
 
-	tap.send(t, unhex(t, toOthers+rivalRequest))
+	tap.send(t, unhex(t, toOthers+peerRequest))
 	requireCount(t, w, VerdictElsewhere, 1)
-	tap.send(t, unhex(t, toOtherVLAN+rivalRequest))
+	tap.send(t, unhex(t, toOtherVLAN+peerRequest))
 	requireCount(t, w, VerdictElsewhere, 2)
 	tap.send(t, unhex(t, toAll+probe))
 	requireCount(t, w, VerdictProbe, 1)
 	tap.send(t, unhex(t, toAll+announceRequest))
 	requireCount(t, w, VerdictOwn, 1)
-	whole := unhex(t, toAll+rivalRequest)
+	whole := unhex(t, toAll+peerRequest)
 	for n := 15; n < len(whole); n++ { // veth carries no empty frame
 		tap.send(t, whole[:n])
 		requireCount(t, w, VerdictMalformed, n-14)
@@ -204,14 +204,14 @@ func TestKernelVerdicts(t *testing.T) {
 	nextClaim(t, l)
 }
 
-// A frame that waits in the socket since before Listen is no claim.
+// A frame that was in the socket before Listen is not a claim.
 func TestKernelStale(t *testing.T) {
 	ours, peer := newSegment(t)
 	tap := peer.tap(t)
-	_ = ours.open(t) // makes the kernel stamp frames, which it begins with some delay
+	_ = ours.open(t) // makes the kernel begin with timestamps, which takes a moment
 	stale := func() bool {
 		w := ours.open(t)
-		tap.send(t, unhex(t, toAll+rivalRequest))
+		tap.send(t, unhex(t, toAll+peerRequest))
 		l := w.Listen(vip)
 		defer l.Close()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -223,27 +223,27 @@ func TestKernelStale(t *testing.T) {
 		}()
 		require.Eventually(t, func() bool {
 			return w.Counts()[VerdictStale]+w.Counts()[VerdictClaim] == 1
-		}, patience, time.Millisecond)
+		}, kernelTimeout, time.Millisecond)
 		if w.Counts()[VerdictStale] == 0 {
 			return false
 		}
-		tap.send(t, unhex(t, toAll+rivalRequest))
+		tap.send(t, unhex(t, toAll+peerRequest))
 		nextClaim(t, l)
 		return true
 	}
-	for deadline := time.Now().Add(patience); !stale(); {
-		require.True(t, time.Now().Before(deadline), "no frame is stale")
+	for deadline := time.Now().Add(kernelTimeout); !stale(); {
+		require.True(t, time.Now().Before(deadline), "no frame was stale")
 	}
 }
 
-// A frame that nobody has dealt with yet must show, wherever it is.
+// The socket is not idle while a frame waits anywhere.
 func TestKernelIdle(t *testing.T) {
 	ours, peer := newSegment(t)
-	w, rival := ours.open(t), peer.tap(t)
+	w, tap := ours.open(t), peer.tap(t)
 	require.True(t, w.sock.idle())
 	received, next := make(chan error), make(chan struct{})
-	rival.send(t, unhex(t, toAll+rivalRequest))
-	require.Eventually(t, func() bool { return !w.sock.idle() }, patience, time.Millisecond, "it waits in the socket")
+	tap.send(t, unhex(t, toAll+peerRequest))
+	require.Eventually(t, func() bool { return !w.sock.idle() }, kernelTimeout, time.Millisecond, "the frame waits in the socket")
 	go func() {
 		buf := make([]byte, maxPayload)
 		for range 2 {
@@ -253,44 +253,46 @@ func TestKernelIdle(t *testing.T) {
 		}
 	}()
 	require.NoError(t, <-received)
-	require.False(t, w.sock.idle(), "the receiver has it")
+	require.False(t, w.sock.idle(), "the receiver processes the frame")
 	next <- struct{}{}
-	require.Eventually(t, w.sock.idle, patience, time.Millisecond, "the receiver is back")
-	rival.send(t, unhex(t, toAll+rivalRequest))
+	require.Eventually(t, w.sock.idle, kernelTimeout, time.Millisecond, "the receiver is back")
+	tap.send(t, unhex(t, toAll+peerRequest))
 	require.NoError(t, <-received)
 	require.False(t, w.sock.idle())
 	next <- struct{}{}
 }
 
-func TestKernelAsk(t *testing.T) {
+func TestKernelProbe(t *testing.T) {
 	ours, peer := newSegment(t)
 	w := ours.run(t)
 	start := time.Now()
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC}), "nobody has it")
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}), "no station has the address")
 	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
 
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(32, 32)}}
 	require.NoError(t, peer.nl.AddrAdd(peer.link(t), addr))
-	for _, last := range []net.HardwareAddr{nil, rivalMAC, ourMAC, {2, 0, 0, 0, 0, 0x77}} {
-		err := w.Ask(t.Context(), Question{Addr: vip, Last: last, Patience: 100 * time.Millisecond})
-		var answered *AnsweredError
-		require.ErrorAs(t, err, &answered, "last owner %s", last)
-		require.Equal(t, rivalMAC, answered.MAC)
+	for _, target := range []net.HardwareAddr{nil, peerMAC, ourMAC, {2, 0, 0, 0, 0, 0x77}} {
+		err := w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: target, Timeout: 100 * time.Millisecond})
+		var inUse *InUseError
+		require.ErrorAs(t, err, &inUse, "target %s", target)
+		require.Equal(t, peerMAC, inUse.MAC)
 	}
 
-	asked := make(chan error, 1)
-	go func() { asked <- w.Ask(t.Context(), Question{Addr: vip, Last: rivalMAC, Patience: patience}) }()
+	probed := make(chan error, 1)
+	go func() {
+		probed <- w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC, Timeout: kernelTimeout})
+	}()
 	requireMoreClaims(t, w, 5)
 	require.NoError(t, peer.nl.AddrDel(peer.link(t), addr))
 	gone := time.Now()
-	require.NoError(t, <-asked)
+	require.NoError(t, <-probed)
 	require.GreaterOrEqual(t, time.Since(gone), 30*time.Millisecond)
 }
 
 func requireMoreClaims(t *testing.T, w *Wire, n uint64) {
 	t.Helper()
 	now := w.Counts()[VerdictClaim]
-	require.Eventually(t, func() bool { return w.Counts()[VerdictClaim] >= now+n }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return w.Counts()[VerdictClaim] >= now+n }, kernelTimeout, time.Millisecond)
 }
 
 func TestKernelLinkDown(t *testing.T) {
@@ -298,32 +300,32 @@ func TestKernelLinkDown(t *testing.T) {
 	w, tap := ours.run(t), peer.tap(t)
 	l := w.Listen(vip)
 	defer l.Close()
-	tap.send(t, unhex(t, toAll+rivalRequest))
+	tap.send(t, unhex(t, toAll+peerRequest))
 	nextClaim(t, l)
 
 	require.NoError(t, ours.nl.LinkSetDown(ours.link(t)))
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrNotSent)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
 	require.NoError(t, ours.nl.LinkSetUp(ours.link(t)))
 	requireUp(t, &ours, true)
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip}))
-	tap.send(t, unhex(t, toAll+rivalRequest))
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
+	tap.send(t, unhex(t, toAll+peerRequest))
 	nextClaim(t, l)
 
-	// No carrier: the kernel would take frames and drop them.
+	// Without a carrier the kernel would accept frames and drop them.
 	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
 	requireUp(t, &ours, false)
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrNotSent)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
 }
 
 func requireUp(t *testing.T, h *host, up bool) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return (h.link(t).Attrs().OperState == netlink.OperUp) == up
-	}, patience, time.Millisecond)
+	}, kernelTimeout, time.Millisecond)
 }
 
 func TestKernelInterfaceGone(t *testing.T) {
-	for name, lose := range map[string]func(t *testing.T, ours, peer *host){
+	for name, remove := range map[string]func(t *testing.T, ours, peer *host){
 		"deleted": func(t *testing.T, ours, _ *host) {
 			require.NoError(t, ours.nl.LinkDel(ours.link(t)))
 		},
@@ -346,11 +348,13 @@ func TestKernelInterfaceGone(t *testing.T) {
 			w := ours.open(t)
 			ended := make(chan error, 1)
 			go func() { ended <- w.Run(t.Context()) }()
-			asked := make(chan error, 1)
-			go func() { asked <- w.Announce(t.Context(), Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
-			lose(t, &ours, &peer)
+			announced := make(chan error, 1)
+			go func() {
+				announced <- w.Announce(t.Context(), Announcement{Addr: vip, Schedule: fixed(time.Hour, 0)}, nil)
+			}()
+			remove(t, &ours, &peer)
 			require.ErrorIs(t, <-ended, ErrInterfaceGone)
-			require.ErrorIs(t, <-asked, ErrClosed)
+			require.ErrorIs(t, <-announced, ErrClosed)
 		})
 	}
 }
@@ -360,42 +364,42 @@ func TestKernelClose(t *testing.T) {
 	w := ours.open(t)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	require.NoError(t, w.Ask(t.Context(), Question{Addr: vip}))
+	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, <-ended, ErrClosed)
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, w.sock.send(outbound{to: broadcast}), ErrClosed)
-	require.ErrorIs(t, w.Ask(t.Context(), Question{Addr: vip}), ErrClosed)
+	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrClosed)
 }
 
-func TestKernelOpenFails(t *testing.T) {
+func TestKernelOpenWithoutInterface(t *testing.T) {
 	_, _ = newSegment(t)
 	_, err := Open(&net.Interface{Index: 4711, Name: "nope", HardwareAddr: ourMAC}, Options{})
 	require.ErrorIs(t, err, unix.ENODEV)
 	require.ErrorContains(t, err, "nope")
 }
 
-// From the rival's system call to the claim in the hearer's hand.
+// From the system call of the peer to the claim in the channel.
 func BenchmarkFrameToClaim(b *testing.B) {
 	ours, peer := newSegment(b)
 	w, tap := ours.run(b), peer.tap(b)
-	frame := unhex(b, toAll+rivalRequest)
+	frame := unhex(b, toAll+peerRequest)
 	for i := range 1000 {
 		l := w.Listen(netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)}))
 		defer l.Close()
 	}
 	l := w.Listen(vip)
 	defer l.Close()
-	var stamped time.Duration
+	var age time.Duration
 	for b.Loop() {
 		tap.send(b, frame)
 		c := <-l.Claims()
-		stamped += time.Since(c.Received)
+		age += time.Since(c.Received)
 	}
-	b.ReportMetric(float64(stamped.Nanoseconds())/float64(b.N), "ns/frame→claim")
+	b.ReportMetric(float64(age.Nanoseconds())/float64(b.N), "ns/frame→claim")
 }
 
-// From the call of Announce to the first frame in the peer's socket.
+// From the call of Announce to the first frame in the socket of the peer.
 func BenchmarkAnnounceToFrame(b *testing.B) {
 	ours, peer := newSegment(b)
 	w, tap := ours.run(b), peer.tap(b)
@@ -403,7 +407,7 @@ func BenchmarkAnnounceToFrame(b *testing.B) {
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Rhythm: steady(time.Hour, 0)}, nil) }()
+		go func() { ended <- w.Announce(ctx, Announcement{Addr: vip, Schedule: fixed(time.Hour, 0)}, nil) }()
 		tap.next(b)
 		b.StopTimer()
 		tap.next(b)

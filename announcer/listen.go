@@ -6,41 +6,43 @@ import (
 	"time"
 )
 
-// A Claim is a frame in which another host says that it has an address.
+// A Claim is a frame in which another station says that an address is its own.
 type Claim struct {
 	Addr     netip.Addr
-	MAC      net.HardwareAddr // whose claim it is; not this host's
+	MAC      net.HardwareAddr // of the claiming station, never of this host
 	Received time.Time        // by the kernel; on the monotonic clock
 }
 
-// A Listener hears claims on one address until it is closed.
+// A Listener receives the claims of one address. Create it with [Wire.Listen] and
+// close it after use. It is safe for concurrent use.
 type Listener struct {
-	wire   *Wire
-	addr   netip.Addr
-	since  time.Time
-	claims chan Claim
+	wire  *Wire
+	addr  netip.Addr
+	since time.Time // set before the reader sees the Listener, then constant
+
+	claims chan Claim // holds the latest claim; only the reader goroutine sends
 }
 
-// Listen subscribes to the claims on addr among the frames that the kernel
-// receives from now on; those that wait in the socket are history. An address
-// of a family the wire does not speak is never claimed.
+// Listen subscribes to the claims of addr. Frames that the kernel received before
+// the call are ignored, even if they still wait in the socket. An IPv6 address has
+// no claims.
 func (w *Wire) Listen(addr netip.Addr) *Listener {
 	l := &Listener{wire: w, addr: addr.Unmap(), claims: make(chan Claim, 1)}
 	w.listeners.add(l.addr, l, func() { l.since = time.Now() })
 	return l
 }
 
-// Claims returns the channel of claims. It holds one: claims that come faster
-// than they are taken coalesce into the latest. It is never closed.
+// Claims returns the channel of claims. It holds one claim: a newer one replaces
+// one that was not received. It is never closed.
 func (l *Listener) Claims() <-chan Claim { return l.claims }
 
-// Close ends the subscription. A claim heard before may still be in the
-// channel. Closing twice is fine.
+// Close ends the subscription. The channel may still hold a claim from before. It
+// may be called more than once.
 func (l *Listener) Close() { l.wire.listeners.remove(l.addr, l) }
 
-// offer puts c into the channel in place of what nobody took. There is one
-// caller, the Wire's reader, so the place it makes stays free for it.
-func (l *Listener) offer(c Claim) {
+// deliver puts c into the channel and drops an older claim. It never blocks,
+// because the reader goroutine alone sends.
+func (l *Listener) deliver(c Claim) {
 	select {
 	case <-l.claims:
 	default:

@@ -10,10 +10,10 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
-func heard(l *Listener) (claims []Claim) {
+// takeClaims returns the claims that wait in the channel.
+func takeClaims(l *Listener) (claims []Claim) {
 	for {
 		select {
 		case c := <-l.Claims():
@@ -26,7 +26,7 @@ func heard(l *Listener) (claims []Claim) {
 
 func TestListen(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		sock.say(vip, rivalMAC) // before anybody listens
+		sock.announce(vip, peerMAC) // before the first Listener
 		synctest.Wait()
 		l := w.Listen(vip)
 		mapped := w.Listen(netip.MustParseAddr("::ffff:10.77.0.100"))
@@ -35,21 +35,21 @@ func TestListen(t *testing.T) {
 
 		time.Sleep(time.Second)
 		now := time.Now()
-		sock.say(vip, rivalMAC)
-		sock.say(vip, ourMAC)
+		sock.announce(vip, peerMAC)
+		sock.announce(vip, ourMAC)
 		synctest.Wait()
-		want := []Claim{{Addr: vip, MAC: rivalMAC, Received: now}}
-		require.Equal(t, want, heard(l))
-		require.Equal(t, want, heard(mapped))
-		require.Empty(t, heard(other))
-		require.Empty(t, heard(v6))
+		want := []Claim{{Addr: vip, MAC: peerMAC, Received: now}}
+		require.Equal(t, want, takeClaims(l))
+		require.Equal(t, want, takeClaims(mapped))
+		require.Empty(t, takeClaims(other))
+		require.Empty(t, takeClaims(v6))
 
 		l.Close()
 		l.Close()
-		sock.say(vip, rivalMAC)
+		sock.announce(vip, peerMAC)
 		synctest.Wait()
-		require.Empty(t, heard(l))
-		require.Len(t, heard(mapped), 1, "closing one leaves the others alone")
+		require.Empty(t, takeClaims(l))
+		require.Len(t, takeClaims(mapped), 1, "the other one stays open")
 
 		counts := w.Counts()
 		require.EqualValues(t, 2, counts[VerdictClaim])
@@ -63,25 +63,25 @@ func TestListenCoalesces(t *testing.T) {
 		l := w.Listen(vip)
 		defer l.Close()
 		for range 100 {
-			sock.say(vip, secondMAC)
+			sock.announce(vip, secondMAC)
 		}
-		sock.say(vip, rivalMAC)
+		sock.announce(vip, peerMAC)
 		synctest.Wait()
-		claims := heard(l)
+		claims := takeClaims(l)
 		require.Len(t, claims, 1)
-		require.Equal(t, rivalMAC, claims[0].MAC, "the latest wins")
+		require.Equal(t, peerMAC, claims[0].MAC, "the latest claim")
 	})
 }
 
 func TestOwn(t *testing.T) {
 	var log logBuffer
-	var asked []string
+	var lookups []string
 	o := Options{
 		Logger: hclog.New(&hclog.LoggerOptions{Output: &log}),
 		Own: func(mac net.HardwareAddr) (bool, error) {
-			asked = append(asked, mac.String())
-			if mac.String() == rivalMAC.String() {
-				return true, errors.New("netlink is out") // what comes with an error is no answer
+			lookups = append(lookups, mac.String())
+			if mac.String() == peerMAC.String() {
+				return true, errors.New("netlink failed") // the result does not count
 			}
 			return mac.String() == secondMAC.String(), nil
 		},
@@ -89,90 +89,21 @@ func TestOwn(t *testing.T) {
 	inBubble(t, o, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		l := w.Listen(vip)
 		defer l.Close()
-		sock.say(vip, ourMAC)
-		sock.say(vip, secondMAC)
+		sock.announce(vip, ourMAC)
+		sock.announce(vip, secondMAC)
 		synctest.Wait()
-		require.Empty(t, heard(l))
-		require.Equal(t, []string{secondMAC.String()}, asked, "our own MAC needs no asking")
+		require.Empty(t, takeClaims(l))
+		require.Equal(t, []string{secondMAC.String()}, lookups, "the MAC of the interface is known")
 
-		sock.say(vip, rivalMAC)
-		sock.say(vip, rivalMAC)
+		sock.announce(vip, peerMAC)
+		sock.announce(vip, peerMAC)
 		synctest.Wait()
-		require.Len(t, heard(l), 1, "whose MAC cannot be looked up is a rival")
-		require.Equal(t, 1, log.count("netlink is out"))
+		require.Len(t, takeClaims(l), 1, "a MAC counts as foreign if the lookup fails")
+		require.Equal(t, 1, log.count("netlink failed"))
 
-		w.SetHardwareAddr(rivalMAC)
-		sock.say(vip, rivalMAC)
+		w.SetHardwareAddr(peerMAC)
+		sock.announce(vip, peerMAC)
 		synctest.Wait()
-		require.Empty(t, heard(l))
+		require.Empty(t, takeClaims(l))
 	})
-}
-
-func TestRunRidesOutTrouble(t *testing.T) {
-	var log logBuffer
-	o := Options{Logger: hclog.New(&hclog.LoggerOptions{Output: &log})}
-	inBubble(t, o, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		l := w.Listen(vip)
-		defer l.Close()
-		for range 8 {
-			sock.in <- received{err: unix.ENOMEM}
-		}
-		for range 100 { // a link that flaps
-			sock.in <- received{err: unix.ENETDOWN}
-			time.Sleep(time.Second)
-		}
-		sock.say(vip, rivalMAC)
-		synctest.Wait()
-		require.Len(t, heard(l), 1)
-		require.Equal(t, 1, log.count("receiving fails"))
-		require.Equal(t, 1, log.count("receiving works again"))
-	})
-}
-
-func TestRunGivesUp(t *testing.T) {
-	for name, tc := range map[string]struct {
-		err   error
-		after time.Duration
-	}{
-		"keeps failing":     {unix.ENOMEM, maxPatience},
-		"interface deleted": {ErrInterfaceGone, 0},
-		"no such device":    {unix.ENODEV, 0},
-		"bad descriptor":    {unix.EBADF, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				sock := newFakeSocket()
-				w := newWire(sock, ourMAC, Options{})
-				start := time.Now()
-				go func() {
-					for {
-						select {
-						case sock.in <- received{err: tc.err}:
-						case <-sock.closed:
-							return
-						}
-					}
-				}()
-				require.ErrorIs(t, w.Run(t.Context()), tc.err)
-				require.InDelta(t, tc.after.Seconds(), time.Since(start).Seconds(), 1)
-			})
-		})
-	}
-}
-
-// Failures far from each other are not one long failure.
-func TestTrouble(t *testing.T) {
-	var tr trouble
-	now := time.Now()
-	for range 3 {
-		now = now.Add(time.Minute)
-		want := minPause
-		for range 7 {
-			pause, err := tr.after(unix.ENOMEM, now)
-			require.NoError(t, err)
-			require.Equal(t, want, pause)
-			now = now.Add(pause)
-			want = min(2*want, maxPause)
-		}
-	}
 }

@@ -7,30 +7,33 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/consul-vip/consul-vip/internal/latest"
 )
 
 const (
-	// frameRate is how many frames a second all addresses of an interface send
-	// together. It moves 1,000 addresses' first frames within 100 ms and is still
-	// a mere 7 Mbit/s of shortest frames, which every host of the segment must
-	// look at, for each is broadcast.
+	// frameRate is the number of frames per second for all addresses of an interface
+	// together. The first frames of 1,000 addresses are sent within 100 ms, and the
+	// broadcasts, which every host of the segment must process, take 7 Mbit/s at most.
 	frameRate rate.Limit = 10_000
 
-	// frameBurst frames may leave without a gap: few enough for any receiver's
-	// queue, enough to keep the rate with a timer that ticks late.
+	// frameBurst is the number of frames that may be sent without a gap. It fits into
+	// any receive queue and keeps up the rate if a timer is late.
 	frameBurst = 32
 
 	pacerTick = time.Millisecond
 )
 
-// A pacer lets frames leave one after the other, no faster than frameRate. Who
-// waits with the lowest ordinal goes first, then who came first: when ordinals
-// count the frames of a burst, the first frame of every burst leaves before the
-// second of any.
+// A pacer sends frames one after the other, no faster than frameRate. Frames with the
+// lowest ordinal are sent first, then those queued first. Ordinals count the frames of
+// a sequence, so the first frame of every sequence is sent before the second of any.
+//
+// The pacer goroutine sends the frames that wait. If none waits, the caller of do sends
+// its frame itself. A pacer is safe for concurrent use.
 type pacer struct {
-	wake chan struct{} // a turn was queued
+	queued latest.Wake // wakes the pacer goroutine after a turn was queued
 
-	mu      sync.Mutex // held while a frame leaves
+	mu      sync.Mutex // guards all following fields; locked while a frame is sent
 	limit   *rate.Limiter
 	running bool
 	closed  bool
@@ -38,24 +41,25 @@ type pacer struct {
 	seq     uint64
 }
 
-// A turn is a frame waiting to be sent.
+// A turn is a frame that waits to be sent.
 type turn struct {
 	ctx     context.Context
 	ordinal int
 	seq     uint64
-	index   int // in the queue; -1 once taken out
 	send    func() error
-	err     error
-	done    chan struct{} // closed once err is final
+
+	index int           // in the queue, -1 after removal; guarded by the pacer's mu
+	err   error         // guarded by the pacer's mu until done is closed
+	done  chan struct{} // closed when the turn is over
 }
 
 func newPacer() *pacer {
-	return &pacer{wake: make(chan struct{}, 1), limit: rate.NewLimiter(frameRate, frameBurst)}
+	return &pacer{queued: latest.NewWake(), limit: rate.NewLimiter(frameRate, frameBurst)}
 }
 
-// do calls send when it is its turn and returns its error. If ctx ends or the
-// pacer closes first, send is not called, and the error is ctx's cause or
-// ErrClosed. Once do has returned, send is never called.
+// do waits for its turn, calls send and returns its error. If ctx ends or the pacer
+// is closed before that, it does not call send and returns the cause of ctx or
+// ErrClosed. It never calls send after it has returned.
 func (p *pacer) do(ctx context.Context, ordinal int, send func() error) error {
 	p.mu.Lock()
 	switch {
@@ -66,7 +70,7 @@ func (p *pacer) do(ctx context.Context, ordinal int, send func() error) error {
 		p.mu.Unlock()
 		return ErrClosed
 	case p.running && len(p.queue) == 0 && p.limit.Allow():
-		// Nobody waits: send right here, with no goroutine or timer in between.
+		// No other frame waits, so no goroutine or timer is needed.
 		defer p.mu.Unlock()
 		return send()
 	}
@@ -75,10 +79,7 @@ func (p *pacer) do(ctx context.Context, ordinal int, send func() error) error {
 	heap.Push(&p.queue, t)
 	p.mu.Unlock()
 
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.queued.Set()
 	select {
 	case <-t.done:
 		return t.err
@@ -87,8 +88,8 @@ func (p *pacer) do(ctx context.Context, ordinal int, send func() error) error {
 	}
 }
 
-// withdraw takes a turn out of the queue, if it is still there. Frames leave
-// under the lock, so none is leaving afterwards.
+// withdraw removes a turn from the queue unless it is over, and returns its error.
+// Frames are sent under the lock, so none is sent after it has returned.
 func (p *pacer) withdraw(t *turn) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +100,8 @@ func (p *pacer) withdraw(t *turn) error {
 	return context.Cause(t.ctx)
 }
 
-// run gives turns until ctx ends, then closes the pacer.
+// run sends queued frames until ctx ends, then closes the pacer. It is the pacer
+// goroutine.
 func (p *pacer) run(ctx context.Context) {
 	defer p.close()
 	p.mu.Lock()
@@ -116,14 +118,14 @@ func (p *pacer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.wake:
+		case <-p.queued:
 		case <-tick:
 		}
 	}
 }
 
-// next gives the first in the queue its turn, if the rate allows, and reports
-// whether it did. The lock is released between any two frames.
+// next gives the first turn of the queue, if the rate allows, and reports whether it
+// did. The lock is released between two frames.
 func (p *pacer) next() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,13 +142,14 @@ func (p *pacer) next() bool {
 	return true
 }
 
+// waiting reports whether a frame waits for its turn.
 func (p *pacer) waiting() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.queue) > 0
 }
 
-// close ends every waiting turn with ErrClosed, and every later one.
+// close ends all waiting and all later turns with ErrClosed.
 func (p *pacer) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -158,7 +161,7 @@ func (p *pacer) close() {
 	}
 }
 
-// turns is a heap.Interface.
+// turns is a heap.Interface, ordered by ordinal and then by seq.
 type turns []*turn
 
 func (q turns) Len() int { return len(q) }

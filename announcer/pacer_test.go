@@ -9,10 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// A sequence notes the ordinals of turns as they are taken.
+// A sequence records the ordinals of frames in the order in which they were sent.
 type sequence struct {
 	mu  sync.Mutex
 	all []int
@@ -30,35 +31,35 @@ func (s *sequence) get() []int {
 	return slices.Clone(s.all)
 }
 
-// queueOf queues turns with the given ordinals.
-func queueOf(t *testing.T, p *pacer, ordinals ...int) *sequence {
+// queueTurns queues turns with these ordinals, one after the other.
+func queueTurns(t *testing.T, p *pacer, ordinals ...int) *sequence {
 	t.Helper()
-	left := &sequence{}
+	sent := &sequence{}
 	for _, o := range ordinals {
-		go func() { _ = p.do(t.Context(), o, func() error { left.add(o); return nil }) }()
-		synctest.Wait() // one after the other, so that who came first is certain
+		go func() { _ = p.do(t.Context(), o, func() error { sent.add(o); return nil }) }()
+		synctest.Wait()
 	}
-	return left
+	return sent
 }
 
-func TestPacerOrdinalsGoFirst(t *testing.T) {
+func TestPacerOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer()
 		var shuffled []int
 		for i := range 1000 {
 			shuffled = append(shuffled, (i*7)%10) // 100 of each
 		}
-		left := queueOf(t, p, shuffled...)
+		sent := queueTurns(t, p, shuffled...)
 		want := slices.Sorted(slices.Values(shuffled))
 
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Empty(t, left.get(), "nothing leaves before run")
+		require.Empty(t, sent.get(), "no frame is sent before run")
 
 		go p.run(t.Context())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		require.Equal(t, want, left.get())
+		require.Equal(t, want, sent.get())
 	})
 }
 
@@ -80,7 +81,7 @@ func TestPacerRate(t *testing.T) {
 		for range 1000 {
 			<-done
 		}
-		require.Zero(t, at[0], "a lone frame does not wait")
+		require.Zero(t, at[0], "a single frame does not wait")
 		require.Zero(t, at[frameBurst-1])
 		require.NotZero(t, at[frameBurst])
 		last := at[len(at)-1]
@@ -88,15 +89,15 @@ func TestPacerRate(t *testing.T) {
 	})
 }
 
-// Who comes while another waits queues behind it, though a frame could leave.
+// A frame queues behind a waiting one, even if the rate allows a frame.
 func TestPacerNoOvertaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer()
-		first := queueOf(t, p, 1)
+		first := queueTurns(t, p, 1)
 		p.mu.Lock()
 		p.running = true
 		p.mu.Unlock()
-		second := queueOf(t, p, 1)
+		second := queueTurns(t, p, 1)
 		require.Empty(t, second.get())
 
 		require.True(t, p.next())
@@ -114,7 +115,7 @@ func TestPacerCancelled(t *testing.T) {
 		cause := errors.New("lock lost")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		ended := make(chan error)
-		send := func() error { t.Error("sent"); return nil }
+		send := func() error { assert.Fail(t, "sent"); return nil }
 		for range 3 {
 			go func() { ended <- p.do(ctx, 0, send) }()
 		}
@@ -124,26 +125,26 @@ func TestPacerCancelled(t *testing.T) {
 			require.ErrorIs(t, <-ended, cause)
 		}
 		require.Empty(t, p.queue)
-		require.ErrorIs(t, p.do(ctx, 0, send), cause, "an ended context never sends")
+		require.ErrorIs(t, p.do(ctx, 0, send), cause, "no frame is sent after the context has ended")
 
 		go p.run(t.Context())
 		time.Sleep(time.Second)
 	})
 }
 
-// A turn given in the same instant in which its context ended is not used.
+// A turn is not used if its context ended at the same moment.
 func TestPacerCancelledInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer()
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- p.do(ctx, 0, func() error { t.Error("sent"); return nil })
+			ended <- p.do(ctx, 0, func() error { assert.Fail(t, "sent"); return nil })
 		}()
 		synctest.Wait()
 		p.mu.Lock()
 		p.running = true
-		cancel() // the waiter wakes and wants the lock
+		cancel() // do wakes and waits for the lock
 		p.mu.Unlock()
 		p.next()
 		require.ErrorIs(t, <-ended, context.Canceled)
@@ -153,7 +154,7 @@ func TestPacerCancelledInTurn(t *testing.T) {
 func TestPacerClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer()
-		send := func() error { t.Error("sent"); return nil }
+		send := func() error { assert.Fail(t, "sent"); return nil }
 		ended := make(chan error)
 		go func() { ended <- p.do(t.Context(), 0, send) }()
 		synctest.Wait()
@@ -161,7 +162,7 @@ func TestPacerClosed(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		p.mu.Lock()
-		p.limit.SetBurst(0) // so that run gives no turn before it sees that ctx ended
+		p.limit.SetBurst(0) // so that run gives no turn before it notices the end of ctx
 		p.mu.Unlock()
 		p.run(ctx)
 		require.ErrorIs(t, <-ended, ErrClosed)

@@ -8,31 +8,31 @@ import (
 	"sync/atomic"
 )
 
-// A Verdict is what became of a received frame. Every frame gets exactly one.
+// A Verdict says how a received frame was classified. Every frame gets exactly one.
 type Verdict int
 
-// The verdicts, in the order in which they are considered.
+// The verdicts, in the order in which they are checked.
 const (
-	// VerdictElsewhere: addressed to another host or VLAN, seen by accident.
+	// VerdictElsewhere: addressed to another host or VLAN.
 	VerdictElsewhere Verdict = iota
-	// VerdictMalformed: too short for what it says it is.
+	// VerdictMalformed: too short, or with lengths that IPv4 over Ethernet cannot have.
 	VerdictMalformed
-	// VerdictForeign: not a request or reply about IPv4 over Ethernet.
+	// VerdictForeign: not an ARP request or reply for IPv4 over Ethernet.
 	VerdictForeign
-	// VerdictProbe: asks without claiming (sender address 0.0.0.0).
+	// VerdictProbe: a probe (sender address 0.0.0.0).
 	VerdictProbe
-	// VerdictOtherAddress: claims an address that nobody here listens for.
+	// VerdictOtherAddress: claims an address without a Listener.
 	VerdictOtherAddress
-	// VerdictBadMAC: claims an address for a MAC that no single station can have.
+	// VerdictBadMAC: claims an address for a MAC that is zero or a group address.
 	VerdictBadMAC
-	// VerdictStale: received before anybody here listened for the address.
+	// VerdictStale: received before the first Listener of the address was created.
 	VerdictStale
-	// VerdictOwn: sent by one of this host's own interfaces.
+	// VerdictOwn: sent by an interface of this host.
 	VerdictOwn
-	// VerdictClaim: another host says that it has the address.
+	// VerdictClaim: another station says that the address is its own.
 	VerdictClaim
 
-	verdicts // how many there are
+	verdicts // the number of verdicts
 )
 
 var verdictNames = [verdicts]string{
@@ -55,10 +55,11 @@ func (v Verdict) String() string {
 	return verdictNames[v]
 }
 
-// classify judges one frame. It depends on its arguments alone: of returns who
-// listens for an address, own whether a MAC is this host's. The claim and its
-// hearers are set for VerdictClaim only.
-func classify(in inbound, of func(netip.Addr) []*Listener, own func(net.HardwareAddr) bool) (Verdict, Claim, []*Listener) {
+// classify returns the verdict on one frame. It depends on its arguments alone:
+// listenersOf returns the listeners of an address, isOwn reports whether a MAC belongs
+// to this host. The claim and the listeners to deliver it to are set for VerdictClaim
+// only.
+func classify(in inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (Verdict, Claim, []*Listener) {
 	if in.elsewhere {
 		return VerdictElsewhere, Claim{}, nil
 	}
@@ -66,36 +67,37 @@ func classify(in inbound, of func(netip.Addr) []*Listener, own func(net.Hardware
 	if verdict != VerdictClaim {
 		return verdict, Claim{}, nil
 	}
-	concerned := of(addr)
-	if len(concerned) == 0 {
+	all := listenersOf(addr)
+	if len(all) == 0 {
 		return VerdictOtherAddress, Claim{}, nil
 	}
 	if !individual(mac) {
 		return VerdictBadMAC, Claim{}, nil
 	}
-	var hearers []*Listener
-	for _, l := range concerned {
+	var listeners []*Listener
+	for _, l := range all {
 		if !in.received.Before(l.since) {
-			hearers = append(hearers, l)
+			listeners = append(listeners, l)
 		}
 	}
-	if len(hearers) == 0 {
+	if len(listeners) == 0 {
 		return VerdictStale, Claim{}, nil
 	}
-	if own(mac) {
+	if isOwn(mac) {
 		return VerdictOwn, Claim{}, nil
 	}
-	return VerdictClaim, Claim{Addr: addr, MAC: mac, Received: in.received}, hearers
+	return VerdictClaim, Claim{Addr: addr, MAC: mac, Received: in.received}, listeners
 }
 
-// individual reports whether mac can be one station's: it is neither zero nor a
-// group address. Who names another is misconfigured or broken, and is not to be
-// believed (RFC 1812, section 3.3.2); moving the address would not help it.
+// individual reports whether mac can belong to a single station: it is neither zero
+// nor a group address. A frame that claims an address for another MAC comes from a
+// misconfigured or broken station and must not be believed (RFC 1812, section
+// 3.3.2). To move the address would not help.
 func individual(mac net.HardwareAddr) bool {
 	return len(mac) == macLen && mac[0]&1 == 0 && !bytes.Equal(mac, unknownMAC)
 }
 
-// tally counts verdicts.
+// tally counts frames by verdict. It is safe for concurrent use.
 type tally [verdicts]atomic.Uint64
 
 func (t *tally) add(v Verdict) { t[v].Add(1) }

@@ -10,17 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A sender's frame is the same for every verdict but for what the case changes.
+// Frames of another station that claim vip.
 const (
-	rivalRequest = "0001 0800 0604 0001 020000000099 0a4d0064 000000000000 0a4d0064"
-	rivalReply   = "0001 0800 0604 0002 020000000099 0a4d0064 020000000001 0a4d0001"
+	peerRequest = "0001 0800 0604 0001 020000000099 0a4d0064 000000000000 0a4d0064"
+	peerReply   = "0001 0800 0604 0002 020000000099 0a4d0064 020000000001 0a4d0001"
 )
 
 var since = time.Unix(1000, 0)
 
-// judge classifies a payload on a host that listens for vip since `since` and
-// has the MACs ourMAC and secondMAC.
-func judge(payload []byte, received time.Time) (Verdict, Claim, []*Listener) {
+// classifyPayload classifies a payload on a host that has the MACs ourMAC and secondMAC
+// and listens to the claims of vip from since on.
+func classifyPayload(payload []byte, received time.Time) (Verdict, Claim, []*Listener) {
 	l := &Listener{addr: vip, since: since}
 	of := func(a netip.Addr) []*Listener {
 		if a == vip {
@@ -39,24 +39,24 @@ func TestClassify(t *testing.T) {
 		frame string
 		want  Verdict
 	}{
-		"request claims":          {rivalRequest, VerdictClaim},
-		"reply claims":            {rivalReply, VerdictClaim},
+		"request claims":          {peerRequest, VerdictClaim},
+		"reply claims":            {peerReply, VerdictClaim},
 		"gratuitous reply claims": {"0001 0800 0604 0002 020000000099 0a4d0064 020000000099 0a4d0064", VerdictClaim},
 		"request for another":     {"0001 0800 0604 0001 020000000099 0a4d0064 000000000000 0a4d0007", VerdictClaim},
-		"padded to 60 bytes":      {rivalRequest + "000000000000000000000000000000000000", VerdictClaim},
-		"trailing rubbish":        {rivalRequest + "deadbeef", VerdictClaim},
+		"padded to 60 bytes":      {peerRequest + "000000000000000000000000000000000000", VerdictClaim},
+		"trailing bytes":          {peerRequest + "deadbeef", VerdictClaim},
 
 		"probe":                    {"0001 0800 0604 0001 020000000099 00000000 000000000000 0a4d0064", VerdictProbe},
 		"reply from no address":    {"0001 0800 0604 0002 020000000099 00000000 020000000001 0a4d0064", VerdictProbe},
 		"own announcement":         {announceRequest, VerdictOwn},
 		"second interface's reply": {"0001 0800 0604 0002 020000000002 0a4d0064 020000000099 0a4d0001", VerdictOwn},
-		"who has the VIP":          {"0001 0800 0604 0001 020000000099 0a4d0007 000000000000 0a4d0064", VerdictOtherAddress},
-		"neighbour of the VIP":     {"0001 0800 0604 0001 020000000099 0a4d0065 000000000000 0a4d0065", VerdictOtherAddress},
+		"request for the VIP":      {"0001 0800 0604 0001 020000000099 0a4d0007 000000000000 0a4d0064", VerdictOtherAddress},
+		"claim of another address": {"0001 0800 0604 0001 020000000099 0a4d0065 000000000000 0a4d0065", VerdictOtherAddress},
 
-		"no MAC":          {"0001 0800 0604 0001 000000000000 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
-		"broadcast MAC":   {"0001 0800 0604 0002 ffffffffffff 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
-		"multicast MAC":   {"0001 0800 0604 0002 01005e000001 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
-		"bad, not for us": {"0001 0800 0604 0002 ffffffffffff 0a4d0065 000000000000 0a4d0065", VerdictOtherAddress},
+		"zero MAC":               {"0001 0800 0604 0001 000000000000 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
+		"broadcast MAC":          {"0001 0800 0604 0002 ffffffffffff 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
+		"multicast MAC":          {"0001 0800 0604 0002 01005e000001 0a4d0064 000000000000 0a4d0064", VerdictBadMAC},
+		"bad MAC, other address": {"0001 0800 0604 0002 ffffffffffff 0a4d0065 000000000000 0a4d0065", VerdictOtherAddress},
 
 		"IEEE 802 hardware":   {"0006 0800 0604 0001 020000000099 0a4d0064 000000000000 0a4d0064", VerdictForeign},
 		"not IPv4":            {"0001 86dd 0604 0001 020000000099 0a4d0064 000000000000 0a4d0064", VerdictForeign},
@@ -67,66 +67,66 @@ func TestClassify(t *testing.T) {
 		"8-byte MACs":         {"0001 0800 0804 0001 0200000000000099 0a4d0064 0000000000000000 0a4d0064", VerdictMalformed},
 		"no MACs at all":      {"0001 0800 0004 0001 0a4d0064 0a4d0064", VerdictMalformed},
 		"no addresses at all": {"0001 0800 0600 0001 020000000099 000000000000", VerdictMalformed},
-		"lengths that lie":    {"0001 0800 ffff 0001 020000000099 0a4d0064 000000000000 0a4d0064", VerdictMalformed},
+		"wrong lengths":       {"0001 0800 ffff 0001 020000000099 0a4d0064 000000000000 0a4d0064", VerdictMalformed},
 		"empty":               {"", VerdictMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, claim, hearers := judge(unhex(t, tc.frame), since)
+			got, claim, listeners := classifyPayload(unhex(t, tc.frame), since)
 			require.Equal(t, tc.want.String(), got.String())
 			if tc.want != VerdictClaim {
 				require.Zero(t, claim)
-				require.Empty(t, hearers)
+				require.Empty(t, listeners)
 				return
 			}
-			require.Equal(t, Claim{Addr: vip, MAC: rivalMAC, Received: since}, claim)
-			require.Len(t, hearers, 1)
+			require.Equal(t, Claim{Addr: vip, MAC: peerMAC, Received: since}, claim)
+			require.Len(t, listeners, 1)
 		})
 	}
 }
 
 func TestClassifyTruncated(t *testing.T) {
-	frame := unhex(t, rivalRequest)
+	frame := unhex(t, peerRequest)
 	for n := range len(frame) {
-		got, _, _ := judge(frame[:n], since)
+		got, _, _ := classifyPayload(frame[:n], since)
 		require.Equal(t, VerdictMalformed, got, "%d bytes", n)
 	}
 }
 
 func TestClassifyElsewhere(t *testing.T) {
-	got, _, hearers := classify(inbound{payload: unhex(t, rivalRequest), elsewhere: true}, nil, nil)
+	got, _, listeners := classify(inbound{payload: unhex(t, peerRequest), elsewhere: true}, nil, nil)
 	require.Equal(t, VerdictElsewhere, got)
-	require.Empty(t, hearers)
+	require.Empty(t, listeners)
 }
 
-// Each listener hears what was received since it listens, no one else's past.
+// A listener gets only the claims that were received after it was created.
 func TestClassifyStale(t *testing.T) {
 	early, late := &Listener{since: since}, &Listener{since: since.Add(time.Second)}
 	of := func(netip.Addr) []*Listener { return []*Listener{early, late} }
-	asked := 0
-	own := func(net.HardwareAddr) bool { asked++; return false }
+	lookups := 0
+	own := func(net.HardwareAddr) bool { lookups++; return false }
 	at := func(d time.Duration) inbound {
-		return inbound{payload: unhex(t, rivalRequest), received: since.Add(d)}
+		return inbound{payload: unhex(t, peerRequest), received: since.Add(d)}
 	}
 
-	v, _, hearers := classify(at(-1), of, own)
+	v, _, listeners := classify(at(-1), of, own)
 	require.Equal(t, VerdictStale, v)
-	require.Empty(t, hearers)
-	require.Zero(t, asked, "own is asked only about what would be a claim")
+	require.Empty(t, listeners)
+	require.Zero(t, lookups, "isOwn is called only for a frame that would be a claim")
 
-	v, _, hearers = classify(at(0), of, own)
+	v, _, listeners = classify(at(0), of, own)
 	require.Equal(t, VerdictClaim, v)
-	require.Equal(t, []*Listener{early}, hearers)
+	require.Equal(t, []*Listener{early}, listeners)
 
-	v, _, hearers = classify(at(time.Second), of, own)
+	v, _, listeners = classify(at(time.Second), of, own)
 	require.Equal(t, VerdictClaim, v)
-	require.Equal(t, []*Listener{early, late}, hearers)
+	require.Equal(t, []*Listener{early, late}, listeners)
 }
 
 func TestVerdictNames(t *testing.T) {
 	seen := map[string]bool{}
 	for v := range verdicts {
 		require.NotEmpty(t, v.String())
-		require.False(t, seen[v.String()], "two verdicts are called %q", v)
+		require.False(t, seen[v.String()], "two verdicts have the name %q", v)
 		seen[v.String()] = true
 	}
 	require.Equal(t, "verdict -1", Verdict(-1).String())
@@ -145,10 +145,10 @@ func TestCounts(t *testing.T) {
 	require.Zero(t, counts[VerdictOwn])
 }
 
-// A claim must be one by the bytes alone, read here by hand, not by the codec.
+// The bytes alone decide what is a claim. The test reads them without the ARP codec.
 func FuzzClassify(f *testing.F) {
 	for _, seed := range []string{
-		"", rivalRequest, rivalReply, announceRequest, announceReply, probe, rivalRequest + "0000",
+		"", peerRequest, peerReply, announceRequest, announceReply, probe, peerRequest + "0000",
 		"0001 0800 0610 0001 020000000099 00000000000000000000ffff0a4d0064 000000000000 00000000000000000000ffff0a4d0064",
 		"0001 0800 ffff 0001 020000000099 0a4d0064", "0006 0800 0604 0001 020000000099 0a4d0064 000000000000 0a4d0064",
 	} {
@@ -157,7 +157,7 @@ func FuzzClassify(f *testing.F) {
 	header := unhex(f, "0001 0800 0604")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
-		got, claim, hearers := judge(b, since)
+		got, claim, listeners := classifyPayload(b, since)
 		require.Equal(t, before, b)
 		require.True(t, got >= 0 && got < verdicts)
 		want := len(b) >= 28 && bytes.Equal(b[:6], header) && b[6] == 0 && (b[7] == 1 || b[7] == 2) &&
@@ -165,11 +165,11 @@ func FuzzClassify(f *testing.F) {
 			!bytes.Equal(b[8:14], ourMAC) && !bytes.Equal(b[8:14], secondMAC) &&
 			bytes.Equal(b[14:18], vip.AsSlice())
 		require.Equal(t, want, got == VerdictClaim, "%s: % x", got, b)
-		require.Equal(t, want, len(hearers) == 1)
+		require.Equal(t, want, len(listeners) == 1)
 		if want {
 			require.Equal(t, b[8:14], []byte(claim.MAC))
 			clear(b)
-			require.NotEqual(t, []byte(unknownMAC), []byte(claim.MAC), "the claim outlives the buffer")
+			require.NotEqual(t, []byte(unknownMAC), []byte(claim.MAC), "the claim does not share the buffer")
 		}
 	})
 }
@@ -182,7 +182,7 @@ func BenchmarkClassify(b *testing.B) {
 	l := &Listener{addr: vip, since: time.Now()}
 	ls.add(vip, l, func() {})
 	own := func(net.HardwareAddr) bool { return false }
-	for name, frame := range map[string]string{"claim": rivalRequest, "probe": probe} {
+	for name, frame := range map[string]string{"claim": peerRequest, "probe": probe} {
 		in := inbound{payload: unhex(b, frame), received: l.since.Add(time.Second)}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -1,10 +1,3 @@
-// Package announcer speaks for floating addresses on an Ethernet segment: it
-// announces them, hears who else claims them and asks whether anybody still
-// answers for them.
-//
-// One [Wire] per interface serves every address on it through one packet
-// socket. The package knows ARP, hence IPv4; sockets, pacing and schedules know
-// addresses and frames only, so that NDP finds its place beside arp.go.
 package announcer
 
 import (
@@ -19,11 +12,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/consul-vip/consul-vip/internal/failurelog"
 )
 
-// What a caller of this package may have to tell apart. Errors wrap these.
+// Errors of this package wrap these where a caller may need to tell them apart.
 var (
-	// ErrUnsupportedFamily: the address is of a family the wire does not speak.
+	// ErrUnsupportedFamily: the address is not an IPv4 address.
 	ErrUnsupportedFamily = errors.New("only IPv4 addresses can be announced")
 
 	// ErrUnsupportedInterface: the interface has no 6-byte Ethernet address.
@@ -32,46 +27,46 @@ var (
 	// ErrInterfaceGone: the interface was deleted or left the network namespace.
 	ErrInterfaceGone = errors.New("the interface is gone")
 
-	// ErrNotSent: the kernel did not take a frame, so no silence proves anything.
+	// ErrNotSent: the kernel refused a frame. Silence after it proves nothing.
 	ErrNotSent = errors.New("frame not sent")
 
 	// ErrClosed: the Wire is closed, or its Run has ended.
 	ErrClosed = errors.New("the wire is closed")
 )
 
-// Options of a [Wire]. The zero value is useful.
+// Options configures a [Wire]. The zero value is ready to use.
 type Options struct {
-	// Own reports whether a MAC is one of this host's interfaces'. It is called
-	// only for a frame that would otherwise be a claim, and for a Question's Last,
-	// so it may ask the kernel afresh, but the reader waits for it. It is called
-	// from several goroutines. Nil: only the interface's own MAC is ours.
+	// Own reports whether a MAC belongs to an interface of this host. The Wire calls
+	// it only for a frame that would otherwise be a claim and for the target of a
+	// probe, so it may query the kernel each time. Several goroutines call it; the
+	// reader waits for it. Nil: only the interface's own MAC belongs to this host.
 	Own func(net.HardwareAddr) (bool, error)
 
-	// Logger hears of outages of the wire. Nil: nobody does.
+	// Logger gets one line when receiving, sending or Own starts to fail, and one
+	// when it works again. Nil: nothing is logged.
 	Logger hclog.Logger
 }
 
-// A Wire is one interface's segment. Open one with [Open], keep [Wire.Run]
-// running; all methods may be called from any goroutine.
+// A Wire sends and receives frames on the segment of one interface. Create it with
+// [Open] and keep [Wire.Run] running. It is safe for concurrent use.
 type Wire struct {
 	sock  socket
 	pacer *pacer
-	isOwn func(net.HardwareAddr) (bool, error)
+	own   func(net.HardwareAddr) (bool, error)
 	log   hclog.Logger
 
 	mac       atomic.Pointer[net.HardwareAddr]
 	tally     tally
 	listeners subscribers[*Listener]
-	heirs     subscribers[*Heir]
+	handovers subscribers[*Handover]
 
-	// One outage is one line in the log, however many frames it costs.
-	receiving, sending, owning outage
+	receiving, sending, lookingUp *failurelog.Log
 }
 
-// Open opens the packet socket of an interface in the network namespace of the
-// calling thread; from then on the Wire works from any thread. Nothing is read
-// or sent before Run. An interface without an Ethernet address is an error
-// wrapping ErrUnsupportedInterface.
+// Open opens a packet socket on an interface in the network namespace of the
+// calling thread. The Wire can then be used from any thread. Nothing is sent or
+// received before Run. The error wraps ErrUnsupportedInterface if the interface
+// has no Ethernet address.
 func Open(ifi *net.Interface, o Options) (*Wire, error) {
 	if len(ifi.HardwareAddr) != macLen {
 		return nil, fmt.Errorf("%s: %w", ifi.Name, ErrUnsupportedInterface)
@@ -93,19 +88,19 @@ func newWire(sock socket, mac net.HardwareAddr, o Options) *Wire {
 	w := &Wire{
 		sock:      sock,
 		pacer:     newPacer(),
-		isOwn:     o.Own,
+		own:       o.Own,
 		log:       o.Logger,
-		receiving: outage{log: o.Logger, what: "receiving"},
-		sending:   outage{log: o.Logger, what: "sending"},
-		owning:    outage{log: o.Logger, what: "looking up this host's MACs"},
+		receiving: failurelog.New(o.Logger, "receiving"),
+		sending:   failurelog.New(o.Logger, "sending"),
+		lookingUp: failurelog.New(o.Logger, "looking up this host's MACs"),
 	}
 	w.SetHardwareAddr(mac)
 	return w
 }
 
-// Run reads the wire and paces what is sent until ctx ends (nil), the
-// Wire is closed (ErrClosed), the interface is gone (ErrInterfaceGone) or the
-// socket keeps failing. Call it once: when it returns, the Wire is closed.
+// Run receives frames and sends queued ones until ctx ends (nil), the Wire is
+// closed (ErrClosed), the interface is gone (ErrInterfaceGone) or reads keep
+// failing. Call it once; the Wire is closed when it returns.
 func (w *Wire) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -114,21 +109,21 @@ func (w *Wire) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		return w.Close() // nothing else makes the reader return
+		return w.Close() // nothing else interrupts the reader
 	})
 	g.Go(func() error { return w.read(ctx) })
 	return g.Wait()
 }
 
-// Close closes the socket and makes every Announce and Ask under way return.
-// Closing twice is fine.
+// Close closes the socket and ends every Announce and Probe with ErrClosed. It may
+// be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()
 	return w.sock.close()
 }
 
-// SetHardwareAddr tells the Wire that its interface's MAC changed: the next
-// frame sent carries it. A mac that is not an Ethernet address is not taken.
+// SetHardwareAddr sets the MAC that frames carry, starting with the next one sent.
+// An address that is not an Ethernet address is logged and ignored.
 func (w *Wire) SetHardwareAddr(mac net.HardwareAddr) {
 	if len(mac) != macLen {
 		w.log.Warn("not an Ethernet address, keeping the last one", "mac", mac)
@@ -138,13 +133,13 @@ func (w *Wire) SetHardwareAddr(mac net.HardwareAddr) {
 	w.mac.Store(&mac)
 }
 
-// Counts returns how many frames met each verdict since Open.
+// Counts returns the number of frames received since Open, by verdict.
 func (w *Wire) Counts() map[Verdict]uint64 { return w.tally.counts() }
 
-// read takes frames off the socket until ctx ends or the socket is beyond hope.
+// read receives frames until ctx ends or an error is final.
 func (w *Wire) read(ctx context.Context) error {
 	buf := make([]byte, maxPayload)
-	var t trouble
+	var backoff readBackoff
 	for {
 		in, err := w.sock.receive(buf)
 		if ctx.Err() != nil {
@@ -153,12 +148,12 @@ func (w *Wire) read(ctx context.Context) error {
 		if errors.Is(err, ErrClosed) {
 			return err
 		}
-		w.receiving.note(err)
+		w.receiving.Record(err)
 		if err == nil {
 			w.dispatch(in)
 			continue
 		}
-		pause, err := t.after(err, time.Now())
+		pause, err := backoff.after(err, time.Now())
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
@@ -169,48 +164,48 @@ func (w *Wire) read(ctx context.Context) error {
 	}
 }
 
-// dispatch judges one frame and tells those it concerns.
+// dispatch classifies one frame and delivers it to its subscribers.
 func (w *Wire) dispatch(in inbound) {
-	verdict, claim, hearers := classify(in, w.listeners.of, w.own)
+	verdict, claim, listeners := classify(in, w.listeners.of, w.isOwn)
 	w.tally.add(verdict)
-	for _, l := range hearers {
-		l.offer(claim)
+	for _, l := range listeners {
+		l.deliver(claim)
 	}
-	w.tellHeirs(in, verdict)
+	w.deliverToHandovers(in, verdict)
 }
 
-// own reports whether mac is this host's. When the host cannot tell, mac counts
-// as foreign: a wrong claim costs one move that was not needed, a missed one
-// leaves two hosts answering for an address until the rival speaks again.
-func (w *Wire) own(mac net.HardwareAddr) bool {
+// isOwn reports whether mac belongs to this host. If the lookup fails, mac counts
+// as foreign: a false claim costs one unnecessary move, but after a missed claim
+// two hosts answer for the address until the other one sends its next frame.
+func (w *Wire) isOwn(mac net.HardwareAddr) bool {
 	own, err := w.lookUp(mac)
 	return own && err == nil
 }
 
-// lookUp asks the host only where the answer is not known here.
+// lookUp calls Options.Own unless mac is the MAC of the interface.
 func (w *Wire) lookUp(mac net.HardwareAddr) (bool, error) {
 	if bytes.Equal(mac, *w.mac.Load()) {
 		return true, nil
 	}
-	own, err := w.isOwn(mac)
-	w.owning.note(err)
+	own, err := w.own(mac)
+	w.lookingUp.Record(err)
 	return own, err
 }
 
-// transmit sends one frame when the pacer gives it its turn, encoded at that
-// moment so that it carries the MAC of that moment. What the kernel refuses is
-// an error wrapping ErrNotSent; any other error means ctx or the Wire ended, and
-// then nothing was sent nor will be.
+// transmit waits for the frame's turn and sends it. It calls encode at that moment,
+// so the frame carries the current MAC. The error wraps ErrNotSent if the kernel
+// refused the frame; any other error means that ctx or the Wire ended before the
+// frame's turn, and the frame will not be sent.
 func (w *Wire) transmit(ctx context.Context, ordinal int, encode func(own net.HardwareAddr) outbound) error {
 	return w.transmitIf(ctx, ordinal, nil, encode)
 }
 
-// transmitIf leaves the frame out, without an error, if entitled says no when
-// its turn has come.
-func (w *Wire) transmitIf(ctx context.Context, ordinal int, entitled func() bool, encode func(own net.HardwareAddr) outbound) error {
+// transmitIf is transmit, but it drops the frame without an error if maySend, called
+// when the frame has its turn, returns false. A nil maySend allows every frame.
+func (w *Wire) transmitIf(ctx context.Context, ordinal int, maySend func() bool, encode func(own net.HardwareAddr) outbound) error {
 	tried := false
 	err := w.pacer.do(ctx, ordinal, func() error {
-		if entitled != nil && !entitled() {
+		if maySend != nil && !maySend() {
 			return nil
 		}
 		tried = true
@@ -219,14 +214,14 @@ func (w *Wire) transmitIf(ctx context.Context, ordinal int, entitled func() bool
 	if !tried {
 		return err
 	}
-	w.sending.note(err)
+	w.sending.Record(err)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	return nil
 }
 
-// supported returns the address as the wire knows it.
+// supported returns addr without an IPv4-in-IPv6 mapping, or ErrUnsupportedFamily.
 func supported(addr netip.Addr) (netip.Addr, error) {
 	if addr = addr.Unmap(); !addr.Is4() {
 		return addr, fmt.Errorf("%s: %w", addr, ErrUnsupportedFamily)

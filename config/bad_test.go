@@ -8,126 +8,132 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// Every source of this table has one mistake. The position and some words of
-// the answer must be right; how it looks is TestGolden's.
+// badSources are configurations with one problem each, its position, and some words of
+// its explanation. TestGolden checks the complete text.
+var badSources = []struct {
+	name, src string
+	at, says  string
+}{
+	// Keys and blocks.
+	{"unknown key", atTop(`log_levl = "info"`), "1:1", `Did you mean "log_level"?`},
+	{"unknown key of consul", inConsul(`adress = "127.0.0.1:8500"`), "2:1", `Did you mean "address"?`},
+	{"unknown key of a vip", inVIP(`interfcae = "eth0"`), "2:1", `Did you mean "interface"?`},
+	{"unknown key of announce", inAnnounce(`intervall = "10s"`), "3:1", `Did you mean "interval"?`},
+	{"unknown block", inVIP(`anounce {}`), "2:1", `Did you mean "announce"?`},
+	{"a token in the file", inConsul(`token = "secret"`), "2:1", `"token" is not expected here`},
+	{"key for a block", atTop(`consul = {}`), "1:1", `Did you mean to define a block of type "consul"?`},
+	{"block for a key", inVIP(`interface {}`), "2:1", `Did you mean to define argument "interface"?`},
+	{"key twice", inVIP("priority = 1\npriority = 1"), "3:1", "already set at test.hcl:2,1-9"},
+	{"block twice", atTop("consul {}\nconsul {}"), "2:1", "there is one at test.hcl:1:1"},
+	{"announce twice", inVIP("announce {}\nannounce {}"), "3:1", "there is one at test.hcl:2:1"},
+	{"no vip", "log_json = true", "1:1", `for example: vip "10.77.0.100" {}`},
+	{"nothing", "", "1:1", `for example: vip "10.77.0.100" {}`},
+	{"vip without address", "vip {}", "1:5", "Missing address for vip"},
+	{"vip with two labels", `vip "10.77.0.100" "eth0" {}`, "1:19", "Extraneous label for vip"},
+
+	// Types and expressions.
+	{"text for a number", inVIP(`priority = "high"`), "2:13", "a number is required"},
+	{"list for text", inVIP(`interface = ["eth0"]`), "2:13", "string required"},
+	{"text for a flag", atTop(`log_json = "yes"`), "1:13", "a bool is required"},
+	{"text without quotes", inVIP(`interface = eth0`), "2:13", `Did you mean "eth0"?`},
+	{"name without quotes", inVIP(`interface = eth0.vlan`), "2:13", "Text needs quotes."},
+	{"variable", inVIP(`interface = "${name}"`), "2:16", "Variables may not be used here"},
+	{"unknown function", inVIP(`interface = evn("X")`), "2:13", `Did you mean "env"?`},
+	{"unset variable", inVIP(`interface = env("CONSUL_VIP_UNSET")`), "2:18", "CONSUL_VIP_UNSET is not set"},
+	{"env with two defaults", inVIP(`interface = env("A", "b", "c")`), "2:28", "at most one default"},
+
+	// Names.
+	{"log level", atTop(`log_level = "warning"`), "1:13", `none of "trace", "debug", "info", "warn", "error"`},
+	{"log level typo", atTop(`log_level = "debgu"`), "1:13", `Did you mean "debug"?`},
+	{"on_conflict", inVIP(`on_conflict = "deffend"`), "2:15", `Did you mean "defend"?`},
+	{"on_loss", inVIP(`on_loss = "Contend"`), "2:11", `Did you mean "contend"?`},
+	{"takeover", inVIP(`takeover = "prob"`), "2:12", `Did you mean "probe"?`},
+	{"node name empty", atTop(`node_name = ""`), "1:13", "Leave the key out"},
+	{"node name with slash", atTop(`node_name = "rack/h1"`), "1:13", "is not a node name"},
+	{"node name that is a dash", atTop(`node_name = "-"`), "1:13", "at least one letter or digit"},
+	{"node name that is a path", atTop(`node_name = ".."`), "1:13", "is not a node name"},
+	{"interface empty", inVIP(`interface = ""`), "2:13", "Leave the key out"},
+	{"interface too long", inVIP(`interface = "enp0s31f6.100001"`), "2:13", "has 16 characters"},
+	{"interface with slash", inVIP(`interface = "eth/0"`), "2:13", "is not an interface name"},
+	{"interface with alias", inVIP(`interface = "eth0:1"`), "2:13", "is not an interface name"},
+	{"interface with space", inVIP(`interface = "eth 0"`), "2:13", "is not an interface name"},
+	{"interface that is a path", inVIP(`interface = ".."`), "2:13", "is not an interface name"},
+	{"prefix empty", inConsul(`prefix = ""`), "2:10", "is not a key prefix"},
+	{"prefix of a slash", inConsul(`prefix = "/"`), "2:10", "is not a key prefix"},
+	{"prefix with an empty part", inConsul(`prefix = "a//b"`), "2:10", "is not a key prefix"},
+	{"prefix with two slashes", inConsul(`prefix = "//a"`), "2:10", "is not a key prefix"},
+	{"prefix with a dot", inConsul(`prefix = "a/./b"`), "2:10", "is not a key prefix"},
+	{"prefix with dots", inConsul(`prefix = "a/.."`), "2:10", "is not a key prefix"},
+	{"service", inConsul(`service = "consul_vip"`), "2:11", "is not a service name"},
+	{"token file empty", inConsul(`token_file = " "`), "2:14", "Leave the key out"},
+	{"agent address empty", inConsul(`address = ""`), "2:11", "is not the address of a Consul agent"},
+	{"agent address scheme", inConsul(`address = "tcp://127.0.0.1:8500"`), "2:11", "is not the address of a Consul agent"},
+	{"agent address port", inConsul(`address = "127.0.0.1:85000"`), "2:11", "is not the address of a Consul agent"},
+	{"agent address half", inConsul(`address = "127.0.0.1:"`), "2:11", "is not the address of a Consul agent"},
+	{"agent address without host", inConsul(`address = ":8500"`), "2:11", "is not the address of a Consul agent"},
+	{"agent address socket", inConsul(`address = "unix://consul.sock"`), "2:11", "is not the address of a Consul agent"},
+
+	// Numbers and durations.
+	{"priority negative", inVIP(`priority = -1`), "2:12", "from 0 (preferred) to 1000"},
+	{"priority too high", inVIP(`priority = 1001`), "2:12", "from 0 (preferred) to 1000"},
+	{"priority a fraction", inVIP(`priority = 1.5`), "2:12", "is not a whole number"},
+	{"duration without unit", inConsul(`session_ttl = 30`), "2:15", `Did you mean "30s"?`},
+	{"duration zero without unit", inAnnounce("jitter = 0"), "3:10", `Did you mean "0s"?`},
+	{"duration of words", inConsul(`session_ttl = "a while"`), "2:15", "is not a duration"},
+	{"duration past all bounds", inConsul(`session_ttl = "9999999999h"`), "2:15", "is not a duration"},
+	{"session_ttl low", inConsul(`session_ttl = "9s"`), "2:15", "too short. Consul takes 10s to 24h"},
+	{"session_ttl high", inConsul(`session_ttl = "86401s"`), "2:15", "too long. Consul takes 10s to 24h"},
+	{"session_ttl negative", inConsul(`session_ttl = "-30s"`), "2:15", "too short"},
+	{"check_ttl low", inConsul(`check_ttl = "1s"`), "2:13", "too short. It takes 2s to 1m"},
+	{"check_ttl high", inConsul(`check_ttl = "61s"`), "2:13", "too long. It takes 2s to 1m"},
+	{"check_ttl negative", inConsul(`check_ttl = "-1s"`), "2:13", "too short"},
+	{"preempt_delay low", inVIP(`preempt_delay = "10ms"`), "2:17", "too short"},
+	{"preempt a word", inVIP(`preempt = "often"`), "2:12", "bool"},
+	{"dead_man low", inVIP(`dead_man = "1s"`), "2:12", "too short"},
+	{"dead_man at the hold's end", inVIP(`dead_man = "29s"`), "2:12", "which is 29s"},
+	{"dead_man of a short session", "consul {\nsession_ttl = \"10s\"\n}\n" + inVIP(`dead_man = "9s"`), "5:12", "which is 9s"},
+	{"dead_man a fraction", inVIP(`dead_man = "2500ms"`), "2:12", "whole seconds"},
+	{"interval low", inAnnounce(`interval = "500ms"`), "3:12", "too short. It takes 1s to 1h"},
+	{"interval high", inAnnounce(`interval = "2h"`), "3:12", "too long. It takes 1s to 1h"},
+	{"jitter of the interval", inAnnounce("interval = \"5s\"\njitter = \"5s\""), "4:10", "less than the interval, 5s"},
+	{"jitter of the default interval", inAnnounce(`jitter = "10s"`), "3:10", "less than the interval, 10s"},
+	{"jitter negative", inAnnounce(`jitter = "-1s"`), "3:10", "too short"},
+
+	// Addresses.
+	{"a name", vipBlock("vip.example.com"), "1:5", "is not an IP address"},
+	{"half an address", vipBlock("10.77.0"), "1:5", "is not an IP address"},
+	{"leading zeros", vipBlock("10.77.0.010"), "1:5", "is not an IP address"},
+	{"a bad prefix length", vipBlock("10.77.0.100/33"), "1:5", "is not an IP address"},
+	{"no prefix length", vipBlock("10.77.0.100/"), "1:5", "is not an IP address"},
+	{"IPv6", vipBlock("fd00::100"), "1:5", "this version does not support yet"},
+	{"IPv6 with prefix length", vipBlock("fd00::100/64"), "1:5", "this version does not support yet"},
+	{"IPv6 with zone", vipBlock("fe80::1%eth0"), "1:5", "this version does not support yet"},
+	{"IPv4 in IPv6", vipBlock("::ffff:10.77.0.100"), "1:5", `Did you mean "10.77.0.100"?`},
+	{"unspecified", vipBlock("0.0.0.0"), "1:5", "not of a host"},
+	{"loopback", vipBlock("127.0.0.1"), "1:5", "loopback"},
+	{"multicast", vipBlock("224.0.0.18"), "1:5", "multicast"},
+	{"broadcast", vipBlock("255.255.255.255"), "1:5", "broadcast"},
+	{"link-local", vipBlock("169.254.1.1"), "1:5", "link-local"},
+	{"network address", vipBlock("10.77.0.0/24"), "1:5", "the network address of 10.77.0.0/24"},
+	{"broadcast address", vipBlock("10.77.1.255/23"), "1:5", "the broadcast address of 10.77.0.0/23"},
+	{"prefix length of no subnet", vipBlock("10.77.0.100/0"), "1:5", "which is no subnet"},
+	{"twice", vipBlock("10.77.0.100") + "\n" + vipBlock("10.77.0.100"), "2:5", "at test.hcl:1:5"},
+	{"twice, written differently", vipBlock("10.77.0.100/24") + "\n" + vipBlock("10.77.0.100/32"), "2:5", "at test.hcl:1:5"},
+}
+
+// atTop returns a configuration with a line at the top level.
+func atTop(line string) string { return line + "\nvip \"10.77.0.100\" {}" }
+
+func inConsul(line string) string { return atTop("consul {\n" + line + "\n}") }
+
+func inVIP(line string) string { return "vip \"10.77.0.100\" {\n" + line + "\n}" }
+
+func inAnnounce(line string) string { return inVIP("announce {\n" + line + "\n}") }
+
+func vipBlock(addr string) string { return `vip "` + addr + `" {}` }
+
 func TestParseBad(t *testing.T) {
-	top := func(line string) string { return line + "\nvip \"10.77.0.100\" {}" }
-	consul := func(line string) string { return "consul {\n" + line + "\n}\nvip \"10.77.0.100\" {}" }
-	vip := func(line string) string { return "vip \"10.77.0.100\" {\n" + line + "\n}" }
-	announce := func(line string) string { return vip("announce {\n" + line + "\n}") }
-	addr := func(addr string) string { return `vip "` + addr + `" {}` }
-
-	tests := []struct {
-		name, src string
-		at, says  string
-	}{
-		// Keys and blocks.
-		{"unknown key", top(`log_levl = "info"`), "1:1", `Did you mean "log_level"?`},
-		{"unknown key of consul", consul(`adress = "127.0.0.1:8500"`), "2:1", `Did you mean "address"?`},
-		{"unknown key of a vip", vip(`interfcae = "eth0"`), "2:1", `Did you mean "interface"?`},
-		{"unknown key of announce", announce(`intervall = "10s"`), "3:1", `Did you mean "interval"?`},
-		{"unknown block", vip(`anounce {}`), "2:1", `Did you mean "announce"?`},
-		{"a token in the file", consul(`token = "secret"`), "2:1", `"token" is not expected here`},
-		{"key for a block", top(`consul = {}`), "1:1", `Did you mean to define a block of type "consul"?`},
-		{"block for a key", vip(`interface {}`), "2:1", `Did you mean to define argument "interface"?`},
-		{"key twice", vip("priority = 1\npriority = 1"), "3:1", "already set at test.hcl:2,1-9"},
-		{"block twice", top("consul {}\nconsul {}"), "2:1", "there is one at test.hcl:1:1"},
-		{"announce twice", vip("announce {}\nannounce {}"), "3:1", "there is one at test.hcl:2:1"},
-		{"no vip", "log_json = true", "1:1", `for example: vip "10.77.0.100" {}`},
-		{"nothing", "", "1:1", `for example: vip "10.77.0.100" {}`},
-		{"vip without address", "vip {}", "1:5", "Missing address for vip"},
-		{"vip with two labels", `vip "10.77.0.100" "eth0" {}`, "1:19", "Extraneous label for vip"},
-
-		// Types and expressions.
-		{"text for a number", vip(`priority = "high"`), "2:13", "a number is required"},
-		{"list for text", vip(`interface = ["eth0"]`), "2:13", "string required"},
-		{"text for a flag", top(`log_json = "yes"`), "1:13", "a bool is required"},
-		{"text without quotes", vip(`interface = eth0`), "2:13", `Did you mean "eth0"?`},
-		{"name without quotes", vip(`interface = eth0.vlan`), "2:13", "Text needs quotes."},
-		{"variable", vip(`interface = "${name}"`), "2:16", "Variables may not be used here"},
-		{"unknown function", vip(`interface = evn("X")`), "2:13", `Did you mean "env"?`},
-		{"unset variable", vip(`interface = env("CONSUL_VIP_UNSET")`), "2:18", "CONSUL_VIP_UNSET is not set"},
-		{"env with two defaults", vip(`interface = env("A", "b", "c")`), "2:28", "at most one default"},
-
-		// Names.
-		{"log level", top(`log_level = "warning"`), "1:13", `none of "trace", "debug", "info", "warn", "error"`},
-		{"log level typo", top(`log_level = "debgu"`), "1:13", `Did you mean "debug"?`},
-		{"on_conflict", vip(`on_conflict = "deffend"`), "2:15", `Did you mean "defend"?`},
-		{"on_loss", vip(`on_loss = "Contend"`), "2:11", `Did you mean "contend"?`},
-		{"takeover", vip(`takeover = "prob"`), "2:12", `Did you mean "probe"?`},
-		{"node name empty", top(`node_name = ""`), "1:13", "Leave the key out"},
-		{"node name with slash", top(`node_name = "rack/h1"`), "1:13", "is not a node name"},
-		{"node name of nobody", top(`node_name = "-"`), "1:13", "at least one letter or digit"},
-		{"node name that is a path", top(`node_name = ".."`), "1:13", "is not a node name"},
-		{"interface empty", vip(`interface = ""`), "2:13", "Leave the key out"},
-		{"interface too long", vip(`interface = "enp0s31f6.100001"`), "2:13", "has 16 characters"},
-		{"interface with slash", vip(`interface = "eth/0"`), "2:13", "is not an interface name"},
-		{"interface with alias", vip(`interface = "eth0:1"`), "2:13", "is not an interface name"},
-		{"interface with space", vip(`interface = "eth 0"`), "2:13", "is not an interface name"},
-		{"interface that is a path", vip(`interface = ".."`), "2:13", "is not an interface name"},
-		{"prefix empty", consul(`prefix = ""`), "2:10", "is not a key prefix"},
-		{"prefix of a slash", consul(`prefix = "/"`), "2:10", "is not a key prefix"},
-		{"prefix with an empty part", consul(`prefix = "a//b"`), "2:10", "is not a key prefix"},
-		{"prefix with two slashes", consul(`prefix = "//a"`), "2:10", "is not a key prefix"},
-		{"prefix with a dot", consul(`prefix = "a/./b"`), "2:10", "is not a key prefix"},
-		{"prefix with dots", consul(`prefix = "a/.."`), "2:10", "is not a key prefix"},
-		{"service", consul(`service = "consul_vip"`), "2:11", "is not a service name"},
-		{"token file empty", consul(`token_file = " "`), "2:14", "Leave the key out"},
-		{"agent address empty", consul(`address = ""`), "2:11", "is not the address of a Consul agent"},
-		{"agent address scheme", consul(`address = "tcp://127.0.0.1:8500"`), "2:11", "is not the address of a Consul agent"},
-		{"agent address port", consul(`address = "127.0.0.1:85000"`), "2:11", "is not the address of a Consul agent"},
-		{"agent address half", consul(`address = "127.0.0.1:"`), "2:11", "is not the address of a Consul agent"},
-		{"agent address without host", consul(`address = ":8500"`), "2:11", "is not the address of a Consul agent"},
-		{"agent address socket", consul(`address = "unix://consul.sock"`), "2:11", "is not the address of a Consul agent"},
-
-		// Numbers and durations.
-		{"priority negative", vip(`priority = -1`), "2:12", "from 0 (preferred) to 1000"},
-		{"priority too high", vip(`priority = 1001`), "2:12", "from 0 (preferred) to 1000"},
-		{"priority a fraction", vip(`priority = 1.5`), "2:12", "is not a whole number"},
-		{"duration without unit", consul(`session_ttl = 30`), "2:15", `Did you mean "30s"?`},
-		{"duration zero without unit", announce("jitter = 0"), "3:10", `Did you mean "0s"?`},
-		{"duration of words", consul(`session_ttl = "a while"`), "2:15", "is not a duration"},
-		{"duration past all bounds", consul(`session_ttl = "9999999999h"`), "2:15", "is not a duration"},
-		{"session_ttl low", consul(`session_ttl = "9s"`), "2:15", "too short. Consul takes 10s to 24h"},
-		{"session_ttl high", consul(`session_ttl = "86401s"`), "2:15", "too long. Consul takes 10s to 24h"},
-		{"session_ttl negative", consul(`session_ttl = "-30s"`), "2:15", "too short"},
-		{"check_ttl low", consul(`check_ttl = "1s"`), "2:13", "too short. It takes 2s to 1m"},
-		{"check_ttl high", consul(`check_ttl = "61s"`), "2:13", "too long. It takes 2s to 1m"},
-		{"check_ttl negative", consul(`check_ttl = "-1s"`), "2:13", "too short"},
-		{"preempt_delay low", vip(`preempt_delay = "10ms"`), "2:17", "too short"},
-		{"preempt a word", vip(`preempt = "often"`), "2:12", "bool"},
-		{"dead_man low", vip(`dead_man = "1s"`), "2:12", "too short"},
-		{"dead_man at the hold's end", vip(`dead_man = "29s"`), "2:12", "which is 29s"},
-		{"dead_man of a short session", "consul {\nsession_ttl = \"10s\"\n}\n" + vip(`dead_man = "9s"`), "5:12", "which is 9s"},
-		{"dead_man a fraction", vip(`dead_man = "2500ms"`), "2:12", "whole seconds"},
-		{"interval low", announce(`interval = "500ms"`), "3:12", "too short. It takes 1s to 1h"},
-		{"interval high", announce(`interval = "2h"`), "3:12", "too long. It takes 1s to 1h"},
-		{"jitter of the interval", announce("interval = \"5s\"\njitter = \"5s\""), "4:10", "less than the interval, 5s"},
-		{"jitter of the default interval", announce(`jitter = "10s"`), "3:10", "less than the interval, 10s"},
-		{"jitter negative", announce(`jitter = "-1s"`), "3:10", "too short"},
-
-		// Addresses.
-		{"a name", addr("vip.example.com"), "1:5", "is not an IP address"},
-		{"half an address", addr("10.77.0"), "1:5", "is not an IP address"},
-		{"leading zeros", addr("10.77.0.010"), "1:5", "is not an IP address"},
-		{"a bad prefix length", addr("10.77.0.100/33"), "1:5", "is not an IP address"},
-		{"no prefix length", addr("10.77.0.100/"), "1:5", "is not an IP address"},
-		{"IPv6", addr("fd00::100"), "1:5", "this version does not support yet"},
-		{"IPv6 with prefix length", addr("fd00::100/64"), "1:5", "this version does not support yet"},
-		{"IPv6 with zone", addr("fe80::1%eth0"), "1:5", "this version does not support yet"},
-		{"IPv4 in IPv6", addr("::ffff:10.77.0.100"), "1:5", `Did you mean "10.77.0.100"?`},
-		{"unspecified", addr("0.0.0.0"), "1:5", "not of a host"},
-		{"loopback", addr("127.0.0.1"), "1:5", "loopback"},
-		{"multicast", addr("224.0.0.18"), "1:5", "multicast"},
-		{"broadcast", addr("255.255.255.255"), "1:5", "broadcast"},
-		{"link-local", addr("169.254.1.1"), "1:5", "link-local"},
-		{"network address", addr("10.77.0.0/24"), "1:5", "the network address of 10.77.0.0/24"},
-		{"broadcast address", addr("10.77.1.255/23"), "1:5", "the broadcast address of 10.77.0.0/23"},
-		{"prefix length of no subnet", addr("10.77.0.100/0"), "1:5", "which is no subnet"},
-		{"twice", addr("10.77.0.100") + "\n" + addr("10.77.0.100"), "2:5", "at test.hcl:1:5"},
-		{"twice, written differently", addr("10.77.0.100/24") + "\n" + addr("10.77.0.100/32"), "2:5", "at test.hcl:1:5"},
-	}
-	for _, tt := range tests {
+	for _, tt := range badSources {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, err := config.Parse("test.hcl", []byte(tt.src))
 			require.Nil(t, cfg)
@@ -141,7 +147,7 @@ func TestParseBad(t *testing.T) {
 	}
 }
 
-// What an error quotes ends up in logs.
+// Errors end up in logs.
 func TestSecretsAreNotQuoted(t *testing.T) {
 	for _, src := range []string{
 		"consul {\n  token = \"c0ffee\"\n}\nvip \"10.77.0.100\" {}",
@@ -155,5 +161,5 @@ func TestSecretsAreNotQuoted(t *testing.T) {
 		require.NotContains(t, err.Error(), "c0ffee")
 	}
 	_, err := config.Parse("test.hcl", []byte("consul {\n  token_file = \"/file\" 1\n}"))
-	require.ErrorContains(t, err, "/file", "the name of a file is no secret")
+	require.ErrorContains(t, err, "/file", "a file name is not a secret")
 }

@@ -10,67 +10,25 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// The raw types are the language: what may be written where. Unknown and
-// repeated keys are found by decoding into them, everything else by check.
-type (
-	rawConfig struct {
-		LogLevel *hcl.Attribute `hcl:"log_level"`
-		LogJSON  *hcl.Attribute `hcl:"log_json"`
-		NodeName *hcl.Attribute `hcl:"node_name"`
-		Consul   []rawConsul    `hcl:"consul,block"`
-		VIPs     []rawVIP       `hcl:"vip,block"`
-	}
-
-	rawConsul struct {
-		Address    *hcl.Attribute `hcl:"address"`
-		TokenFile  *hcl.Attribute `hcl:"token_file"`
-		Prefix     *hcl.Attribute `hcl:"prefix"`
-		Service    *hcl.Attribute `hcl:"service"`
-		SessionTTL *hcl.Attribute `hcl:"session_ttl"`
-		CheckTTL   *hcl.Attribute `hcl:"check_ttl"`
-		Range      hcl.Range      `hcl:",def_range"`
-	}
-
-	rawVIP struct {
-		Address      string         `hcl:"address,label"`
-		Interface    *hcl.Attribute `hcl:"interface"`
-		Priority     *hcl.Attribute `hcl:"priority"`
-		OnConflict   *hcl.Attribute `hcl:"on_conflict"`
-		OnLoss       *hcl.Attribute `hcl:"on_loss"`
-		Takeover     *hcl.Attribute `hcl:"takeover"`
-		Preempt      *hcl.Attribute `hcl:"preempt"`
-		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
-		DeadMan      *hcl.Attribute `hcl:"dead_man"`
-		Announce     []rawAnnounce  `hcl:"announce,block"`
-		// AddressRange is the label's.
-		AddressRange hcl.Range `hcl:"address,label_range"`
-	}
-
-	rawAnnounce struct {
-		Interval *hcl.Attribute `hcl:"interval"`
-		Jitter   *hcl.Attribute `hcl:"jitter"`
-		Range    hcl.Range      `hcl:",def_range"`
-	}
-)
-
-// checker turns raw values into checked ones and collects what is wrong.
+// checker turns raw values into checked ones and collects the problems.
 type checker struct {
-	whole bool // every file was read and parsed
-	diags hcl.Diagnostics
+	complete bool            // all files were read and parsed
+	diags    hcl.Diagnostics // the problems so far
 }
 
+// config checks the merged bodies of all files.
 func (c *checker) config(body hcl.Body) *Config {
 	var raw rawConfig
 	c.diags = gohcl.DecodeBody(body, evaluation, &raw)
-	if len(raw.VIPs) == 0 && c.whole && !c.diags.HasErrors() { // else there may be one that was not understood
+	if len(raw.VIPs) == 0 && c.complete && !c.diags.HasErrors() { // otherwise a block may have been skipped
 		c.report("Missing vip block", body.MissingItemRange(),
 			`There is no address to look after. Add one, for example: vip "10.77.0.100" {}`)
 	}
 	cfg := &Config{
 		LogLevel: value(c, raw.LogLevel, DefaultLogLevel, logLevel),
-		LogJSON:  value(c, raw.LogJSON, false, anything[bool]),
+		LogJSON:  value(c, raw.LogJSON, false, unchecked[bool]),
 		NodeName: value(c, raw.NodeName, "", nodeName),
-		Consul:   one(c, "consul", raw.Consul, rawConsul.at, c.consul),
+		Consul:   single(c, "consul", raw.Consul, rawConsul.at, c.consul),
 	}
 	for _, vip := range raw.VIPs {
 		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg.Consul))
@@ -104,14 +62,14 @@ func (c *checker) vip(raw rawVIP, consul Consul) VIP {
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),
 		DeadMan:      value(c, raw.DeadMan, DefaultDeadMan, deadMan(consul.SessionTTL)),
-		Announce:     one(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
+		Announce:     single(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
 	}
 }
 
-// preemptDelay is 0 unless the VIP is to preempt at all.
+// preemptDelay returns 0 unless preempt is set. It checks the delay in any case.
 func (c *checker) preemptDelay(raw rawVIP) time.Duration {
 	delay := value(c, raw.PreemptDelay, DefaultPreemptDelay, preemptDelay)
-	if !value(c, raw.Preempt, false, anything[bool]) {
+	if !value(c, raw.Preempt, false, unchecked[bool]) {
 		return 0
 	}
 	return delay
@@ -125,7 +83,7 @@ func (c *checker) announce(raw rawAnnounce) Announce {
 	}
 }
 
-// distinct reports every address that was there before, however it is written.
+// distinct reports each repeated address, also if it is written differently.
 func (c *checker) distinct(raw []rawVIP, vips []VIP) {
 	first := make(map[netip.Addr]hcl.Range)
 	for i, vip := range vips {
@@ -142,15 +100,13 @@ func (c *checker) distinct(raw []rawVIP, vips []VIP) {
 	}
 }
 
-func (r rawConsul) at() hcl.Range   { return r.Range }
-func (r rawAnnounce) at() hcl.Range { return r.Range }
-
-// one checks all the blocks of a kind of which there may be one, and returns
-// the values of the first. Without any, check completes an empty one.
-func one[R, V any](c *checker, kind string, blocks []R, at func(R) hcl.Range, check func(R) V) V {
+// single checks all blocks of a kind that is allowed once, reports the repeated ones,
+// and returns the values of the first. If there is none, it returns the defaults, which
+// check makes of an empty block.
+func single[R, V any](c *checker, kind string, blocks []R, at func(R) hcl.Range, check func(R) V) V {
 	if len(blocks) == 0 {
-		var none R
-		return check(none)
+		var empty R
+		return check(empty)
 	}
 	v := check(blocks[0])
 	for _, block := range blocks[1:] {
@@ -161,8 +117,8 @@ func one[R, V any](c *checker, kind string, blocks []R, at func(R) hcl.Range, ch
 	return v
 }
 
-// value evaluates a as a T and has parse judge it. It is def where a is left
-// out or null, and where it is wrong, which is reported.
+// value evaluates an attribute as a T and checks it with parse. It returns def if the
+// attribute is left out or null. It also returns def after reporting a problem.
 func value[T, V any](c *checker, a *hcl.Attribute, def V, parse func(T) (V, string)) V {
 	if a == nil {
 		return def
@@ -173,7 +129,7 @@ func value[T, V any](c *checker, a *hcl.Attribute, def V, parse func(T) (V, stri
 	}
 	var given *T
 	_, diags := a.Expr.Value(evaluation)
-	if !diags.HasErrors() { // else decoding only complains of the value that is not there
+	if !diags.HasErrors() { // otherwise decoding would only report that the value is missing
 		diags = gohcl.DecodeExpression(a.Expr, evaluation, &given)
 	}
 	if diags.HasErrors() {
@@ -191,7 +147,7 @@ func value[T, V any](c *checker, a *hcl.Attribute, def V, parse func(T) (V, stri
 	return v
 }
 
-// unquoted answers a bare word, which HCL takes for a variable.
+// unquoted explains a bare word, which HCL reads as a variable.
 func unquoted(word *hclsyntax.ScopeTraversalExpr) string {
 	if len(word.Traversal) == 1 {
 		return fmt.Sprintf("Text needs quotes. Did you mean %q?", word.Traversal.RootName())
@@ -199,6 +155,7 @@ func unquoted(word *hclsyntax.ScopeTraversalExpr) string {
 	return "Text needs quotes."
 }
 
+// report adds a problem.
 func (c *checker) report(summary string, at hcl.Range, detail string) {
 	c.diags = append(c.diags, &hcl.Diagnostic{
 		Severity: hcl.DiagError,

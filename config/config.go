@@ -1,7 +1,10 @@
-// Package config reads consul-vip's configuration: HCL files in, checked
-// values out. What Load returns needs no further checking, and what it refuses
-// it explains: every problem at once, each with its file, line and column, the
-// line itself and what to write instead.
+// Package config reads the configuration of consul-vip: HCL files in, checked values
+// out. A [Config] needs no further checks. An [Error] explains all problems of a
+// configuration at once, each with its file, line and column, the line itself, and a
+// correction where there is one.
+//
+// All functions may be called by several goroutines at the same time. The package
+// keeps no state, so a Config belongs to its caller.
 package config
 
 import (
@@ -11,7 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// The values of keys that a configuration leaves out.
+// Defaults of the keys that a configuration leaves out.
 const (
 	DefaultLogLevel     = hclog.Info
 	DefaultPrefix       = "consul-vip"
@@ -27,98 +30,102 @@ const (
 	DefaultInterval     = 10 * time.Second
 )
 
-// Config is a whole configuration: every file of it, checked and completed.
+// Config is a complete configuration, merged from all its files and checked. Keys
+// that are left out have their defaults.
 type Config struct {
 	// LogLevel is one of trace, debug, info, warn and error.
 	LogLevel hclog.Level
-	// LogJSON logs one JSON object per line instead of text.
+	// LogJSON selects one JSON object per log line instead of text.
 	LogJSON bool
-	// NodeName identifies this instance among the contenders. Empty: the node
-	// name of the local Consul agent.
+	// NodeName identifies this instance among the members. Empty: the node name of
+	// the local Consul agent.
 	NodeName string
 	Consul   Consul
-	// VIPs are the floating addresses, at least one, in order of appearance.
-	// No address appears twice.
+	// VIPs are the floating addresses, at least one, in order of appearance. Each
+	// address appears once.
 	VIPs []VIP
 }
 
-// Consul says how to reach the local Consul agent and what to keep there.
+// Consul describes how to reach the local Consul agent and which names to use there.
 type Consul struct {
-	// Address is the agent's, as CONSUL_HTTP_ADDR spells it: host:port, or an
-	// http, https or unix URL. Empty: CONSUL_HTTP_ADDR.
+	// Address is the address of the agent, in the format of CONSUL_HTTP_ADDR:
+	// host:port, or an http, https or unix URL. Empty: CONSUL_HTTP_ADDR.
 	Address string
-	// TokenFile names the file that holds the ACL token. Empty:
-	// CONSUL_HTTP_TOKEN and CONSUL_HTTP_TOKEN_FILE.
+	// TokenFile is the name of the file with the ACL token. Empty: CONSUL_HTTP_TOKEN
+	// and CONSUL_HTTP_TOKEN_FILE.
 	TokenFile string
 	// Prefix is the KV prefix of all keys, without a slash at either end.
 	Prefix string
 	// Service is the name under which instances register with Consul.
 	Service string
-	// SessionTTL is the session's time to live, 10s to 24h.
+	// SessionTTL is the TTL of the session, 10s to 24h.
 	SessionTTL time.Duration
-	// CheckTTL is the time to live of the service's check, 2s to 1m; 0: no check.
+	// CheckTTL is the TTL of the service's check, 2s to 1m; 0: no check.
 	CheckTTL time.Duration
 }
 
 // VIP is one floating address.
 type VIP struct {
-	// Prefix is the address, not masked, with its prefix length; /32 unless
-	// the configuration says otherwise.
+	// Prefix is the address with its prefix length, not masked. The default length
+	// is /32.
 	Prefix netip.Prefix
-	// Interface names the network interface. Empty: the one whose subnet
-	// contains the address.
+	// Interface is the name of the network interface. Empty: the interface whose
+	// subnet contains the address.
 	Interface string
-	// Priority orders the contenders, 0 to 1000, the lower one preferred.
+	// Priority orders the members, 0 to 1000. The lowest is preferred.
 	Priority   int
 	OnConflict OnConflict
 	OnLoss     OnLoss
 	Takeover   Takeover
-	// PreemptDelay is for how long a better placed node must have been there
-	// before it is handed the address, 1s to 1h; 0: a running owner stays.
+	// PreemptDelay is how long a better placed member must have been there before
+	// the owner transfers the address to it, 1s to 1h; 0: the owner keeps it.
 	PreemptDelay time.Duration
-	// DeadMan is the lifetime with which the kernel holds the address, in
-	// whole seconds, at least 2s and less than SessionTTL minus a second.
+	// DeadMan is the lifetime of the address in the kernel, in whole seconds, at least
+	// 2s and less than SessionTTL minus a second.
 	DeadMan  time.Duration
 	Announce Announce
 }
 
-// Addr is the floating address itself.
+// Addr returns the address without its prefix length.
 func (v VIP) Addr() netip.Addr { return v.Prefix.Addr() }
 
-// Announce is the rhythm of a held address's announcements.
+// Announce is the schedule of announcements while an address is held.
 type Announce struct {
-	// Interval is the time between two, 1s to 1h.
+	// Interval is the time between two announcements, 1s to 1h.
 	Interval time.Duration
-	// Jitter is the most by which one is early or late, less than Interval. A
-	// tenth of Interval unless the configuration says otherwise.
+	// Jitter is how much earlier or later than Interval an announcement may be, less
+	// than Interval. The default is a tenth of Interval.
 	Jitter time.Duration
 }
 
-// OnConflict is what to do when another host claims a held address.
+// OnConflict selects the reaction when another host claims a held address.
 type OnConflict string
 
-// In all cases but the last two the address is unbound and the lock released first.
+// ConflictExit and ConflictQuit unbind the address and release the lock before they
+// exit, and so does ConflictDefend if it exits.
 const (
 	ConflictExit   OnConflict = "exit"   // exit with status 5
-	ConflictQuit   OnConflict = "quit"   // exit with status 0, so that a supervisor leaves it at that
+	ConflictQuit   OnConflict = "quit"   // exit with status 0, so that a supervisor does not restart the agent
 	ConflictDefend OnConflict = "defend" // announce the address again if the lock is still ours, else exit
-	ConflictLog    OnConflict = "log"    // say so and carry on
+	ConflictLog    OnConflict = "log"    // log it and continue
 )
 
-// OnLoss is what to do when the lock of an address is lost but the session is not.
+// OnLoss selects the reaction when the lock of an address is lost but the session is
+// not.
 type OnLoss string
 
-// In both cases the address is unbound first.
+// Both unbind the address first.
 const (
 	LossExit    OnLoss = "exit"    // exit with status 4
 	LossContend OnLoss = "contend" // contend for the lock again
 )
 
-// Takeover is how much an instance makes sure that the last owner is gone.
+// Takeover selects how an instance makes sure that the previous owner has unbound
+// the address.
 type Takeover string
 
-// Both ask the wire who has the address before they bind it.
+// Both probe the network for the address before they bind it.
 const (
-	TakeoverProbe  Takeover = "probe"  // a silent wire is enough
-	TakeoverStrict Takeover = "strict" // the last owner's session TTL must have passed as well
+	TakeoverProbe  Takeover = "probe"  // bind as soon as no station answers
+	TakeoverStrict Takeover = "strict" // also wait for the previous owner's session TTL
 )

@@ -8,12 +8,13 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// evaluation is what expressions may use: functions, no variables.
+// evaluation is the scope of all expressions: one function, no variables.
 var evaluation = &hcl.EvalContext{Functions: map[string]function.Function{"env": env}}
 
-// env("NAME") is an environment variable, env("NAME", "default") one that may
-// be missing. An empty variable counts as missing: supervisors and job files
-// set variables to nothing when they have no value for them.
+// env is a function of the language. env("NAME") returns an environment variable;
+// env("NAME", "default") returns the default if the variable is missing. An empty
+// variable counts as missing, because supervisors and job files set a variable to ""
+// when they have no value for it.
 var env = function.New(&function.Spec{
 	Params:   []function.Parameter{{Name: "name", Type: cty.String}},
 	VarParam: &function.Parameter{Name: "default", Type: cty.String},

@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,8 +15,8 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// FuzzParse: whatever the file, Parse either explains its refusal or returns
-// values that the rest of the program may rely on.
+// FuzzParse checks that Parse either explains its refusal or returns values that the rest
+// of the program can rely on, for any file.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"../examples/*.hcl", "testdata/bad/*/*.hcl"} {
 		seeds, err := filepath.Glob(pattern)
@@ -29,11 +28,11 @@ func FuzzParse(f *testing.F) {
 			f.Add(src)
 		}
 	}
-	// HCL itself needs minutes to write such a number out as text.
+	// The HCL library needs minutes to convert such a number to text.
 	huge := regexp.MustCompile(`[eE]\+?[0-9]{6}`)
 	f.Fuzz(func(t *testing.T, src []byte) {
 		if huge.Match(src) {
-			t.Skip("astronomical number")
+			t.Skip("huge number")
 		}
 		cfg, err := config.Parse("fuzz.hcl", src)
 		if err != nil {
@@ -48,7 +47,7 @@ func FuzzParse(f *testing.F) {
 func requireExplained(t *testing.T, err error, text bool) {
 	t.Helper()
 	var problems *config.Error
-	require.True(t, errors.As(err, &problems))
+	require.ErrorAs(t, err, &problems)
 	require.NotEmpty(t, err.Error())
 	require.NotEmpty(t, problems.Diagnostics)
 	for _, diag := range problems.Diagnostics {

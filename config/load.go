@@ -13,10 +13,9 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
-// Load reads one configuration from files and directories. Of a directory it
-// takes the files named *.hcl, in lexical order, neither hidden ones nor those
-// of subdirectories; a file that is named twice counts once. Any error is an
-// *Error.
+// Load reads one configuration from files and directories. In a directory it reads
+// the files named *.hcl, in lexical order; it skips hidden files and subdirectories.
+// It reads a file that is given twice only once. Any error is an *Error.
 func Load(paths ...string) (*Config, error) {
 	s := sources{parser: hclparse.NewParser()}
 	if len(paths) == 0 {
@@ -28,18 +27,18 @@ func Load(paths ...string) (*Config, error) {
 	return s.config()
 }
 
-// Parse reads a whole configuration from src. The filename is for messages
-// only. Any error is an *Error.
+// Parse reads a complete configuration from src. Only error texts use the filename. Any
+// error is an *Error.
 func Parse(filename string, src []byte) (*Config, error) {
 	s := sources{parser: hclparse.NewParser()}
 	s.parse(filename, src)
 	return s.config()
 }
 
-// sources collects the files of one configuration and what is wrong with them.
+// sources collects the files of one configuration and their problems.
 type sources struct {
 	parser *hclparse.Parser
-	names  []string // of the files parsed, in order
+	names  []string // of the parsed files, in order
 	bodies []hcl.Body
 	diags  hcl.Diagnostics
 }
@@ -104,7 +103,7 @@ func (s *sources) unreadable(err error) {
 	s.fail("Cannot read the configuration", err.Error()+".", err)
 }
 
-// fail reports a problem that has no line in any file.
+// fail adds a problem that has no position in a file.
 func (s *sources) fail(summary, detail string, cause error) {
 	diag := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
 	if cause != nil {
@@ -113,20 +112,21 @@ func (s *sources) fail(summary, detail string, cause error) {
 	s.diags = append(s.diags, diag)
 }
 
-// config checks the collected files as one body, even where some are missing
-// or broken, so that a single run reports everything.
+// config checks the collected files as one body, even if some are missing or broken,
+// so that one run reports all problems.
 func (s *sources) config() (*Config, error) {
-	c := checker{whole: !s.diags.HasErrors()}
+	c := checker{complete: !s.diags.HasErrors()}
 	cfg := c.config(hcl.MergeBodies(s.bodies))
 	diags := append(s.diags, c.diags...)
 	if !diags.HasErrors() {
 		return cfg, nil
 	}
-	// The libraries report in the order of their maps.
+	// The order of the HCL library's problems is random, as in the maps it reads.
 	slices.SortStableFunc(diags, s.compare)
 	return nil, &Error{Diagnostics: diags, files: s.parser.Files()}
 }
 
+// compare orders problems by position. Problems without a position come first.
 func (s *sources) compare(a, b *hcl.Diagnostic) int {
 	if a.Subject == nil || b.Subject == nil {
 		return cmp.Compare(btoi(a.Subject != nil), btoi(b.Subject != nil))

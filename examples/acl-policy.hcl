@@ -1,33 +1,34 @@
-# What the agent may do in a Consul cluster with ACLs:
+# The permissions of the agent in a Consul cluster with ACLs:
 #
 #   consul acl policy create -name consul-vip -rules @acl-policy.hcl
 #   consul acl token create -description "consul-vip on h1" -policy-name consul-vip
 #
-# With another prefix or service in the configuration, change it here too.
+# If the configuration sets another prefix or service, change it here too.
 
-# The locks, the owners' records, the list of members, and what operators write: pins
-# and drained nodes, which the agent only reads, and requests for release, which it
-# deletes. The slash matters: without it "consul-vip-backup" would be covered as well.
+# The locks, the owners' records and the members, which the agent writes. The pins and
+# drained nodes, which operators write and the agent reads. The release requests, which
+# operators write and the agent deletes. The slash matters: without it the rule would
+# also cover "consul-vip-backup".
 key_prefix "consul-vip/" {
   policy = "write"
 }
 
-# A lock is held by a session, and a session belongs to a node: the agent
-# creates, renews and destroys the one of its own node, and looks up those of
-# others to say who holds an address. To bind a token to one host, write
+# A session holds a lock, and a session belongs to a node. The agent creates, renews and
+# destroys the session of its own node. It reads the sessions of other nodes to find
+# out which node holds an address. To restrict a token to one host, write
 # session "h1" { policy = "write" } and session_prefix "" { policy = "read" }.
 session_prefix "" {
   policy = "write"
 }
 
-# The agent registers itself as this service, with the check that ends its
-# session when it is killed or hangs.
+# The agent registers itself as this service. The check of the service ends the session
+# when the agent is killed or hangs.
 service "consul-vip" {
   policy = "write"
 }
 
-# To ask the local Consul agent for its node name and settings, none of which
-# this rule allows to change. No rule for nodes is needed.
+# The agent reads the node name and the settings of the local Consul agent. It changes
+# none of them, and needs no rule for nodes.
 agent_prefix "" {
   policy = "read"
 }

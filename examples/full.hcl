@@ -1,12 +1,12 @@
-# Every key with its default. Leave out what you do not change: minimal.hcl is
-# this file without the repetition. null means "not set" and is the same as
-# leaving the key out.
+# Every key with its default. Leave out the keys that you do not change:
+# minimal.hcl is this file without the defaults. null means "not set" and is the
+# same as leaving out the key.
 #
-# Durations are text with a unit: "30s", "1m30s", "500ms". In any value,
-# env("NAME") is an environment variable and env("NAME", "default") one that may
-# be missing or empty.
+# A duration is text with a unit: "30s", "1m30s", "500ms". In any value,
+# env("NAME") is an environment variable, and env("NAME", "default") is one that
+# may be missing or empty.
 #
-# The configuration may be spread over several files of a directory. Top-level
+# You can split the configuration into several files of a directory. Top-level
 # keys and the consul block belong in one of them, vip blocks in any.
 
 # trace, debug, info, warn or error.
@@ -15,95 +15,95 @@ log_level = "info"
 # true: one JSON object per line instead of text, for a log collector.
 log_json = false
 
-# This host's name among the contenders. Unset: the node name of the local
-# Consul agent. Change it only if two instances share one agent.
+# This host's name among the members. Unset: the node name of the local Consul
+# agent. Change it only if two instances share one agent.
 node_name = null
 
 consul {
   # The agent on this host: host:port, or an http, https or unix URL. Unset:
-  # CONSUL_HTTP_ADDR, else 127.0.0.1:8500. TLS and everything else come from
-  # the usual environment (CONSUL_CACERT, CONSUL_HTTP_SSL ...). Always use the
-  # local agent: its own failure is one of the things that move an address.
+  # CONSUL_HTTP_ADDR, else 127.0.0.1:8500. TLS and other settings come from the
+  # usual environment (CONSUL_CACERT, CONSUL_HTTP_SSL ...). Always use the local
+  # agent: its own failure is one of the things that move an address.
   address = null
 
-  # A file that holds the ACL token; acl-policy.hcl is what the token needs.
-  # It is read for every request, so a new token needs no restart. Unset:
-  # CONSUL_HTTP_TOKEN_FILE, else CONSUL_HTTP_TOKEN. A token itself does not belong in
-  # this file.
+  # A file with the ACL token; acl-policy.hcl lists the permissions that the token
+  # needs. The agent reads the file for every request, so a new token needs no
+  # restart. Unset: CONSUL_HTTP_TOKEN_FILE, else CONSUL_HTTP_TOKEN. Do not write the
+  # token itself into this file.
   token_file = null
 
-  # Where the locks are kept in Consul's KV store: PREFIX/ADDRESS/.lock. All
-  # hosts of a cluster need the same. Change it for a second, separate set of
-  # hosts, and the ACL policy with it.
+  # Where the locks are in Consul's KV store: PREFIX/ADDRESS/.lock. All hosts of a
+  # cluster need the same prefix. For a second, separate set of hosts change it, and
+  # the ACL policy too.
   prefix = "consul-vip"
 
   # The service that every instance registers with its Consul agent.
   service = "consul-vip"
 
-  # How long an instance may go without an answer from Consul before it gives
-  # up its addresses, 10s to 24h. At 30s an ordinary crash of Consul's leader
-  # moves nothing: with Consul's default raft_multiplier an election takes about
-  # 12s. Below 20s set raft_multiplier = 1 on the servers. A higher value
-  # rides out longer outages of Consul, but a host that is cut off from Consul
-  # alone serves for as long, while no other can take over.
+  # How long an instance keeps its addresses without an answer from Consul, 10s to
+  # 24h. With 30s, an ordinary crash of Consul's leader moves nothing: with
+  # Consul's default raft_multiplier an election takes about 12s. Below 20s, set
+  # raft_multiplier = 1 on the servers. A higher value rides out longer outages of
+  # Consul. But then a host that alone is cut off from Consul also serves for
+  # longer, while no other host can take over.
   session_ttl = "30s"
 
-  # How soon Consul notices that an instance was killed or hangs, 2s to 1m. The
-  # agent refreshes it several times in between, which costs Consul's servers
-  # nothing. "0s" turns it off; then only session_ttl notices.
+  # How soon Consul notices a killed or frozen instance, 2s to 1m. The agent
+  # refreshes its check several times in this period, which costs Consul's servers
+  # nothing. "0s" turns the check off; then only session_ttl notices.
   check_ttl = "3s"
 }
 
-# One block per floating address, IPv4 for now. A prefix length may follow, as in
-# "10.77.0.100/24"; keep the default, /32, unless the address has to bring its
-# subnet's route along.
+# One block per floating address, for now IPv4. A prefix length can follow, as in
+# "10.77.0.100/24". Keep the default, /32, unless the address must add the route of
+# its subnet.
 vip "10.77.0.100" {
-  # The interface to bind it to. Unset: the one whose subnet contains the
-  # address; if several do, or none, the agent refuses to start.
+  # The interface to bind the address to. Unset: the one whose subnet contains the
+  # address. If several do, or none, the agent does not start.
   interface = null
 
-  # Who is preferred, 0 to 1000, the lower number first. Hosts of equal
-  # priority share several addresses evenly. A running owner keeps its address
-  # even if a preferred host comes back, unless preempt is set.
+  # The preference of this host, 0 to 1000; the lowest number goes first. Hosts of
+  # equal priority share several addresses evenly. A running owner keeps its address
+  # when a preferred host returns, unless preempt is set.
   priority = 100
 
-  # When another host on the network claims the address:
-  #   "exit"    unbind, release the lock and exit with status 5; the supervisor
+  # The reaction when another host on the network claims the address:
+  #   "exit"    unbind it, release the lock and exit with code 5; the supervisor
   #             restarts the agent, which contends again
-  #   "quit"    the same with status 0, for a supervisor that then leaves it
+  #   "quit"    the same with code 0, for a supervisor that then does not restart it
   #   "defend"  announce the address again if Consul confirms the lock, else exit
-  #   "log"     only say so, while both hosts answer for the address
+  #   "log"     only log it, while both hosts answer for the address
   on_conflict = "exit"
 
-  # When the lock is lost but Consul is well, for example because somebody
-  # deleted the key, or when another program removed the address five times
-  # within a minute: "exit" unbinds and exits with status 4, "contend" unbinds
-  # this address only and queues up again.
+  # The reaction when the lock is lost but the session is not, for example because
+  # an operator deleted the key, or when another program removed the address five
+  # times within a minute: "exit" unbinds it and exits with code 4, "contend" unbinds
+  # only this address and contends for it again.
   on_loss = "exit"
 
-  # Before binding an address whose last owner did not release it: "probe" asks
-  # the network and binds once nobody answers; "strict" waits out the last
-  # owner's session_ttl first, for networks that can split in two halves.
+  # What to do before binding an address that the previous owner did not release:
+  # "probe" sends ARP probes and binds when no station answers; "strict" first
+  # waits for the previous owner's session_ttl, for networks that can split in two
+  # halves.
   takeover = "probe"
 
-  # Whether a running owner hands the address to a node with a better priority
-  # (or, among equal ones, the node whose share of the addresses it is) once that
-  # node has been there for preempt_delay, 1s to 1h. Off, an address moves only
-  # when it must or is pinned elsewhere. Set it alike on all hosts.
+  # Whether a running owner hands the address to a node with a better priority (or,
+  # among equal ones, to the node whose share of the addresses it is) once that node
+  # has been a member for preempt_delay, 1s to 1h. If false, an address moves only
+  # when it must or is pinned elsewhere. Use the same setting on all hosts.
   preempt       = false
   preempt_delay = "10s"
 
-  # How long the kernel keeps the address without hearing from the agent, whole
-  # seconds, at least 2s and less than session_ttl - 1s. It is refreshed every
-  # second. If the agent is killed or hangs, the address is gone after this
-  # time. Raise it on hosts that may stall for seconds, such as small virtual
-  # machines.
+  # How long the kernel keeps the address without a refresh by the agent: whole
+  # seconds, at least 2s and less than session_ttl - 1s. The agent refreshes it every
+  # second. If the agent is killed or frozen, the address is gone after this time.
+  # Raise it on hosts that may stall for seconds, such as small virtual machines.
   dead_man = "5s"
 
-  # A held address is announced when it is bound, several times in the first
-  # seconds, and from then on every interval, 1s to 1h, give or take at most
-  # jitter. Leave it unless switches here forget addresses sooner. Unset, jitter
-  # is a tenth of interval.
+  # The owner announces the address when it binds it, several times in the first
+  # seconds, and then every interval, 1s to 1h, plus or minus at most jitter. Change
+  # it only if your switches forget addresses sooner. Unset, jitter is a tenth of
+  # interval.
   announce {
     interval = "10s"
     jitter   = "1s"

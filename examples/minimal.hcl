@@ -1,3 +1,3 @@
-# One floating address. The interface is the one whose subnet contains it, and
-# Consul is the agent on this host.
+# One floating address. It is bound to the interface whose subnet contains it, and Consul
+# is the agent on this host.
 vip "10.77.0.100" {}

@@ -1,15 +1,15 @@
-# Two addresses in front of Traefik (or any load balancer that runs on every
-# host): both names resolve to both addresses, each host prefers one, and one
-# host carries the two while the other is away. It goes on carrying both when the
-# other is back; with preempt = true in both blocks it hands one over.
+# Two addresses in front of Traefik, or of any load balancer that runs on every host. The
+# service's name resolves to both addresses. Each host is preferred for one of them. When
+# one host fails, the other holds both. It keeps both when the first is back, unless both
+# blocks have preempt = true: then it transfers one.
 #
-# The same file serves all hosts. What differs comes from the environment, as in
+# All hosts use the same file. Their differences are in the environment, for example
 # VIP_A_PRIORITY=10 on the first host and VIP_B_PRIORITY=10 on the second.
 
 log_json = true
 
 consul {
-  # One agent with ACLs: the token file is where the supervisor put it.
+  # For a Consul with ACLs. The supervisor provides the token file.
   token_file = env("CONSUL_VIP_TOKEN_FILE", "/etc/consul-vip/token")
 }
 
@@ -22,6 +22,7 @@ vip "10.77.0.102" {
   interface = env("VIP_INTERFACE", "eth0")
   priority  = env("VIP_B_PRIORITY", "100")
 
-  # Losing this one alone must not disturb the other.
+  # If the lock of this address is lost, do not restart the agent: that would also
+  # interrupt the other address.
   on_loss = "contend"
 }

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs the Debian packages that the tests need and that are missing; with the
-# argument "bench" also those that the benchmark compares with. Silent if there's
-# nothing to do. Where it may not install, it says what to run.
+# Installs the missing Debian packages that the tests need, and with the argument
+# "bench" also those that the benchmark needs. Prints nothing if no package is
+# missing. Without root or sudo it prints the command to run and exits with 1.
 set -eu
 
 missing=""
 
-# need PACKAGE TEST…: the package is missing if the test fails.
+# need PACKAGE COMMAND...: adds PACKAGE to the missing ones if COMMAND fails.
 need() {
 	package=$1
 	shift
@@ -14,13 +14,13 @@ need() {
 }
 
 PATH=$PATH:/usr/sbin:/sbin
-need iproute2 command -v ip                  # what the tests read addresses by
-need nftables command -v nft                 # the firewall that cuts a host off
-need gcc command -v gcc                      # the race detector
-need libc6-dev test -e /usr/include/stdlib.h # the same
+need iproute2 command -v ip                  # the tests read addresses with it
+need nftables command -v nft                 # the tests disconnect a host with its firewall
+need gcc command -v gcc                      # the race detector needs it
+need libc6-dev test -e /usr/include/stdlib.h # the race detector needs it
 if [ "${1-}" = bench ]; then
-	need keepalived command -v keepalived # without a configuration its service doesn't start
-	need iputils-arping command -v arping # for the script that "consul lock" runs
+	need keepalived command -v keepalived # its service does not start without a configuration
+	need iputils-arping command -v arping # the script below "consul lock" announces with it
 fi
 
 [ -n "$missing" ] || exit 0
@@ -33,7 +33,7 @@ else
 	sudo=no
 fi
 if [ "$sudo" = no ] || ! command -v apt-get >/dev/null 2>&1; then
-	echo "missing packages; please install them, on Debian by:" >&2
+	echo "missing packages, install them; on Debian:" >&2
 	echo "  sudo apt-get install --no-install-recommends$missing" >&2
 	exit 1
 fi

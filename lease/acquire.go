@@ -5,29 +5,39 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/consul-vip/consul-vip/internal/failurelog"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// acquire returns nil when ctx ended.
-func (k *Keeper) acquire(ctx context.Context, name string) *Held {
-	log := k.log.With("vip", name, "state", "standby")
-	c := contention{
-		keeper: k, name: name, log: log, outage: outage{log: log, what: "acquiring the lock"},
-		back: k.roster.awayUntil(name),
-	}
+// A member waits positionDelay for each member that is better placed before it
+// contends, so that the best placed one gets the lock: several times the duration
+// of a commit on a busy cluster. It costs time only where the better ones are
+// members, but dead. At a fresh start, when everything is contended for at once, an
+// even spread is worth more than speed, and the wait is freshDelay.
+const (
+	positionDelay = 100 * time.Millisecond
+	freshDelay    = 300 * time.Millisecond
+)
+
+// acquire returns nil when ctx has ended.
+func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
+	c := k.newContention(lock)
 	turn := time.NewTimer(0)
 	defer turn.Stop()
 	for ctx.Err() == nil {
-		v, s, changed := k.board.read()
-		if v != nil && s != nil {
-			l := v.locks[name]
-			if l.session == s.id {
-				if h := c.given(ctx, l, s); h != nil {
+		v, seen := k.latest.Get()
+		s, replaced := k.session.Get()
+		if v.State != nil && s != nil {
+			l := v.Locks[c.name]
+			if l.Session == s.id {
+				if h := c.underOurSession(ctx, l, s); h != nil {
 					return h
 				}
 			}
-			wait, due := c.consider(v, s)
+			wait, due := c.consider(v.State, s)
 			if due && wait <= 0 {
 				if h := c.try(ctx, l, s); h != nil {
 					return h
@@ -39,7 +49,8 @@ func (k *Keeper) acquire(ctx context.Context, name string) *Held {
 			}
 		}
 		select {
-		case <-changed:
+		case <-seen:
+		case <-replaced:
 		case <-turn.C:
 		case <-ctx.Done():
 		}
@@ -49,193 +60,196 @@ func (k *Keeper) acquire(ctx context.Context, name string) *Held {
 
 // contention is one wait for one lock. It belongs to one goroutine.
 type contention struct {
-	keeper *Keeper
-	name   string
-	log    hclog.Logger
-	outage outage
-	pause  backoff
+	keeper   *Keeper
+	name     string
+	log      hclog.Logger
+	failures *failurelog.Log
+	pause    consul.Backoff
 
 	holder      string        // the session last seen on the key
-	bar         string        // why this process was last kept from contending
-	back        time.Duration // when it may contend again after a release on request; 0: now
-	predecessor Record        // of the key when it was last seen free
+	ineligible  string        // the reason last logged for not contending
+	heldOff     time.Duration // when it may contend again after a requested release; 0: now
+	predecessor state.Record  // of the key when it was last seen free
 	known       bool          // the lock was seen held, so this is no fresh start
 	free        bool          // whether the key is free
 	index       uint64        // of the free key
 	from        time.Duration // when it was first seen free, or when to try again
 }
 
-// consider says after what wait to try to acquire the lock, if it is free in v:
-// it is left to better placed members first. The wait counts from when the lock
-// was first seen free, however often the view changes meanwhile; but who is
-// better placed may change with it.
-func (c *contention) consider(v *view, s *session) (wait time.Duration, due bool) {
+func (k *Keeper) newContention(lock Lock) *contention {
+	log := lock.Logger
+	if log == nil {
+		log = k.log.With("vip", lock.Name)
+	}
+	return &contention{
+		keeper: k, name: lock.Name, log: log, failures: failurelog.New(log, "acquiring the lock"),
+		heldOff: k.desired.heldOffUntil(lock.Name),
+	}
+}
+
+// consider says how long to wait before trying to acquire the lock, if it is free
+// in v: better placed members go first. The wait counts from when the lock was
+// first seen free, however often the State changes meanwhile; but the position may
+// change with it.
+func (c *contention) consider(v *state.State, s *session) (wait time.Duration, due bool) {
 	k := c.keeper
-	l := v.locks[c.name]
-	back := c.standingBack()
-	bar := c.barred(v, back)
+	l := v.Locks[c.name]
+	heldOff := c.holdOffLeft()
+	ineligible := v.Ineligible(c.name, k.node)
+	if ineligible == nil && heldOff > 0 {
+		ineligible = state.ErrRequested
+	}
 	c.logHolder(l)
-	c.logBar(bar)
-	if l.session != "" || bar != "" {
+	c.logIneligible(ineligible)
+	if l.Session != "" || ineligible != nil {
 		c.free, c.known = false, true
-		return back, back > 0
+		return heldOff, heldOff > 0
 	}
-	if !c.free || c.index != l.index {
-		c.free, c.index, c.predecessor, c.from = true, l.index, l.record.orphaned(), k.now()
+	if !c.free || c.index != l.Index {
+		c.free, c.index, c.predecessor, c.from = true, l.Index, l.Record.Orphaned(), k.now()
 	}
-	from, delay := c.from, rankDelay
+	from, delay := c.from, positionDelay
 	if !c.known {
 		from, delay = max(from, s.settled()), freshDelay
 	}
-	rank := v.ranks.free().place(c.name, k.node)
-	return from + time.Duration(rank)*delay - k.now(), true
+	position := v.Position(c.name, k.node)
+	return from + time.Duration(position)*delay - k.now(), true
 }
 
-// barred says why this process must not contend, whoever has the lock, or "".
-func (c *contention) barred(v *view, back time.Duration) string {
-	node, pin := c.keeper.node, v.pins[c.name]
+// logIneligible logs a reason for not contending once.
+func (c *contention) logIneligible(reason error) {
+	text := ""
+	if reason != nil {
+		text = reason.Error()
+	}
 	switch {
-	case v.drained[node]:
-		return errDrained.Error()
-	case pin == nobody:
-		return errNobody.Error()
-	case pin != "" && pin != node:
-		return "it is pinned to " + pin
-	case back > 0:
-		return errRequested.Error()
-	}
-	return ""
-}
-
-// logBar says once what keeps this process from contending.
-func (c *contention) logBar(bar string) {
-	if bar == c.bar {
+	case text == c.ineligible:
 		return
-	}
-	c.bar = bar
-	if bar == "" {
-		c.log.Info("contending again")
-		return
-	}
-	c.log.Warn("not contending", "reason", bar)
-}
-
-// logHolder says who has the lock, once for each.
-func (c *contention) logHolder(l lockState) {
-	if l.session == c.holder {
-		return
-	}
-	c.holder = l.session
-	switch {
-	case l.session == "":
-	case l.record.Session == l.session:
-		c.log.Info("another node has the lock", "node", l.record.Node)
+	case text == "":
+		c.log.Info("eligible again")
 	default:
-		c.log.Info("another program has the lock", "session", l.session)
+		c.log.Warn("not eligible", "reason", text)
+	}
+	c.ineligible = text
+}
+
+// logHolder logs each holder of the lock once.
+func (c *contention) logHolder(l state.Lock) {
+	if l.Session == c.holder {
+		return
+	}
+	c.holder = l.Session
+	switch {
+	case l.Session == "":
+	case l.Record.Session == l.Session:
+		c.log.Info("another node holds the lock", "node", l.Record.Node)
+	default:
+		c.log.Info("another program holds the lock", "session", l.Session)
 	}
 }
 
-// standingBack is for how long the lock is still left to others after it was
-// given up on request.
-func (c *contention) standingBack() time.Duration {
-	if c.back == 0 {
+// holdOffLeft is how long the lock is still left to others after a requested
+// release.
+func (c *contention) holdOffLeft() time.Duration {
+	if c.heldOff == 0 {
 		return 0
 	}
-	left := c.back - c.keeper.now()
+	left := c.heldOff - c.keeper.now()
 	if left <= 0 {
-		c.back = 0
-		c.keeper.roster.comeBack(c.name)
+		c.heldOff = 0
+		c.keeper.desired.endHoldOff(c.name)
 	}
 	return max(left, 0)
 }
 
-// try acquires the lock, which was seen as l without a session, or returns nil
-// with the time of the next try set.
-func (c *contention) try(ctx context.Context, l lockState, s *session) *Held {
+// try acquires the lock, which was seen as l without a session. It returns nil with
+// the time of the next try set.
+func (c *contention) try(ctx context.Context, l state.Lock, s *session) *Held {
 	k := c.keeper
-	key := k.lockKey(c.name)
-	// Only if it still is what the view showed: a blind acquisition could slip
-	// past the end of another's session, and past its record.
+	key := k.keys.Lock(c.name)
+	// Only if the key still is as it was seen: a blind acquisition could slip past
+	// the end of another's session, and past its record.
 	h := c.held(s, 0, c.predecessor)
 	h.known = k.now()
-	index, err := k.consul.commit(ctx, unchanged(key, l.index), lockPair(api.KVLock, key, h.record, s.id))
+	index, err := k.consul.Commit(ctx, consul.Unchanged(key, l.Index), consul.Acquire(key, h.record.Encode(), s.id))
 	switch {
 	case err == nil:
-		c.outage.ok()
+		c.failures.Record(nil)
 		h.index.Store(index)
 		k.taken.Store(c.name, index)
 		return h
 	case ctx.Err() != nil:
-		// Had it happened after all, the end of the session undoes it.
+		// If it was acquired all the same, the end of the session releases it.
 		return nil
-	case errors.Is(err, errConflict):
-		// Somebody was faster, as the watch will show, or the key is under the
-		// lock-delay of a foreign session, which only time shows.
-		c.log.Debug("did not get the lock", "error", err)
-		c.from = k.now() + jitter(2*time.Second)
+	case errors.Is(err, consul.ErrConflict):
+		// Another member was faster, which the watch is about to show, or the key is
+		// under the lock-delay of a foreign session, which only time shows.
+		c.log.Debug("lock not acquired", "error", err)
+		c.from = k.now() + consul.Jitter(2*time.Second)
 		return nil
 	}
-	c.outage.failed(err)
-	c.pause.wait(ctx)
+	c.failures.Record(err)
+	c.pause.Wait(ctx)
 	return c.readBack(ctx, s)
 }
 
-// readBack settles what only Consul's leader knows: whether the lock is ours.
+// readBack finds out whether the lock is ours, which only Consul's leader knows.
 func (c *contention) readBack(ctx context.Context, s *session) *Held {
 	for s.ctx.Err() == nil {
 		asked := c.keeper.now()
-		pair, err := c.keeper.consul.read(ctx, c.keeper.lockKey(c.name))
+		l, err := c.keeper.consul.ReadLock(ctx, c.keeper.keys.Lock(c.name))
+		c.failures.Record(err)
 		if err == nil {
-			c.outage.ok()
-			c.pause.reset()
-			if pair == nil || pair.Session != s.id {
+			c.pause.Reset()
+			if l.Session != s.id {
 				return nil
 			}
-			return c.found(lockState{pair.Session, pair.ModifyIndex, ParseRecord(pair.Value)}, s, asked)
+			return c.found(l, s, asked)
 		}
-		c.outage.failed(err)
-		if !c.pause.wait(ctx) {
+		if !c.pause.Wait(ctx) {
 			break
 		}
 	}
 	return nil
 }
 
-// given takes a lock that the view shows under our session. One that was handed
-// to us since we last had it can be believed in; else it may be an old view, or
-// an earlier try that we did not hear the end of.
-func (c *contention) given(ctx context.Context, l lockState, s *session) *Held {
+// underOurSession takes a lock that a State shows under our session. One that was
+// transferred to us since we last had it is reliable; otherwise it may be an old
+// State, or an earlier try whose answer was lost.
+func (c *contention) underOurSession(ctx context.Context, l state.Lock, s *session) *Held {
 	last, _ := c.keeper.taken.Load(c.name)
-	if index, _ := last.(uint64); l.record.handedTo(c.keeper.node) && l.index > index {
-		// A view may be as old as a pause. The giver's word, or the wire, tells.
+	if index, _ := last.(uint64); l.Record.TransferredTo(c.keeper.node) && l.Index > index {
+		// A State may be as old as a pause. The previous owner's frame, or the probes,
+		// will tell.
 		return c.found(l, s, c.keeper.now())
 	}
 	return c.readBack(ctx, s)
 }
 
-// found is l, which was known to be under our session at that time.
-func (c *contention) found(l lockState, s *session, known time.Duration) *Held {
+// found takes l, which was under our session at the time known.
+func (c *contention) found(l state.Lock, s *session, known time.Duration) *Held {
 	predecessor := c.predecessor
-	if l.record.handedTo(c.keeper.node) {
-		predecessor = l.record
+	if l.Record.TransferredTo(c.keeper.node) {
+		predecessor = l.Record
 	}
-	h := c.held(s, l.index, predecessor)
+	h := c.held(s, l.Index, predecessor)
 	h.known = known
 	return h
 }
 
-func (c *contention) held(s *session, index uint64, predecessor Record) *Held {
+func (c *contention) held(s *session, index uint64, predecessor state.Record) *Held {
 	k := c.keeper
 	now := time.Now().UTC().Truncate(time.Second)
-	lock, _ := k.roster.get(c.name)
+	lock, _ := k.desired.lock(c.name)
 	h := &Held{
 		Predecessor: predecessor,
 		keeper:      k,
 		session:     s,
 		name:        c.name,
+		log:         c.log,
 		serving:     make(chan struct{}),
-		record: Record{
-			State: StateHeld, Node: k.node, Owner: lock.Owner, Since: &now,
+		record: state.Record{
+			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: &now,
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
 		},
 	}

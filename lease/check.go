@@ -1,59 +1,43 @@
 package lease
 
 import (
-	"errors"
-	"net/http"
 	"time"
 
-	"github.com/hashicorp/consul/api"
+	"github.com/consul-vip/consul-vip/internal/failurelog"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
-// beat is how often the TTL check is refreshed.
-func (k *Keeper) beat() time.Duration { return k.cfg.CheckTTL / 3 }
+// checkInterval is how often the TTL check is refreshed.
+func (k *Keeper) checkInterval() time.Duration { return k.cfg.CheckTTL / 3 }
+
+func (k *Keeper) service() consul.Service {
+	return consul.Service{ID: k.checkID, Name: k.cfg.Service, Version: k.cfg.Version, TTL: k.cfg.CheckTTL}
+}
 
 // refreshCheck tells the local agent that this process is alive, until the
-// session ends. This check, not the session's TTL, is what detects a dead or
-// frozen process: an agent-side TTL has no 10 s floor, and once it runs out
-// the session ends within milliseconds.
+// session ends. This check, not the session's TTL, detects a dead or frozen
+// process: an agent's TTL check has no minimum of 10 s, and once it runs out the
+// session ends within milliseconds.
 func (k *Keeper) refreshCheck(s *session) {
-	outage := outage{log: k.log, what: "refreshing the check"}
-	stale := false
-	for sleep(s.ctx, k.beat()) {
-		err := k.consul.pass(s.ctx, k.checkID, k.beat())
-		stale = stale || k.tokenChanged()
-		if stale || unknownCheck(err) {
-			// The agent reports the check under the token that it was registered with:
-			// once that is deleted, Consul would not hear that the check has run out. Or
-			// the agent lost its state. If it learns of the service again before it
-			// reconciles with the catalog, the session survives.
-			err = k.consul.register(s.ctx, k.cfg.Service, k.checkID, k.cfg.Version, k.cfg.CheckTTL)
+	failures := failurelog.New(k.log, "refreshing the check")
+	stale := false // the service must be registered again
+	for consul.Sleep(s.ctx, k.checkInterval()) {
+		err := k.consul.PassCheck(s.ctx, k.checkID, k.checkInterval())
+		stale = stale || k.consul.TokenChanged()
+		if stale || consul.UnknownCheck(err) {
+			// The agent reports the check under the token of the registration: once that
+			// token is deleted, Consul would not hear that the check has run out. Or the
+			// agent lost its state: if it learns of the service again before it reconciles
+			// with the catalog, the session survives.
+			err = k.consul.Register(s.ctx, k.service())
 			if err == nil {
 				stale = false
-				err = k.consul.pass(s.ctx, k.checkID, k.beat())
+				err = k.consul.PassCheck(s.ctx, k.checkID, k.checkInterval())
 			}
 		}
-		switch {
-		case s.ctx.Err() != nil:
+		if s.ctx.Err() != nil {
 			return
-		case err != nil:
-			outage.failed(err)
-		default:
-			outage.ok()
 		}
+		failures.Record(err)
 	}
-}
-
-// tokenChanged reports whether the ACL token has changed since it was last called.
-func (k *Keeper) tokenChanged() bool {
-	select {
-	case <-k.cfg.TokenChanged:
-		return true
-	default:
-		return false
-	}
-}
-
-func unknownCheck(err error) bool {
-	var status api.StatusError
-	return errors.As(err, &status) && status.Code == http.StatusNotFound
 }

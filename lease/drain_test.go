@@ -10,40 +10,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 func (b *bench) drain(node string) {
-	b.consul.put("p/.drain/"+node, `{"at":"2026-11-22T05:11:37Z"}`, "")
+	b.consul.Put("p/.drain/"+node, `{"at":"2026-11-22T05:11:37Z"}`, "")
 }
-func (b *bench) undrain(node string) { b.consul.delete("p/.drain/" + node) }
-
-func TestDrainedHaveNoRankAndNoShare(t *testing.T) {
-	all := []string{"h1", "h2", "h3"}
-	fresh := members(30, all, nil)
-	fresh.drained["h2"] = true
-	assert.Equal(t, map[string]int{"h1": 15, "h3": 15}, best(fresh.ranks.free(), nil))
-	assert.Equal(t, fresh.ranks.free(), fresh.ranks.ideal())
-
-	held := map[string]string{}
-	for name, cs := range members(30, all, nil).ranks.free() {
-		held[name] = cs[0].node
-	}
-	v := members(30, all, held)
-	v.drained["h2"] = true
-	moves := map[string]int{}
-	for name, node := range held {
-		to, ok := v.successor(name, node)
-		require.True(t, ok)
-		require.NotEqual(t, "h2", to.node)
-		if node == "h2" {
-			moves[to.node]++
-		}
-	}
-	assert.Equal(t, map[string]int{"h1": 5, "h3": 5}, moves, "what h2 gives away")
-
-	v.drained["h1"], v.drained["h3"] = true, true
-	assert.Empty(t, v.ranks.free())
-}
+func (b *bench) undrain(node string) { b.consul.Delete("p/.drain/" + node) }
 
 func TestDrain(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
@@ -52,13 +27,13 @@ func TestDrain(t *testing.T) {
 		<-next.held
 		assert.Zero(t, time.Since(began))
 		err := <-h.result
-		require.ErrorIs(t, err, ErrHandedOver)
-		assert.ErrorContains(t, err, errDrained.Error())
+		require.ErrorIs(t, err, ErrTransferred)
+		assert.ErrorContains(t, err, state.ErrDrained.Error())
 
 		// It stays a member, but is no successor and takes nothing.
 		h = b.hold()
 		require.NoError(t, next.release("stopped"))
-		require.NotErrorIs(t, next.cause, ErrHandedOver)
+		require.NotErrorIs(t, next.cause, ErrTransferred)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, h.held)
@@ -79,16 +54,16 @@ func TestDrainMovesNothingElse(t *testing.T) {
 		<-theirs.held
 		standby := b.holdLock(other)
 		synctest.Wait()
-		before := b.consul.get("p/10.77.0.101/.lock").ModifyIndex
+		before := b.consul.Get("p/10.77.0.101/.lock").ModifyIndex
 		b.drain("h1")
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		b.undrain("h1")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		assert.Equal(t, before, b.consul.get("p/10.77.0.101/.lock").ModifyIndex)
+		assert.Equal(t, before, b.consul.Get("p/10.77.0.101/.lock").ModifyIndex)
 		assert.Empty(t, next.lost, "nothing is taken back")
 		_ = standby.release("done")
 		_ = theirs.release("done")
@@ -111,7 +86,7 @@ func TestUndrainedPreempts(t *testing.T) {
 		began := time.Now()
 		<-h.held
 		assert.Equal(t, second.PreemptDelay, time.Since(began))
-		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		require.ErrorIs(t, <-next.result, ErrTransferred)
 		require.NoError(t, h.release("done"))
 		require.NoError(t, o.stop())
 	})
@@ -134,7 +109,7 @@ func TestDrainedServesUntilSomebodyCanTakeIt(t *testing.T) {
 		began := time.Now()
 		<-next.held
 		assert.Zero(t, time.Since(began))
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
 		require.NoError(t, next.release("done"))
 		require.NoError(t, o.stop())
 	})
@@ -147,7 +122,7 @@ func TestAllDrained(t *testing.T) {
 		synctest.Wait()
 		owner, other := h, next
 		if len(next.held) > 0 { // h1 may have been faster than the second key
-			require.ErrorIs(t, <-h.result, ErrHandedOver)
+			require.ErrorIs(t, <-h.result, ErrTransferred)
 			owner, other = next, b.hold()
 		}
 		time.Sleep(time.Minute)
@@ -156,7 +131,7 @@ func TestAllDrained(t *testing.T) {
 		require.NoError(t, owner.release("stopped"))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, b.consul.get(lockKey).Session, "it stays free")
+		require.Empty(t, b.consul.Get(lockKey).Session, "it stays free")
 		_ = other.release("done")
 	})
 }
@@ -169,7 +144,7 @@ func TestDrainOutlivesTheInstance(t *testing.T) {
 		o2 := b.second()
 		again := o2.hold()
 		require.NoError(t, h.release("stopped"))
-		require.NotErrorIs(t, h.cause, ErrHandedOver)
+		require.NotErrorIs(t, h.cause, ErrTransferred)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, again.held)
@@ -184,17 +159,17 @@ func TestDrainedHandsOnWhatItIsHanded(t *testing.T) {
 	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
 		b.drain("h1")
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
 		synctest.Wait()
 		h = b.hold()
 		synctest.Wait()
-		member := b.consul.get("p/.members/h1").Session
-		b.consul.put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
-		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		member := b.consul.Get("p/.members/h1").Session
+		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
+		require.ErrorIs(t, <-next.result, ErrTransferred)
 		back := o.hold()
 		<-h.held
 		<-back.held
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
 		require.NoError(t, back.release("done"))
 	})
 }
@@ -202,9 +177,9 @@ func TestDrainedHandsOnWhatItIsHanded(t *testing.T) {
 func TestDrainTriesAgain(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 		var tries atomic.Int32
-		b.consul.on(only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), `"Verb":"unlock"`) && tries.Add(1) == 1 {
-				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"no"}]}`)(w, r)
+				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"no"}]}`)(w, r)
 			}
 			return false
 		}))
@@ -213,8 +188,8 @@ func TestDrainTriesAgain(t *testing.T) {
 		<-next.held
 		assert.Equal(t, retryDelay, time.Since(began))
 		assert.Equal(t, int32(2), tries.Load())
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
-		b.consul.on(nil)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
+		b.consul.On(nil)
 	})
 }
 
@@ -226,13 +201,13 @@ func TestPinnedToADrainedNode(t *testing.T) {
 				b.drain(node)
 				if node == "h1" {
 					<-next.held
-					require.ErrorIs(t, <-h.result, ErrHandedOver)
+					require.ErrorIs(t, <-h.result, ErrTransferred)
 					h, next = next, b.hold()
 				}
-				b.consul.put(pinKey, node, "")
+				b.consul.Put(pinKey, node, "")
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				require.Empty(t, h.lost, "nobody can take it")
+				require.Empty(t, h.lost, "state.Nobody can take it")
 				require.NoError(t, h.release("stopped"))
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -247,13 +222,13 @@ func TestPinnedToADrainedNode(t *testing.T) {
 
 func TestDrainedWhereItIsPinned(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
-		b.consul.put(pinKey, "h1", "")
+		b.consul.Put(pinKey, "h1", "")
 		b.drain("h1")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, h.lost, "nobody else may have it")
-		b.consul.delete(pinKey)
+		require.Empty(t, h.lost, "state.Nobody else may have it")
+		b.consul.Delete(pinKey)
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
 	})
 }

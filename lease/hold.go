@@ -8,63 +8,53 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-)
+	"github.com/hashicorp/go-hclog"
 
-// releaseTimeout bounds giving a lock back; what it leaves undone, the end of
-// the session does.
-const releaseTimeout = 1500 * time.Millisecond
+	"github.com/consul-vip/consul-vip/lease/state"
+)
 
 // lossTimeout bounds finding out whether the session is lost as well.
 const lossTimeout = time.Second
 
-// errOverwritten is an ErrLockLost that leaves the key under our session.
+// errOverwritten is an ErrLockLost that leaves our session on the key.
 var errOverwritten = fmt.Errorf("%w: its key was overwritten", ErrLockLost)
-
-// Lock is what to contend for, and how.
-type Lock struct {
-	Name     string
-	Priority int // lower goes first
-	// PreemptDelay is for how long a better placed member must be there before
-	// it is handed the lock. Zero means never: a running owner stays.
-	PreemptDelay time.Duration
-	Owner        Owner
-}
 
 // Held is a lock while it is held. Its methods are safe for concurrent use.
 type Held struct {
-	// Predecessor is what the lock said of its last owner when it was acquired.
-	// Its state is StateHandover where that one handed it over and may serve for
-	// some milliseconds more.
-	Predecessor Record
+	// Predecessor is the record of the previous owner when the lock was acquired.
+	// Its state is RecordHandover where that owner transferred the lock and may serve
+	// for some milliseconds more.
+	Predecessor state.Record
 
 	keeper  *Keeper
 	session *session
 	name    string
+	log     hclog.Logger
 	index   atomic.Uint64 // the key's ModifyIndex as we last wrote it
-	record  Record
+	record  state.Record
 	known   time.Duration // when it was not lost yet, on the Keeper's clock
 	serving chan struct{} // closed by Serving
 	once    sync.Once
 }
 
 // Remaining is the time until the hold deadline, which only answered renewals
-// move. Zero or less means that nothing may be held any more, even if ctx has
-// not ended yet.
-func (h *Held) Remaining() time.Duration { return h.session.hold() - h.keeper.now() }
+// move. Zero or less means that nothing may be held any more, even if ctx has not
+// ended yet.
+func (h *Held) Remaining() time.Duration { return h.session.deadline() - h.keeper.now() }
 
-// Since is a time on the clock of Now at which the lock was not lost yet. What
-// has happened since, this process knows only if it was not paused.
+// Since is a time on the clock of Now at which the lock was not lost yet. A process
+// that was paused since then does not know what has happened meanwhile.
 func (h *Held) Since() time.Duration { return h.known }
 
-// Verify asks Consul's leader whether the lock is still held. An error that is
-// ErrLockLost says that it is not; any other, that nobody knows.
+// Verify asks Consul's leader whether the lock is still held, for 5 s at most. An
+// error that is ErrLockLost says that it is not; after any other error it is
+// unknown.
 func (h *Held) Verify(ctx context.Context) error {
-	pair, err := h.keeper.consul.read(ctx, h.keeper.lockKey(h.name))
+	l, err := h.keeper.consul.ReadLock(ctx, h.keeper.keys.Lock(h.name))
 	if err != nil {
 		return err
 	}
-	if pair == nil || pair.Session != h.session.id {
+	if l.Session != h.session.id {
 		return ErrLockLost
 	}
 	return nil
@@ -74,9 +64,10 @@ func (h *Held) Verify(ctx context.Context) error {
 // monotonic clock it counts the time that the machine was suspended.
 func (h *Held) Now() time.Duration { return h.keeper.now() }
 
-// Serving says that from now on this process is the owner in more than name.
-// Until then the last owner may still be serving, so the lock is not handed
-// over, and when it is given back its record goes on speaking of that one.
+// Serving says that from now on this process is the owner and may answer on the
+// wire. Until then the previous owner may still serve, so the lock is not
+// transferred, and when it is released the record still describes the previous
+// owner. Later calls do nothing.
 func (h *Held) Serving() { h.once.Do(func() { close(h.serving) }) }
 
 func (h *Held) isServing() bool {
@@ -88,85 +79,83 @@ func (h *Held) isServing() bool {
 	}
 }
 
-// Hold contends for lock until ctx ends, and once it has it runs fn. When ctx
-// ends, or another member should have the lock, it is handed over to that
-// member while fn still runs; where there is none, fn ends first. Either way,
-// and the instant the lock is lost, fn's context ends, with a cause that wraps
-// ErrHandedOver, ErrReleased, ErrLockLost or ErrSessionLost, or is ctx's own.
+// Hold contends for lock until ctx ends. Once it has the lock it runs fn. When ctx
+// ends, or another member should have the lock, the lock is transferred to that
+// member while fn still runs; without such a member fn ends first. Either way, and
+// the instant the lock is lost, fn's context ends with a cause that wraps
+// ErrTransferred, ErrReleased, ErrLockLost or ErrSessionLost, or is ctx's own.
 //
-// As soon as fn returns, a lock that is still held goes to another member, if it
-// is fn's own error that ended it, or else is given back, with a record that
-// gives fn's error, or else the cause, as the reason. fn must have undone
-// everything by then; where it could not, or has reason to think that it is not
-// the only owner, its error wraps ErrUnclean, and the record does not say
-// `released`, so that the next owner makes sure for itself.
+// As soon as fn returns, a lock that is still held goes to another member if fn
+// ended by an error of its own, else it is released, with a record that gives fn's
+// error, or else the cause, as the reason. By then fn must have undone everything.
+// Where it could not, or has reason to think that it is not the only owner, its
+// error wraps ErrUnclean; then the record does not say `released`, and the next
+// owner makes sure for itself.
 //
-// Hold returns nil when ctx has ended and nothing was lost; ErrHandedOver,
-// ErrReleased, ErrLockLost or ErrSessionLost, wrapped, where fn was ended for
-// that; else fn's error. After ErrReleased it can be called again at once: it
-// contends when it may.
+// Hold returns nil when ctx has ended and nothing was lost; ErrTransferred,
+// ErrReleased, ErrLockLost or ErrSessionLost, wrapped, where fn was ended for that;
+// else fn's error. After ErrReleased it can be called again at once: it contends
+// as soon as it may.
 func (k *Keeper) Hold(ctx context.Context, lock Lock, fn func(context.Context, *Held) error) error {
-	k.roster.join(lock)
-	defer k.roster.part(lock.Name)
-	h := k.acquire(ctx, lock.Name)
+	k.desired.add(lock)
+	defer k.desired.remove(lock.Name)
+	h := k.acquire(ctx, lock)
 	if h == nil {
 		return nil
 	}
-	k.roster.comeBack(lock.Name)
+	k.desired.endHoldOff(lock.Name)
 	err, ended := k.runHeld(ctx, h, fn)
-	if errors.Is(ended, ErrReleased) {
-		k.giveUp(ctx, h, ended, errors.Is(err, ErrUnclean))
-	}
+	unclean := errors.Is(err, ErrUnclean)
 	switch {
 	case errors.Is(ended, ErrSessionLost):
 		return ended
-	case errors.Is(ended, ErrHandedOver), errors.Is(ended, ErrReleased):
-		if err == nil && ctx.Err() == nil {
-			return ended
-		}
-		return err
+	case errors.Is(ended, ErrReleased):
+		k.releaseAndHoldOff(ctx, h, ended, unclean)
+		return endOf(ctx, err, ended)
+	case errors.Is(ended, ErrTransferred):
+		return endOf(ctx, err, ended)
 	case errors.Is(ended, ErrLockLost):
-		return k.afterLoss(ctx, h, ended, errors.Is(err, ErrUnclean))
+		return k.afterLoss(ctx, h, ended, unclean)
 	}
-	unclean := errors.Is(err, ErrUnclean)
-	if err == nil || unclean || !k.bequeath(ctx, h, err) {
-		k.release(ctx, h, h.farewell(ended, unclean))
+	if err == nil || unclean || !k.transferEnded(ctx, h, err) {
+		k.release(ctx, h, h.finalRecord(ended, unclean))
 	}
 	return err
 }
 
-// giveUp gives h back because of why, to nobody in particular.
-func (k *Keeper) giveUp(ctx context.Context, h *Held, why error, unclean bool) {
-	k.release(ctx, h, h.farewell(why, unclean))
-	if errors.Is(why, errRequested) {
-		k.roster.leave(h.name, k.now()+standBack)
+// endOf is what Hold returns after a hold that ended as intended: fn's error comes
+// first, and the end of ctx is no news to the caller.
+func endOf(ctx context.Context, err, ended error) error {
+	if err == nil && ctx.Err() == nil {
+		return ended
 	}
+	return err
 }
 
-// afterLoss settles which of the two was lost, as only the session can say, and
-// lets go of a key that was overwritten, which is still under it.
+// afterLoss finds out whether the session is lost as well, which only Consul can
+// tell, and releases a key that was overwritten: our session is still on it.
 func (k *Keeper) afterLoss(ctx context.Context, h *Held, lost error, unclean bool) error {
 	once, cancel := context.WithTimeout(context.WithoutCancel(ctx), lossTimeout)
 	defer cancel()
-	_ = k.renewOnce(once, h.session) // what it finds out, the session's context says
+	_ = k.renewOnce(once, h.session) // the session's context has the result
 	if h.session.ctx.Err() != nil {
 		return context.Cause(h.session.ctx)
 	}
 	if errors.Is(lost, errOverwritten) {
-		k.release(ctx, h, h.farewell(lost, unclean))
+		k.release(ctx, h, h.finalRecord(lost, unclean))
 	}
 	return lost
 }
 
-// runHeld runs fn while h is held and returns its error, and why it ended:
+// runHeld runs fn while h is held. It returns fn's error and the reason of the end:
 // that error, or what ended the hold before.
 func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, *Held) error) (err, ended error) {
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(h.session.ctx, func() { cancel(context.Cause(h.session.ctx)) })
 	defer stop()
 	var beside sync.WaitGroup
-	beside.Go(func() { k.watchOver(ctx, run, h, cancel) })
-	if h.Predecessor.State == StateHandover {
+	beside.Go(func() { k.watchHold(ctx, run, h, cancel) })
+	if h.Predecessor.State == state.RecordHandover {
 		beside.Go(func() { k.confirm(run, h) })
 	}
 
@@ -179,40 +168,40 @@ func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, 
 	return err, context.Cause(run)
 }
 
-// watchOver ends the hold as soon as the watch shows that the key is not ours or
-// that nobody may have it, and hands it over when ctx ends or another member
-// should have it. It returns when run, the hold's own context, has ended.
-func (k *Keeper) watchOver(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
-	due := newPreemption()
+// watchHold ends the hold as soon as a State shows that the key is not ours or that
+// no node may have it. It transfers the lock when ctx ends or another member should
+// have it. It returns when run, the hold's own context, has ended.
+func (k *Keeper) watchHold(ctx, run context.Context, h *Held, cancel context.CancelCauseFunc) {
+	due := newPendingTransfer()
 	defer due.timer.Stop()
 	served := h.serving
 	for {
-		v, _, changed := k.board.read()
-		lock, altered := k.roster.get(h.name)
-		// A view from before the acquisition knows nothing of it, and its index may
-		// be another history's.
-		if v != nil && v.at >= h.known && v.index >= h.index.Load() {
-			if ended := k.endedBy(v, h); ended != nil {
+		v, seen := k.latest.Get()
+		lock, altered := k.desired.lock(h.name)
+		// A State from before the acquisition does not show it, and its index may
+		// belong to another history.
+		if v.State != nil && v.at >= h.known && v.Index >= h.index.Load() {
+			if ended := k.endedBy(v.State, h); ended != nil {
 				cancel(ended)
 				return
 			}
 			if h.isServing() {
-				due.consider(v.transfer(lock, k.node))
+				due.consider(v.Transfer(lock.Name, k.node, lock.PreemptDelay))
 			}
 		}
 		select {
-		case <-changed:
+		case <-seen:
 		case <-altered:
 		case <-served:
 			served = nil
 		case <-due.timer.C:
-			if ended := k.carryOut(ctx, run, h, due.transfer); ended != nil {
+			if ended := k.carryOut(ctx, run, h, due.Transfer); ended != nil {
 				cancel(ended)
 				return
 			}
 			due.timer.Reset(retryDelay)
 		case <-ctx.Done():
-			cancel(k.handOverAtEnd(run, h, context.Cause(ctx)))
+			cancel(k.transferAtEnd(run, h, context.Cause(ctx)))
 			return
 		case <-run.Done():
 			return
@@ -220,89 +209,30 @@ func (k *Keeper) watchOver(ctx, run context.Context, h *Held, cancel context.Can
 	}
 }
 
-// endedBy is why the hold has to end at once, as v shows.
-func (k *Keeper) endedBy(v *view, h *Held) error {
-	l := v.locks[h.name]
+// endedBy is the reason for which the hold has to end at once, as s shows.
+func (k *Keeper) endedBy(s *state.State, h *Held) error {
+	l := s.Locks[h.name]
 	switch {
-	case l.session != h.session.id || l.record.Session != h.session.id:
+	case l.Session != h.session.id || l.Record.Session != h.session.id:
 		return k.lockLost(l, h.session)
-	case v.pins[h.name] == nobody:
-		return fmt.Errorf("%w: %w", ErrReleased, errNobody)
+	case s.Pin(h.name) == state.Nobody:
+		return fmt.Errorf("%w: %w", ErrReleased, state.ErrNobody)
 	}
 	return nil
 }
 
-func (k *Keeper) lockLost(l lockState, own *session) error {
+func (k *Keeper) lockLost(l state.Lock, own *session) error {
 	switch {
-	case l.record.State == StateHandover && l.record.From == k.node:
-		return fmt.Errorf("%w to %s, later than was waited for", ErrHandedOver, l.record.Node)
-	case l.index == 0:
+	case l.Record.State == state.RecordHandover && l.Record.From == k.node:
+		return fmt.Errorf("%w to %s, confirmed late", ErrTransferred, l.Record.Node)
+	case l.Index == 0:
 		return fmt.Errorf("%w: its key was deleted", ErrLockLost)
-	case l.session == own.id:
-		// A plain write leaves the session on the key, but the record, and the
-		// flag that `consul lock` goes by, are gone.
+	case l.Session == own.id:
+		// A plain write leaves the session on the key, but the record, and the flag
+		// that `consul lock` looks for, are gone.
 		return errOverwritten
-	case l.session == "":
-		return fmt.Errorf("%w: its key has no session any more", ErrLockLost)
+	case l.Session == "":
+		return fmt.Errorf("%w: its key has no session", ErrLockLost)
 	}
-	return fmt.Errorf("%w: session %s has it", ErrLockLost, l.session)
-}
-
-// farewell is the record to leave the lock with.
-func (h *Held) farewell(reason error, unclean bool) Record {
-	now := time.Now().UTC().Truncate(time.Second)
-	switch {
-	case !h.isServing() && h.Predecessor.State != StateUnknown && !(unclean && h.Predecessor.LetGo()):
-		return h.Predecessor
-	case !h.isServing() || unclean:
-		r := h.record
-		r.At, r.Reason = &now, reason.Error()
-		return r
-	}
-	return Record{State: StateReleased, Node: h.record.Node, At: &now, Reason: reason.Error()}
-}
-
-// release gives the lock back, leaving record in it. As long as ctx has not
-// ended it tries until it is done or the session is lost: a lock that nobody
-// serves under helps nobody.
-func (k *Keeper) release(ctx context.Context, h *Held, record Record) {
-	var pause backoff
-	outage := outage{log: k.log.With("vip", h.name, "state", "releasing"), what: "releasing the lock"}
-	for {
-		err := k.releaseOnce(ctx, h, record)
-		if err == nil {
-			return
-		}
-		outage.failed(err)
-		if h.session.ctx.Err() != nil || !pause.wait(ctx) {
-			return
-		}
-	}
-}
-
-// releaseOnce unlocks the key as we left it and no other: a request that was
-// given up may still arrive when the lock has long been ours again.
-func (k *Keeper) releaseOnce(ctx context.Context, h *Held, record Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	key := k.lockKey(h.name)
-	for {
-		index := h.index.Load()
-		_, err := k.consul.commit(ctx,
-			unchanged(key, index),
-			lockPair(api.KVUnlock, key, record, h.session.id))
-		if !errors.Is(err, errConflict) {
-			return err
-		}
-		pair, err := k.consul.read(ctx, key)
-		switch {
-		case err != nil:
-			return err
-		case pair == nil || pair.Session != h.session.id:
-			return nil // not ours any more
-		case pair.ModifyIndex == index:
-			return errConflict // refused for another reason, such as the ACL
-		}
-		h.index.Store(pair.ModifyIndex)
-	}
+	return fmt.Errorf("%w: session %s holds it", ErrLockLost, l.Session)
 }

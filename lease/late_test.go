@@ -14,6 +14,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 // What comes late, or twice, or from another history of Consul.
@@ -38,7 +41,7 @@ func (b *bench) detain() (arrive func()) { return b.detainAnd(func() {}) }
 func (b *bench) detainAnd(happens func()) (arrive func()) {
 	late := make(chan func(), 1)
 	var once sync.Once
-	b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
+	b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
 		detained := false
 		if unlocks(r) {
 			once.Do(func() { detained = true })
@@ -46,7 +49,7 @@ func (b *bench) detainAnd(happens func()) (arrive func()) {
 		if detained {
 			again := r.Clone(context.Background())
 			again.Body = io.NopCloser(strings.NewReader(body(r)))
-			late <- func() { b.consul.serve(again) }
+			late <- func() { b.consul.Serve(again) }
 			happens()
 			panic(http.ErrAbortHandler)
 		}
@@ -72,8 +75,8 @@ func TestLateReleaseFreesNothing(t *testing.T) {
 		<-h.held
 		arrive()
 		synctest.Wait()
-		assert.NotEmpty(t, b.consul.get(lockKey).Session)
-		assert.Equal(t, StateHeld, b.record().State)
+		assert.NotEmpty(t, b.consul.Get(lockKey).Session)
+		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
 		require.NoError(t, h.release("done"))
 	})
@@ -94,8 +97,8 @@ func TestLateBequestMovesNothing(t *testing.T) {
 		o := b.second()
 		next := o.holdLock(ours)
 		time.Sleep(5 * time.Second)
-		// The release that follows finds nobody else who may have the lock.
-		arrive := b.detainAnd(func() { b.consul.put("p/"+ours.Name+"/pin", "h1", "") })
+		// The release that follows finds state.Nobody else who may have the lock.
+		arrive := b.detainAnd(func() { b.consul.Put("p/"+ours.Name+"/pin", "h1", "") })
 		require.Empty(t, next.held)
 		why := errors.New("carrier lost")
 		fail <- why
@@ -105,7 +108,7 @@ func TestLateBequestMovesNothing(t *testing.T) {
 		arrive()
 		synctest.Wait()
 		assert.Equal(t, "h1", b.record().Node)
-		assert.Equal(t, StateHeld, b.record().State)
+		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
 		require.NoError(t, h.release("done"))
 		_ = next.release("done")
@@ -119,7 +122,7 @@ func TestReleaseUnheardAndAnOldView(t *testing.T) {
 		var once sync.Once
 		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
 			h.Serving()
-			b.consul.on(func(_ http.ResponseWriter, r *http.Request) bool {
+			b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/v1/kv/p/" {
 					panic(http.ErrAbortHandler) // the watch has an outage of its own
 				}
@@ -128,7 +131,7 @@ func TestReleaseUnheardAndAnOldView(t *testing.T) {
 					once.Do(func() { unheard = true })
 				}
 				if unheard {
-					b.consul.serve(r)
+					b.consul.Serve(r)
 					panic(http.ErrAbortHandler)
 				}
 				return false
@@ -136,11 +139,11 @@ func TestReleaseUnheardAndAnOldView(t *testing.T) {
 			return why
 		})
 		require.Equal(t, why, err)
-		b.consul.put(lockKey, `{"state":"held","node":"h2"}`, "other")
+		b.consul.Put(lockKey, `{"state":"held","node":"h2"}`, "other")
 		h := b.hold()
 		time.Sleep(200 * time.Millisecond)
 		assert.Empty(t, h.held, "the old view says that it is ours")
-		b.consul.on(nil)
+		b.consul.On(nil)
 		require.NoError(t, h.release("done"))
 	})
 }
@@ -158,28 +161,20 @@ func TestOverwrittenAndUnclean(t *testing.T) {
 			})
 		}()
 		<-serving
-		b.consul.put(lockKey, "mine", "")
+		b.consul.Put(lockKey, "mine", "")
 		require.ErrorIs(t, <-ended, ErrLockLost)
-		assert.Equal(t, StateHeld, b.record().State)
+		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
 }
 
 func TestServersWithAnotherHistory(t *testing.T) {
 	bubble(t, func(b *bench) {
-		f := b.consul
-		f.mu.Lock()
-		f.index = 100_000
-		f.mu.Unlock()
+		b.consul.Advance(100_000)
 		h := b.hold()
 		<-h.held
 		require.NoError(t, h.release("done"))
 
-		f.mu.Lock()
-		clear(f.keys)
-		clear(f.sessions)
-		f.index = 20
-		f.bump()
-		f.mu.Unlock()
+		b.consul.Replace(20)
 		h = b.hold()
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -192,17 +187,17 @@ func TestNothingIsHandedToAnOldSession(t *testing.T) {
 	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
 		// The successor hears nothing of its session until it gives it up, while
 		// Consul keeps it for twice the TTL.
-		old := b.consul.get("p/.members/h2").Session
-		b.consul.on(only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+		old := b.consul.Get("p/.members/h2").Session
+		b.consul.On(fakeconsul.Only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
 		time.Sleep(ttl + 5*time.Second)
-		b.consul.on(nil)
+		b.consul.On(nil)
 		synctest.Wait()
-		member := b.consul.get("p/.members/h2")
+		member := b.consul.Get("p/.members/h2")
 		require.NotNil(t, member)
 		require.NotEqual(t, old, member.Session)
 		require.NoError(t, h.release("stopped"))
 		<-next.held
-		assert.Equal(t, member.Session, b.consul.get(lockKey).Session)
+		assert.Equal(t, member.Session, b.consul.Get(lockKey).Session)
 	})
 }
 
@@ -210,10 +205,10 @@ func TestSessionIsEndedThoughWritesHang(t *testing.T) {
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
-		b.consul.on(only("/v1/txn", b.consul.orHang(nil)))
+		b.consul.On(fakeconsul.Only("/v1/txn", b.consul.OrHang(nil)))
 		require.NoError(t, h.release("stopped"))
 		require.NoError(t, b.stop())
-		assert.Equal(t, 1, b.consul.count("PUT /v1/session/destroy/"))
-		assert.Equal(t, 1, b.consul.count("PUT /v1/agent/service/deregister/"))
+		assert.Equal(t, 1, b.consul.Count("PUT /v1/session/destroy/"))
+		assert.Equal(t, 1, b.consul.Count("PUT /v1/agent/service/deregister/"))
 	})
 }

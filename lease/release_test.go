@@ -13,6 +13,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 const (
@@ -23,22 +26,22 @@ const (
 // foreign puts the lock under a session of another program, as `consul lock`
 // does where the lock is free.
 func (b *bench) foreign() {
-	b.consul.begin("foreign")
-	b.consul.put(lockKey, "", "foreign")
+	b.consul.Begin("foreign", "another program")
+	b.consul.Put(lockKey, "", "foreign")
 }
 
 func TestReleaseOnRequestHandsOver(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 		began := time.Now()
-		b.consul.put(requestKey, "h1\n", "")
+		b.consul.Put(requestKey, "h1\n", "")
 		got := <-next.held
 		assert.Zero(t, time.Since(began))
-		assert.Equal(t, StateHandover, got.Predecessor.State)
+		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
 		err := <-h.result
-		require.ErrorIs(t, err, ErrHandedOver)
+		require.ErrorIs(t, err, ErrTransferred)
 		require.NotErrorIs(t, err, ErrReleased)
 		assert.ErrorContains(t, err, "requested")
-		assert.Nil(t, b.consul.get(requestKey))
+		assert.Nil(t, b.consul.Get(requestKey))
 
 		// It is once, and who gave it is there to take it again.
 		again := b.hold()
@@ -53,12 +56,12 @@ func TestReleaseOnRequestHandsOver(t *testing.T) {
 
 func TestReleaseOnRequestOfAnother(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
-		b.consul.put(requestKey, "h2", "")
+		b.consul.Put(requestKey, "h2", "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, h.lost)
-		assert.NotNil(t, b.consul.get(requestKey), "it is for its writer to take back")
-		b.consul.delete(requestKey)
+		assert.NotNil(t, b.consul.Get(requestKey), "it is for its writer to take back")
+		b.consul.Delete(requestKey)
 		_ = h.release("done")
 	})
 }
@@ -68,24 +71,24 @@ func TestReleaseOnRequestWithoutSuccessor(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		synctest.Wait()
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		require.ErrorIs(t, <-h.result, ErrReleased)
 		began := time.Now()
-		assert.Nil(t, b.consul.get(requestKey))
-		p := b.consul.get(lockKey)
+		assert.Nil(t, b.consul.Get(requestKey))
+		p := b.consul.Get(lockKey)
 		assert.Empty(t, p.Session)
-		assert.Equal(t, StateReleased, ParseRecord(p.Value).State)
-		assert.Contains(t, ParseRecord(p.Value).Reason, "requested")
+		assert.Equal(t, state.RecordReleased, state.ParseRecord(p.Value).State)
+		assert.Contains(t, state.ParseRecord(p.Value).Reason, "requested")
 
 		h = b.hold()
-		time.Sleep(standBack - time.Millisecond)
+		time.Sleep(holdOffTime - time.Millisecond)
 		synctest.Wait()
 		assert.Empty(t, h.held)
-		assert.NotContains(t, string(b.consul.get("p/.members/h1").Value), vip, "nobody waits for it")
+		assert.NotContains(t, string(b.consul.Get("p/.members/h1").Value), vip, "state.Nobody waits for it")
 		<-h.held
-		assert.Equal(t, standBack, time.Since(began))
+		assert.Equal(t, holdOffTime, time.Since(began))
 		synctest.Wait()
-		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), vip)
+		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), vip)
 		require.NoError(t, h.release("done"))
 	})
 }
@@ -94,7 +97,7 @@ func TestStandingBackForAnotherProgram(t *testing.T) {
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		require.ErrorIs(t, <-h.result, ErrReleased)
 		h = b.hold()
 		time.Sleep(3 * time.Second)
@@ -102,7 +105,7 @@ func TestStandingBackForAnotherProgram(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, h.held)
-		b.consul.destroy("foreign")
+		b.consul.Destroy("foreign")
 		ended := time.Now()
 		<-h.held
 		assert.Zero(t, time.Since(ended), "it has stood back long enough")
@@ -116,7 +119,7 @@ func TestStandingBackCostsNobody(t *testing.T) {
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		require.ErrorIs(t, <-h.result, ErrReleased)
 		h = b.hold()
 		o := b.second()
@@ -127,12 +130,12 @@ func TestStandingBackCostsNobody(t *testing.T) {
 		require.Len(t, next.held, 1)
 
 		// In flight since before h1 had left the lock.
-		member := b.consul.get("p/.members/h1").Session
-		b.consul.put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
+		member := b.consul.Get("p/.members/h1").Session
+		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
 		<-h.held
-		require.ErrorIs(t, <-next.result, ErrHandedOver)
+		require.ErrorIs(t, <-next.result, ErrTransferred)
 		synctest.Wait()
-		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), vip)
+		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), vip)
 		require.NoError(t, h.release("done"))
 		require.NoError(t, o.stop())
 	})
@@ -140,10 +143,10 @@ func TestStandingBackCostsNobody(t *testing.T) {
 
 func TestReleaseWaitsUntilItIsServed(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		h := b.hold()
 		require.ErrorIs(t, <-h.result, ErrReleased, "it was to be given up before it was had")
-		assert.Equal(t, StateReleased, b.record().State)
+		assert.Equal(t, state.RecordReleased, b.record().State)
 	})
 }
 
@@ -151,13 +154,13 @@ func TestRequestTakenBack(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 		// Between the view that shows it and the claim, its writer deletes it.
 		var claims atomic.Int32
-		b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
-				b.consul.delete(requestKey)
+				b.consul.Delete(requestKey)
 			}
 			return false
 		}))
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Equal(t, int32(1), claims.Load())
@@ -165,17 +168,17 @@ func TestRequestTakenBack(t *testing.T) {
 
 		// Between them, it is changed: only the later one counts.
 		claims.Store(0)
-		b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
-				b.consul.put(requestKey, "h1", "")
+				b.consul.Put(requestKey, "h1", "")
 			}
 			return false
 		}))
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		<-next.held
 		assert.Equal(t, int32(2), claims.Load())
-		require.ErrorIs(t, <-h.result, ErrHandedOver)
-		b.consul.on(nil)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
+		b.consul.On(nil)
 	})
 }
 
@@ -184,27 +187,27 @@ func TestClaimOfUnknownOutcome(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 				var claims atomic.Int32
-				b.consul.on(only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+				b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 					if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
 						if happened {
-							b.consul.serve(r)
+							b.consul.Serve(r)
 						}
 						panic(http.ErrAbortHandler)
 					}
 					return false
 				}))
-				b.consul.put(requestKey, "h1", "")
+				b.consul.Put(requestKey, "h1", "")
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				b.consul.on(nil)
-				assert.Nil(t, b.consul.get(requestKey))
+				b.consul.On(nil)
+				assert.Nil(t, b.consul.Get(requestKey))
 				if happened {
 					assert.Empty(t, h.lost, "who asked may have given up")
 					_ = h.release("done")
 					return
 				}
 				require.Len(t, next.held, 1)
-				require.ErrorIs(t, <-h.result, ErrHandedOver)
+				require.ErrorIs(t, <-h.result, ErrTransferred)
 			})
 		})
 	}
@@ -212,48 +215,48 @@ func TestClaimOfUnknownOutcome(t *testing.T) {
 
 func TestRequestThoughTheHandoverIsRefused(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
-		b.consul.on(only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if text := body(r); strings.Contains(text, `"Verb":"lock"`) && strings.Contains(text, `"Verb":"unlock"`) {
-				return status(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
 			}
 			return false
 		}))
-		b.consul.put(requestKey, "h1", "")
+		b.consul.Put(requestKey, "h1", "")
 		require.ErrorIs(t, <-h.result, ErrReleased)
 		got := <-next.held
-		assert.Equal(t, StateReleased, got.Predecessor.State)
-		b.consul.on(nil)
+		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
+		b.consul.On(nil)
 	})
 }
 
 func TestPinnedToNobody(t *testing.T) {
 	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
 		before := time.Now()
-		b.consul.put(pinKey, "-\n", "")
+		b.consul.Put(pinKey, "-\n", "")
 		err := <-h.result
 		require.ErrorIs(t, err, ErrReleased)
 		assert.Zero(t, time.Since(before))
-		assert.Equal(t, StateReleased, b.record().State)
+		assert.Equal(t, state.RecordReleased, b.record().State)
 		assert.Equal(t, err.Error(), b.record().Reason)
-		assert.Empty(t, b.consul.get(lockKey).Session)
+		assert.Empty(t, b.consul.Get(lockKey).Session)
 
 		h = b.hold()
 		time.Sleep(time.Minute)
 		b.foreign()
 		time.Sleep(time.Minute)
-		b.consul.destroy("foreign")
+		b.consul.Destroy("foreign")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, h.held)
 		require.Empty(t, next.held)
 
-		b.consul.delete(pinKey)
+		b.consul.Delete(pinKey)
 		unpinned := time.Now()
 		select {
 		case <-h.held:
 		case <-next.held:
 		}
-		assert.LessOrEqual(t, time.Since(unpinned), rankDelay)
+		assert.LessOrEqual(t, time.Since(unpinned), positionDelay)
 		_ = h.release("done")
 	})
 }
@@ -261,13 +264,13 @@ func TestPinnedToNobody(t *testing.T) {
 // A lock that is not served yet goes on speaking of its last owner.
 func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02"}`, "")
+		b.consul.Put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02"}`, "")
 		asking, ended := b.holdUnserved()
 		<-asking
-		b.consul.put(pinKey, nobody, "")
+		b.consul.Put(pinKey, state.Nobody, "")
 		require.ErrorIs(t, <-ended, ErrReleased)
-		assert.Empty(t, b.consul.get(lockKey).Session)
-		assert.Equal(t, StateHeld, b.record().State)
+		assert.Empty(t, b.consul.Get(lockKey).Session)
+		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Equal(t, "h2", b.record().Node)
 	})
 }
@@ -277,10 +280,10 @@ func TestUncleanEndOnRequest(t *testing.T) {
 		unclean := errors.Join(ErrUnclean)
 		served, ended := b.holdUntil(unclean)
 		<-served
-		b.consul.put(pinKey, nobody, "")
+		b.consul.Put(pinKey, state.Nobody, "")
 		require.Equal(t, unclean, <-ended)
-		assert.Empty(t, b.consul.get(lockKey).Session)
-		assert.Equal(t, StateHeld, b.record().State)
+		assert.Empty(t, b.consul.Get(lockKey).Session)
+		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
 }
 
@@ -288,12 +291,12 @@ func TestWhatKeepsFromContendingIsSaidOnce(t *testing.T) {
 	var out bytes.Buffer
 	c := contention{log: hclog.New(&hclog.LoggerOptions{Output: &out})}
 	for range 3 {
-		c.logBar(errDrained.Error())
+		c.logIneligible(state.ErrDrained)
 	}
-	c.logBar("")
-	c.logBar("")
-	c.logBar(errNobody.Error())
-	assert.Equal(t, 1, strings.Count(out.String(), errDrained.Error()))
+	c.logIneligible(nil)
+	c.logIneligible(nil)
+	c.logIneligible(state.ErrNobody)
+	assert.Equal(t, 1, strings.Count(out.String(), state.ErrDrained.Error()))
 	assert.Equal(t, 1, strings.Count(out.String(), "again"))
-	assert.Equal(t, 1, strings.Count(out.String(), errNobody.Error()))
+	assert.Equal(t, 1, strings.Count(out.String(), state.ErrNobody.Error()))
 }

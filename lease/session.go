@@ -8,100 +8,107 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/consul-vip/consul-vip/internal/failurelog"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// Margin is kept between the hold deadline and the session's TTL. The kernel
-// removes an expired address up to 0.35 s late.
+// Margin is the time between the hold deadline and the end of the session's TTL.
+// The kernel removes an expired address up to 0.35 s late.
 const Margin = time.Second
 
-// settling is for how long a new member leaves free locks alone, so that nodes
-// that start together find each other and share, instead of the first taking
-// all. settlingLimit is for how long at most, if ever more arrive.
+// settleTime is how long a new member leaves free locks alone, so that nodes that
+// start together find each other and share the locks, instead of the first taking
+// all. settleLimit is the longest if more and more members arrive.
 const (
-	settling      = time.Second
-	settlingLimit = 5 * time.Second
+	settleTime  = time.Second
+	settleLimit = 5 * time.Second
 )
 
-// fencePoll bounds how late a deadline is noticed after the machine was
-// suspended, for which time Go's timers stand still.
-const fencePoll = 250 * time.Millisecond
+// deadlinePoll bounds how late a deadline is noticed after the machine was
+// suspended; Go's timers stand still meanwhile.
+const deadlinePoll = 250 * time.Millisecond
 
-// session is one Consul session, from its creation until it is lost. It is
-// safe for concurrent use.
+// session is one Consul session, from its creation until it is lost. It is safe
+// for concurrent use.
 type session struct {
 	id string
-	// ctx ends with a cause that wraps ErrSessionLost the instant the session
-	// must no longer be believed in.
+	// ctx ends with a cause that wraps ErrSessionLost the instant the session must
+	// no longer be relied on.
 	ctx  context.Context
 	lose context.CancelCauseFunc
+	ttl  time.Duration
 
-	born     time.Duration // when its creation was sent off
-	settling atomic.Int64  // until when free locks are left alone
-	ttl      time.Duration
-	deadline atomic.Int64 // the hold deadline F, a time.Duration of the Keeper's clock
+	// Times on the Keeper's clock.
+	created      time.Duration // when the request to create it was sent
+	settledAt    atomic.Int64  // a time.Duration: until then free locks are left alone
+	holdDeadline atomic.Int64  // a time.Duration: the hold deadline F
 }
 
-// newSession starts a session's life; sent is when its creation was sent off.
+// newSession starts a session's life. The request to create it was sent at the
+// time sent.
 func newSession(id string, ttl, sent time.Duration) *session {
-	s := &session{id: id, born: sent, ttl: ttl}
+	s := &session{id: id, created: sent, ttl: ttl}
 	s.ctx, s.lose = context.WithCancelCause(context.Background())
-	s.deadline.Store(int64(sent + ttl - Margin))
-	s.settling.Store(int64(sent + settling))
+	s.holdDeadline.Store(int64(sent + ttl - Margin))
+	s.settledAt.Store(int64(sent + settleTime))
 	return s
 }
 
 // settled is when the process stops leaving free locks alone.
-func (s *session) settled() time.Duration { return time.Duration(s.settling.Load()) }
+func (s *session) settled() time.Duration { return time.Duration(s.settledAt.Load()) }
 
-// settle waits for members that arrive while it settles itself, within reason:
-// then all that start together are done at the same time.
-func (s *session) settle(before, after *view, now time.Duration) {
+// settle waits longer, up to settleLimit, when a member arrives before the session
+// is settled: members that start together are then settled at the same time.
+func (s *session) settle(before, after *state.State, now time.Duration) {
 	if before == nil || now >= s.settled() {
 		return
 	}
-	for node := range after.members {
-		if _, known := before.members[node]; !known {
-			s.settling.Store(int64(min(now+settling, s.born+settlingLimit)))
+	for node := range after.Members {
+		if _, known := before.Members[node]; !known {
+			s.settledAt.Store(int64(min(now+settleTime, s.created+settleLimit)))
 			return
 		}
 	}
 }
 
-// renewed moves the hold deadline: the server counts the TTL from when it got
-// the renewal, which is after it was sent. An answer that comes after the
-// deadline revives nothing.
+// renewed moves the hold deadline. The server counts the TTL from when it received
+// the renewal, which is after it was sent. An answer that comes after the deadline
+// revives nothing.
 func (s *session) renewed(sent, now time.Duration) {
-	if now < s.hold() && s.ctx.Err() == nil {
-		s.deadline.Store(int64(sent + s.ttl - Margin))
+	if now < s.deadline() && s.ctx.Err() == nil {
+		s.holdDeadline.Store(int64(sent + s.ttl - Margin))
 	}
 }
 
-// hold is the hold deadline F, past which nothing may be held.
-func (s *session) hold() time.Duration { return time.Duration(s.deadline.Load()) }
+// deadline is the hold deadline F, past which nothing may be held.
+func (s *session) deadline() time.Duration { return time.Duration(s.holdDeadline.Load()) }
 
-// establish creates a session, however long Consul takes. It returns nil only
-// when ctx ends, and an error only for what no waiting cures.
+// establish creates a session, however long Consul takes. The error is ctx's cause
+// or ErrNodeTaken, which waiting does not cure. A session that was created although
+// ctx has ended comes with the error, so that it can be destroyed.
 func (k *Keeper) establish(ctx context.Context) (*session, error) {
-	pause := backoff{}
-	outage := outage{log: k.log, what: "creating a session"}
+	pause := consul.Backoff{}
+	failures := failurelog.New(k.log, "creating a session")
 	for {
 		s, err := k.tryEstablish(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return s, nil
+			return s, context.Cause(ctx)
 		case errors.Is(err, ErrNodeTaken):
 			return nil, err
 		case err == nil:
-			outage.ok()
+			failures.Record(nil)
 			k.log.Info("session created", "session", s.id, "node", k.node)
 			return s, nil
 		}
 		// The check usually reaches the catalog between the first try and the second.
-		if pause.pause > firstPause {
-			outage.failed(err)
+		if pause.Retrying() {
+			failures.Record(err)
 		}
-		if !pause.wait(ctx) {
-			return nil, nil
+		if !pause.Wait(ctx) {
+			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -110,36 +117,36 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 	if err := k.identify(ctx); err != nil {
 		return nil, err
 	}
-	if err := k.evictPredecessor(ctx); err != nil {
+	if err := k.evictPrevious(ctx); err != nil {
 		return nil, err
 	}
 	if k.checkID != "" {
 		k.registered = true
-		if err := k.consul.register(ctx, k.cfg.Service, k.checkID, k.cfg.Version, k.cfg.CheckTTL); err != nil {
+		if err := k.consul.Register(ctx, k.service()); err != nil {
 			return nil, err
 		}
-		if err := k.consul.pass(ctx, k.checkID, k.beat()); err != nil {
+		if err := k.consul.PassCheck(ctx, k.checkID, k.checkInterval()); err != nil {
 			return nil, err
 		}
 	}
 	sent := k.now()
-	id, err := k.consul.createSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
+	id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
 	if err != nil {
 		return nil, err
 	}
 	return newSession(id, k.cfg.SessionTTL, sent), nil
 }
 
-// keep holds s alive until it is lost or ctx ends, and returns why.
+// keep holds s alive until it is lost or ctx ends, and returns the reason.
 func (k *Keeper) keep(ctx context.Context, s *session) error {
 	stop := context.AfterFunc(ctx, func() { s.lose(context.Cause(ctx)) })
 	defer stop()
 
 	var g errgroup.Group
-	g.Go(func() error { k.fence(s); return nil })
+	g.Go(func() error { k.expireAtDeadline(s); return nil })
 	g.Go(func() error { k.renew(s); return nil })
-	g.Go(func() error { k.enroll(s); return nil })
-	g.Go(func() error { k.tidy(s); return nil })
+	g.Go(func() error { k.keepMember(s); return nil })
+	g.Go(func() error { k.releaseOrphans(s); return nil })
 	if k.checkID != "" {
 		g.Go(func() error { k.refreshCheck(s); return nil })
 	}
@@ -147,47 +154,44 @@ func (k *Keeper) keep(ctx context.Context, s *session) error {
 	return context.Cause(s.ctx)
 }
 
-// fence loses the session at the hold deadline, on the boot-time clock.
-func (k *Keeper) fence(s *session) {
+// expireAtDeadline loses the session at the hold deadline, on the boot-time clock.
+func (k *Keeper) expireAtDeadline(s *session) {
 	for {
-		left := s.hold() - k.now()
+		left := s.deadline() - k.now()
 		if left <= 0 {
 			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-Margin))
 			return
 		}
-		if !sleep(s.ctx, min(left, fencePoll)) {
+		if !consul.Sleep(s.ctx, min(left, deadlinePoll)) {
 			return
 		}
 	}
 }
 
-// renew renews the session every few seconds. A renewal costs no Raft write.
+// renew renews the session every few seconds.
 func (k *Keeper) renew(s *session) {
 	interval := min(s.ttl/6, 5*time.Second)
-	outage := outage{log: k.log, what: "renewing the session"}
+	failures := failurelog.New(k.log, "renewing the session")
 	pause := interval
-	for sleep(s.ctx, pause) {
+	for consul.Sleep(s.ctx, pause) {
 		err := k.renewOnce(s.ctx, s)
-		switch {
-		case s.ctx.Err() != nil:
+		if s.ctx.Err() != nil {
 			return
-		case err != nil:
-			outage.failed(err)
-			pause = jitter(time.Second)
-		default:
-			outage.ok()
-			pause = interval
+		}
+		failures.Record(err)
+		if pause = interval; err != nil {
+			pause = consul.Jitter(time.Second)
 		}
 	}
 }
 
-// renewOnce renews s and loses it where Consul says that it is gone.
+// renewOnce renews s, and loses it where Consul says that it is gone.
 func (k *Keeper) renewOnce(ctx context.Context, s *session) error {
 	sent := k.now()
-	err := k.consul.renewSession(ctx, s.id)
+	err := k.consul.RenewSession(ctx, s.id)
 	switch {
-	case errors.Is(err, ErrSessionLost):
-		s.lose(err)
+	case errors.Is(err, consul.ErrNoSession):
+		s.lose(fmt.Errorf("%w: %w", ErrSessionLost, err))
 	case err == nil:
 		s.renewed(sent, k.now())
 	}

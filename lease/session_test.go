@@ -11,12 +11,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 func TestSessionBody(t *testing.T) {
 	bubble(t, func(b *bench) {
 		var body map[string]any
-		b.consul.on(only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(fakeconsul.Only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
 			_ = json.NewDecoder(r.Body).Decode(&body)
 			return false
 		}))
@@ -30,18 +34,18 @@ func TestSessionBody(t *testing.T) {
 	})
 }
 
-func TestFenceExactlyAtDeadline(t *testing.T) {
+func TestExpiresExactlyAtTheDeadline(t *testing.T) {
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(12 * time.Second) // renewals at 5 s and 10 s
-		b.consul.on(status(500, "text/plain", "No cluster leader"))
+		b.consul.On(fakeconsul.Answer(500, "text/plain", "No cluster leader"))
 
 		// The last answered renewal left at 10 s after the session was there.
 		created := 0 * time.Second
 		assert.Equal(t, created+10*time.Second+ttl-time.Second, <-h.lost)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
-		b.consul.on(nil)
+		b.consul.On(nil)
 	})
 }
 
@@ -50,7 +54,7 @@ func TestDeadlineCountsFromSending(t *testing.T) {
 		h := b.hold()
 		held := <-h.held
 		// Answered within its deadline, but 2 s after it was sent.
-		b.consul.delay(func(r *http.Request) {
+		b.consul.Delay(func(r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/v1/session/renew/") {
 				time.Sleep(2 * time.Second)
 			}
@@ -58,7 +62,7 @@ func TestDeadlineCountsFromSending(t *testing.T) {
 		time.Sleep(8 * time.Second)
 		sent, now := 5*time.Second, time.Since(b.start)
 		assert.Equal(t, sent+ttl-time.Second-now, held.Remaining())
-		b.consul.delay(nil)
+		b.consul.Delay(nil)
 		require.NoError(t, h.release("done"))
 	})
 }
@@ -66,16 +70,16 @@ func TestDeadlineCountsFromSending(t *testing.T) {
 func TestLateAnswerRevivesNothing(t *testing.T) {
 	s := newSession("s", ttl, 0)
 	s.renewed(10*time.Second, 29*time.Second)
-	assert.Equal(t, 29*time.Second, s.hold(), "answered at the deadline")
+	assert.Equal(t, 29*time.Second, s.deadline(), "answered at the deadline")
 	s.renewed(10*time.Second, 28*time.Second)
-	assert.Equal(t, 39*time.Second, s.hold(), "answered before it")
+	assert.Equal(t, 39*time.Second, s.deadline(), "answered before it")
 
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
-		// Consul takes the renewals, but its answers come only after the fence.
+		// Consul takes the renewals, but its answers come only after the deadline.
 		released := make(chan struct{})
-		b.consul.delay(func(r *http.Request) {
+		b.consul.Delay(func(r *http.Request) {
 			if strings.HasPrefix(r.URL.Path, "/v1/session/renew/") {
 				<-released
 			}
@@ -83,7 +87,7 @@ func TestLateAnswerRevivesNothing(t *testing.T) {
 		assert.Equal(t, ttl-time.Second, <-h.lost)
 		close(released)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
-		b.consul.delay(nil)
+		b.consul.Delay(nil)
 	})
 }
 
@@ -94,20 +98,20 @@ func TestSuspendedMachineNotices(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Since(b.start)
 		b.asleep.Store(int64(time.Minute))
-		assert.LessOrEqual(t, <-h.lost-began, fencePoll)
+		assert.LessOrEqual(t, <-h.lost-began, deadlinePoll)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
 	})
 }
 
 func TestOnlyConsulEndsASession(t *testing.T) {
 	garbage := map[string]func(http.ResponseWriter, *http.Request) bool{
-		"500":         status(500, "text/plain", "No cluster leader"),
-		"429":         status(429, "text/plain", "Too many requests"),
-		"404 of html": status(404, "text/html", "<html>not here</html>"),
-		"200 of html": status(200, "text/html", "<html>welcome</html>"),
-		"empty list":  status(200, "application/json", "[]"),
-		"null":        status(200, "application/json", "null"),
-		"no body":     status(200, "application/json", ""),
+		"500":         fakeconsul.Answer(500, "text/plain", "No cluster leader"),
+		"429":         fakeconsul.Answer(429, "text/plain", "Too many requests"),
+		"404 of html": fakeconsul.Answer(404, "text/html", "<html>not here</html>"),
+		"200 of html": fakeconsul.Answer(200, "text/html", "<html>welcome</html>"),
+		"empty list":  fakeconsul.Answer(200, "application/json", "[]"),
+		"null":        fakeconsul.Answer(200, "application/json", "null"),
+		"no body":     fakeconsul.Answer(200, "application/json", ""),
 		"cut off":     func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
 		"no answer":   nil,
 	}
@@ -116,11 +120,11 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 			bubble(t, func(b *bench) {
 				h := b.hold()
 				<-h.held
-				b.consul.on(b.consul.orHang(answer))
+				b.consul.On(b.consul.OrHang(answer))
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
 				require.Empty(t, h.lost, "a holder rides it out until its deadline")
-				b.consul.on(nil)
+				b.consul.On(nil)
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
 				require.Empty(t, h.lost, "and goes on when Consul is back")
@@ -129,10 +133,10 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 		})
 		t.Run("standby/"+name, func(t *testing.T) {
 			bubble(t, func(b *bench) {
-				b.consul.on(b.consul.orHang(answer))
+				b.consul.On(b.consul.OrHang(answer))
 				h := b.hold()
 				time.Sleep(5 * time.Minute)
-				b.consul.on(nil)
+				b.consul.On(nil)
 				time.Sleep(15 * time.Second)
 				synctest.Wait()
 				require.Len(t, h.held, 1, "contends again by itself")
@@ -146,9 +150,9 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 // be consistent.
 func TestHistoryIsNotBelieved(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.put("p/.members/h2", `{"node":"h2"}`, "dead")
-		b.consul.begin("dead")
-		b.consul.on(func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.Put("p/.members/h2", `{"node":"h2"}`, "dead")
+		b.consul.Begin("dead", sessionName)
+		b.consul.On(func(w http.ResponseWriter, r *http.Request) bool {
 			q := r.URL.Query()
 			if !strings.HasPrefix(r.URL.Path, "/v1/kv/") || q.Has("consistent") || q.Get("index") != "" {
 				return false
@@ -160,42 +164,42 @@ func TestHistoryIsNotBelieved(t *testing.T) {
 		o := b.second()
 		h := o.hold()
 		<-h.held
-		assert.NotContains(t, b.consul.sessions, "dead", "the session of the predecessor")
-		b.consul.on(nil)
+		assert.NotContains(t, b.consul.Sessions(), "dead", "the session of the previous process")
+		b.consul.On(nil)
 		_ = h.release("done")
 		require.NoError(t, o.stop())
 	})
 }
 
-func TestEvictsPredecessorOfThisNode(t *testing.T) {
+func TestEvictsPreviousProcessOfThisNode(t *testing.T) {
 	bubble(t, func(b *bench) {
-		b.consul.begin("dead")
-		b.consul.put(lockKey, `{"state":"held","node":"h1"}`, "dead")
+		b.consul.Begin("dead", sessionName)
+		b.consul.Put(lockKey, `{"state":"held","node":"h1"}`, "dead")
 		h := b.hold()
 		held := <-h.held
-		assert.Equal(t, StateHeld, held.Predecessor.State, "its kernel may still have the address")
-		assert.NotContains(t, b.consul.sessions, "dead")
+		assert.Equal(t, state.RecordHeld, held.Predecessor.State, "its kernel may still have the address")
+		assert.NotContains(t, b.consul.Sessions(), "dead")
 		require.NoError(t, h.release("done"))
 	})
 }
 
 func TestNodeNameInUseElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFakeConsul(t)
-		client, closeClient := f.client()
+		f := fakeconsul.New(t)
+		client, closeClient := f.Client(consul.Transport)
 		defer closeClient()
-		f.begin("live")
-		f.put("p/.members/web", `{"node":"web"}`, "live")
-		k := New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
+		f.Begin("live", sessionName)
+		f.Put("p/.members/web", `{"node":"web"}`, "live")
+		k := New(Config{Client: consul.New(client, nil), Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
 		require.NoError(t, k.identify(t.Context()))
-		require.NoError(t, k.evictPredecessor(t.Context()), "same agent: a dead predecessor")
+		require.NoError(t, k.evictPrevious(t.Context()), "same agent: a dead process")
 
-		f.begin("live")
-		f.put("p/.members/web", `{"node":"web"}`, "live")
-		k = New(Config{Client: client, Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
+		f.Begin("live", sessionName)
+		f.Put("p/.members/web", `{"node":"web"}`, "live")
+		k = New(Config{Client: consul.New(client, nil), Prefix: "p", Node: "web", SessionTTL: ttl, Logger: hclog.NewNullLogger()})
 		k.agentNode, k.node = "h2", "web"
 		require.ErrorIs(t, k.Run(t.Context()), ErrNodeTaken)
-		assert.Contains(t, f.sessions, "live")
+		assert.Contains(t, f.Sessions(), "live")
 	})
 }
 
@@ -204,22 +208,22 @@ func TestMembershipIsKept(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		synctest.Wait()
-		p := b.consul.get("p/.members/h1")
+		p := b.consul.Get("p/.members/h1")
 		require.NotNil(t, p)
 		assert.JSONEq(t, `{"node":"h1","session":"`+p.Session+`","vips":{"10.77.0.100":100},"version":"v"}`, string(p.Value))
-		b.consul.delete("p/.members/h1")
+		b.consul.Delete("p/.members/h1")
 		time.Sleep(time.Second)
-		require.NotNil(t, b.consul.get("p/.members/h1"))
+		require.NotNil(t, b.consul.Get("p/.members/h1"))
 
 		// What it no longer contends for is no longer in it.
 		require.NoError(t, h.release("done"))
 		synctest.Wait()
-		assert.Contains(t, string(b.consul.get("p/.members/h1").Value), `"vips":{}`)
+		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), `"vips":{}`)
 
 		// Another session: the standby makes one and enrolls under it.
-		b.consul.destroy(p.Session)
+		b.consul.Destroy(p.Session)
 		time.Sleep(10 * time.Second)
-		q := b.consul.get("p/.members/h1")
+		q := b.consul.Get("p/.members/h1")
 		require.NotNil(t, q)
 		assert.NotEmpty(t, q.Session)
 		assert.NotEqual(t, p.Session, q.Session)
@@ -230,7 +234,7 @@ func TestStopIsQuickWhateverConsulDoes(t *testing.T) {
 	bubble(t, func(b *bench) {
 		h := b.hold()
 		<-h.held
-		b.consul.on(b.consul.orHang(nil))
+		b.consul.On(b.consul.OrHang(nil))
 		began := time.Now()
 		require.NoError(t, h.release("done"))
 		require.NoError(t, b.stop())

@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// many is a busy host: some fifty links, a hundred addresses of ours.
-func many(b *testing.B) (*Host, int) {
+// newBusyHost returns a host with some fifty links and a hundred addresses of ours, and
+// the index of eth0.
+func newBusyHost(b *testing.B) (*Host, int) {
 	b.Helper()
 	newNetns(b)
 	eth0 := newVeth(b, "eth0", "peer0")
@@ -25,7 +26,7 @@ func many(b *testing.B) (*Host, int) {
 }
 
 func BenchmarkBind(b *testing.B) {
-	h, eth0 := many(b)
+	h, eth0 := newBusyHost(b)
 	for b.Loop() {
 		a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
 		require.NoError(b, err)
@@ -36,7 +37,7 @@ func BenchmarkBind(b *testing.B) {
 }
 
 func BenchmarkRefresh(b *testing.B) {
-	h, eth0 := many(b)
+	h, eth0 := newBusyHost(b)
 	a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
 	require.NoError(b, err)
 	for b.Loop() {
@@ -46,7 +47,7 @@ func BenchmarkRefresh(b *testing.B) {
 }
 
 func BenchmarkUnbind(b *testing.B) {
-	h, eth0 := many(b)
+	h, eth0 := newBusyHost(b)
 	for b.Loop() {
 		b.StopTimer()
 		a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
@@ -57,9 +58,9 @@ func BenchmarkUnbind(b *testing.B) {
 }
 
 func BenchmarkOwn(b *testing.B) {
-	h, _ := many(b)
+	h, _ := newBusyHost(b)
 	for b.Loop() {
-		is, err := h.Own(mac(b, "02:00:00:00:00:99"))
+		is, err := h.Own(parseMAC(b, "02:00:00:00:00:99"))
 		require.NoError(b, err)
 		require.False(b, is)
 	}

@@ -12,20 +12,21 @@ import (
 )
 
 var (
-	// ErrNoInterface says that no interface is the one that was asked for, or
-	// that it does not exist any more.
+	// ErrNoInterface means that no interface matches, or that the interface does not
+	// exist any more.
 	ErrNoInterface = errors.New("no such interface")
 
-	// ErrAmbiguous says that more than one interface could be meant.
+	// ErrAmbiguous means that more than one interface matches.
 	ErrAmbiguous = errors.New("more than one interface fits")
 )
 
-// Find returns the interface called name, or, where name is empty, the one
-// whose subnet contains addr, up or down. The longest subnet wins.
-// Addresses without a subnet (/32, /128), loopback, and addresses that this
-// package bound choose no interface. The error is ErrNoInterface, and names
-// what there is, or ErrAmbiguous, and names the interfaces between which
-// nothing decides; errors.Is tells.
+// Find returns the interface called name. If name is empty it returns the interface
+// whose subnet contains addr, up or down; the longest subnet wins. It ignores
+// loopback, addresses without a subnet (/32, /128) and addresses that this package
+// bound.
+//
+// The error wraps ErrNoInterface and lists the existing interfaces or subnets, or
+// wraps ErrAmbiguous and lists the interfaces with equally long subnets.
 func (h *Host) Find(addr netip.Addr, name string) (*net.Interface, error) {
 	links, err := h.links()
 	if err != nil {
@@ -49,15 +50,29 @@ func byName(links []link, name string) (*net.Interface, error) {
 		}
 		names = append(names, l.name)
 	}
-	return nil, fmt.Errorf("%w: %q; there is %s", ErrNoInterface, name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("%w: %q; existing interfaces: %s", ErrNoInterface, name, strings.Join(names, ", "))
 }
 
 func bySubnet(links []link, addresses []address, addr netip.Addr) (*net.Interface, error) {
-	var (
-		fits  []link   // those with the longest subnet that contains addr
-		bits  = -1     // of that subnet
-		known []string // every subnet, for the error
-	)
+	fits, known := longestSubnet(links, addresses, addr)
+	switch len(fits) {
+	case 1:
+		return fits[0].netInterface(), nil
+	case 0:
+		return nil, fmt.Errorf("%w: no subnet contains %s; existing subnets: %s", ErrNoInterface, addr, listOrNone(known))
+	}
+	var names []string
+	for _, l := range fits {
+		names = append(names, l.name)
+	}
+	slices.Sort(names)
+	return nil, fmt.Errorf("%w: %s is in a subnet of %s", ErrAmbiguous, addr, strings.Join(names, " and of "))
+}
+
+// longestSubnet returns the links with the longest subnet that contains addr, and
+// all subnets it looked at, described for an error.
+func longestSubnet(links []link, addresses []address, addr netip.Addr) (fits []link, known []string) {
+	bits := -1 // prefix length of the longest subnet so far
 	for _, l := range links {
 		if l.flags&unix.IFF_LOOPBACK != 0 {
 			continue
@@ -71,45 +86,17 @@ func bySubnet(links []link, addresses []address, addr netip.Addr) (*net.Interfac
 			case !a.subnet.Contains(addr) || a.subnet.Bits() < bits:
 			case a.subnet.Bits() > bits:
 				fits, bits = []link{l}, a.subnet.Bits()
-			case fits[len(fits)-1].index != l.index: // not the same subnet twice on one interface
+			case fits[len(fits)-1].index != l.index: // a link counts once, even with two addresses in the subnet
 				fits = append(fits, l)
 			}
 		}
 	}
-	switch len(fits) {
-	case 1:
-		return fits[0].netInterface(), nil
-	case 0:
-		return nil, fmt.Errorf("%w: no subnet contains %s; there is %s", ErrNoInterface, addr, orNone(known))
-	}
-	var names []string
-	for _, l := range fits {
-		names = append(names, l.name)
-	}
-	slices.Sort(names)
-	return nil, fmt.Errorf("%w: %s is in a subnet of %s", ErrAmbiguous, addr, strings.Join(names, " and of "))
+	return fits, known
 }
 
-func orNone(s []string) string {
+func listOrNone(s []string) string {
 	if len(s) == 0 {
 		return "none"
 	}
 	return strings.Join(s, ", ")
-}
-
-func (l link) netInterface() *net.Interface {
-	i := &net.Interface{Index: l.index, MTU: l.mtu, Name: l.name, HardwareAddr: l.mac}
-	for bit, flag := range map[uint32]net.Flags{
-		unix.IFF_UP:          net.FlagUp,
-		unix.IFF_BROADCAST:   net.FlagBroadcast,
-		unix.IFF_LOOPBACK:    net.FlagLoopback,
-		unix.IFF_POINTOPOINT: net.FlagPointToPoint,
-		unix.IFF_MULTICAST:   net.FlagMulticast,
-		unix.IFF_RUNNING:     net.FlagRunning,
-	} {
-		if l.flags&bit != 0 {
-			i.Flags |= flag
-		}
-	}
-	return i
 }

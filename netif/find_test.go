@@ -16,12 +16,12 @@ func TestFind(t *testing.T) {
 	newVeth(t, "eth1", "peer1")
 	newVeth(t, "eth2", "peer2")
 	h := newHost(t)
-	give(t, "eth0", "10.77.0.1/16")
-	give(t, "eth1", "10.77.1.1/24")
-	give(t, "eth1", "10.77.1.2/24") // the same subnet again is not another interface
-	give(t, "eth2", "10.77.1.7/32")
-	give(t, "eth2", "fd00:77::1/64")
-	give(t, "lo", "10.99.0.1/24")
+	operatorAdds(t, "eth0", "10.77.0.1/16")
+	operatorAdds(t, "eth1", "10.77.1.1/24")
+	operatorAdds(t, "eth1", "10.77.1.2/24") // a second address in the subnet does not count twice
+	operatorAdds(t, "eth2", "10.77.1.7/32")
+	operatorAdds(t, "eth2", "fd00:77::1/64")
+	operatorAdds(t, "lo", "10.99.0.1/24")
 	require.NoError(t, netlink.LinkSetDown(linkNamed(t, "eth1")))
 
 	for addr, want := range map[string]string{
@@ -43,7 +43,7 @@ func TestFind(t *testing.T) {
 	require.ErrorContains(t, err, "eth1")
 }
 
-func TestFindByNameReturnsWhatTheStandardLibraryDoes(t *testing.T) {
+func TestFindByNameEqualsStandardLibrary(t *testing.T) {
 	newNetns(t)
 	newVeth(t, "eth0", "peer0")
 	h := newHost(t)
@@ -53,7 +53,7 @@ func TestFindByNameReturnsWhatTheStandardLibraryDoes(t *testing.T) {
 		got, err := h.Find(netip.MustParseAddr("10.77.0.100"), name)
 		require.NoError(t, err)
 		if name == "lo" {
-			got.HardwareAddr = nil // the standard library hides loopback's zeros
+			got.HardwareAddr = nil // the standard library hides loopback's all-zero address
 		}
 		require.Equal(t, want, got)
 	}
@@ -64,8 +64,8 @@ func TestFindAmbiguous(t *testing.T) {
 	newVeth(t, "eth0", "peer0")
 	newVeth(t, "eth1", "peer1")
 	h := newHost(t)
-	give(t, "eth0", "10.77.0.1/24")
-	give(t, "eth1", "10.77.0.2/24")
+	operatorAdds(t, "eth0", "10.77.0.1/24")
+	operatorAdds(t, "eth1", "10.77.0.2/24")
 
 	_, err := h.Find(netip.MustParseAddr("10.77.0.100"), "")
 	require.ErrorIs(t, err, ErrAmbiguous)
@@ -75,7 +75,7 @@ func TestFindAmbiguous(t *testing.T) {
 	require.Equal(t, "eth1", got.Name)
 }
 
-func TestFindIgnoresWhatWeBound(t *testing.T) {
+func TestFindIgnoresOurAddresses(t *testing.T) {
 	newNetns(t)
 	eth0 := newVeth(t, "eth0", "peer0")
 	h := newHost(t)
@@ -84,15 +84,15 @@ func TestFindIgnoresWhatWeBound(t *testing.T) {
 
 	_, err = h.Find(netip.MustParseAddr("10.77.0.101"), "")
 	require.ErrorIs(t, err, ErrNoInterface)
-	require.ErrorContains(t, err, "there is none")
+	require.ErrorContains(t, err, "existing subnets: none")
 }
 
 func TestFindByPeer(t *testing.T) {
 	newNetns(t)
 	newVeth(t, "eth0", "peer0")
 	h := newHost(t)
-	a := operators(t, "10.1.0.1/32")
-	a.Peer = operators(t, "10.2.0.1/24").IPNet
+	a := operatorAddr(t, "10.1.0.1/32")
+	a.Peer = operatorAddr(t, "10.2.0.1/24").IPNet
 	require.NoError(t, netlink.AddrAdd(linkNamed(t, "eth0"), a))
 
 	got, err := h.Find(netip.MustParseAddr("10.2.0.100"), "")

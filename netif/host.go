@@ -1,14 +1,3 @@
-// Package netif is the kernel's side of a floating address: it finds the
-// interface, binds and unbinds addresses that expire by themselves, and reports
-// what happens to them and to the links.
-//
-// Every address it binds has a lifetime, so that the kernel takes it away from
-// a process that was killed, is frozen or hangs. Every address it binds carries
-// a tag, the address protocol 118 (IFA_PROTO, Linux 5.18 and newer; recent
-// versions of "ip address" show it as "proto 0x76"), so that a later process
-// can tell what its predecessor left behind from what others own. An older
-// kernel silently drops the tag: there a leftover looks foreign, and binding is
-// refused until it has expired, a few seconds later.
 package netif
 
 import (
@@ -23,27 +12,26 @@ import (
 )
 
 const (
-	// eventBuffer holds some thousand events, for a reader that is kept waiting.
+	// eventBuffer, in bytes, holds some thousand events while the receiver of Watch
+	// is busy.
 	eventBuffer = 4 << 20
 
-	// dumpTries bounds how often a dump starts over because the kernel's table
+	// dumpTries limits how often a dump starts again because the kernel's table
 	// changed while it was being read.
 	dumpTries = 10
 )
 
-// Host is the kernel's interfaces and addresses, as one network namespace sees
-// them. Its methods may be called by several goroutines; requests are served
-// one at a time.
+// Host gives access to the interfaces and addresses of one network namespace.
+// Create it with [Open]. Its fields do not change after that.
 type Host struct {
 	log      hclog.Logger
-	requests map[int]*nl.SocketHandle
-	events   *socket.Conn
+	requests map[int]*nl.SocketHandle // the socket has a lock of its own
+	events   *socket.Conn             // read by Watch only
 }
 
-// Open opens the network namespace of the calling thread; what the Host does
-// later, on whichever thread, happens there. It starts nothing. Events are
-// collected from here on, for Watch to report. log takes what no caller is
-// told; it must not be nil.
+// Open opens the network namespace of the calling thread. The kernel collects
+// events from here on, and Watch reports them. The logger receives what no caller
+// gets as an error; it must not be nil. The caller must Close the Host.
 func Open(log hclog.Logger) (*Host, error) {
 	return open(log, eventBuffer)
 }
@@ -57,10 +45,10 @@ func open(log hclog.Logger, buffer int) (*Host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open a netlink socket: %w", err), events.Close())
 	}
-	// Without it, an error is a bare number: the kernel's sentence says more.
-	// Linux before 4.12 has none, and that is no reason to fail.
+	// With extended acknowledgements the kernel adds a sentence to an error number.
+	// Linux before 4.12 has none, which is no reason to fail.
 	if err := requests.SetExtAck(true); err != nil {
-		log.Debug("the kernel does not explain its netlink errors", "error", err)
+		log.Debug("could not enable extended netlink errors", "error", err)
 	}
 	return &Host{
 		log:      log,
@@ -69,15 +57,16 @@ func open(log hclog.Logger, buffer int) (*Host, error) {
 	}, nil
 }
 
-// subscribe opens one socket for the events of links and addresses, so that
-// they keep the kernel's order among each other.
+// subscribe opens one socket for the events of links and of addresses, so that
+// both arrive in the kernel's order.
 func subscribe(buffer int) (*socket.Conn, error) {
 	c, err := socket.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE, "rtnetlink", nil)
 	if err != nil {
 		return nil, err
 	}
-	// It forces the size where the process may, and asks for it otherwise. A
-	// smaller buffer loses events earlier, which Watch reports.
+	// SetReadBuffer forces the size if the process may (CAP_NET_ADMIN). Otherwise
+	// the kernel limits it (net.core.rmem_max). A smaller buffer loses events
+	// earlier, and Watch reports the loss.
 	if err := c.SetReadBuffer(buffer); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -92,21 +81,22 @@ func subscribe(buffer int) (*socket.Conn, error) {
 	return c, nil
 }
 
-// Close closes the Host; a Watch that runs ends with an error. The addresses
-// stay until their lifetimes end.
+// Close closes the sockets. Bound addresses stay until their lifetimes end. No other
+// method may be running, except a Watch, which then ends with an error. Later calls
+// return errors.
 func (h *Host) Close() error {
 	h.requests[unix.NETLINK_ROUTE].Close()
 	return h.events.Close()
 }
 
-// execute sends one request over the Host's socket and returns the messages of
-// type reply that answer it.
+// execute sends one request and returns the messages of type reply that answer it.
 func (h *Host) execute(req *nl.NetlinkRequest, reply uint16) ([][]byte, error) {
 	req.Sockets = h.requests
 	return req.Execute(unix.NETLINK_ROUTE, reply)
 }
 
-// dump is execute for a dump: it starts over when the table changed under it.
+// dump executes a request that lists a table of the kernel. It starts again if the
+// table changed meanwhile, because the list may then lack entries.
 func (h *Host) dump(req *nl.NetlinkRequest, reply uint16) ([][]byte, error) {
 	var err error
 	for range dumpTries {

@@ -11,33 +11,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// skipStats is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h: it leaves out the
+// skipStats is RTEXT_FILTER_SKIP_STATS of linux/rtnetlink.h. It leaves out the
 // counters, which are most of a link's message.
 const skipStats = 1 << 3
 
-// link is one network interface.
+// link is one network interface, as the kernel lists it.
 type link struct {
 	index     int
 	name      string
 	flags     uint32 // IFF_*
 	mtu       int
-	mac       net.HardwareAddr
-	permanent net.HardwareAddr // the one burnt in; a bond's member has another than it shows
-	partial   bool             // the message tells one thing, not the link's state
+	mac       net.HardwareAddr // current hardware address
+	permanent net.HardwareAddr // burnt-in hardware address; a bond gives its members another mac
+	partial   bool             // the message is not about the link's state
 }
 
-// up reports whether the link can carry frames. The kernel sets IFF_RUNNING
-// when the operational state is up or unknown, the latter for links that do not
-// know (RFC 2863, section 3.1.14), and IFF_LOWER_UP when there is a carrier.
+// up reports whether the link can carry frames. The kernel sets IFF_RUNNING if the
+// operational state is up, or unknown because the driver does not report it (RFC
+// 2863, section 3.1.14), and IFF_LOWER_UP if there is a carrier.
 func (l link) up() bool {
 	const all = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
 	return l.flags&all == all
 }
 
-// Own reports whether mac belongs to one of this host's links, as they are now:
-// it is their address, or the one burnt into them (of two cards in a bond, at
-// least one shows the other's). The zero address that loopback has is nobody's.
-// It costs one dump of the links without their counters, about 5 µs for each.
+// netInterface converts a link to the type of the standard library.
+func (l link) netInterface() *net.Interface {
+	i := &net.Interface{Index: l.index, MTU: l.mtu, Name: l.name, HardwareAddr: l.mac}
+	for bit, flag := range map[uint32]net.Flags{
+		unix.IFF_UP:          net.FlagUp,
+		unix.IFF_BROADCAST:   net.FlagBroadcast,
+		unix.IFF_LOOPBACK:    net.FlagLoopback,
+		unix.IFF_POINTOPOINT: net.FlagPointToPoint,
+		unix.IFF_MULTICAST:   net.FlagMulticast,
+		unix.IFF_RUNNING:     net.FlagRunning,
+	} {
+		if l.flags&bit != 0 {
+			i.Flags |= flag
+		}
+	}
+	return i
+}
+
+// Own reports whether mac belongs to this host: whether a link has it now, or has it
+// burnt in (of two cards in a bond, at least one shows the other's). The all-zero
+// address of loopback belongs to no host. Own lists the links without their
+// counters, about 5 µs per link.
 func (h *Host) Own(mac net.HardwareAddr) (bool, error) {
 	if !slices.ContainsFunc(mac, func(b byte) bool { return b != 0 }) {
 		return false, nil
@@ -69,8 +87,8 @@ func (h *Host) links() ([]link, error) {
 	return links, nil
 }
 
-// parseLink reads the payload of an RTM_NEWLINK or RTM_DELLINK message. The
-// link refers to m.
+// parseLink reads the payload of an RTM_NEWLINK or RTM_DELLINK message. The hardware
+// addresses of the link share m's memory.
 func parseLink(m []byte) (link, error) {
 	if len(m) < unix.SizeofIfInfomsg {
 		return link{}, fmt.Errorf("a link message of %d bytes is too short", len(m))
@@ -78,8 +96,8 @@ func parseLink(m []byte) (link, error) {
 	l := link{
 		index: int(binary.NativeEndian.Uint32(m[4:])),
 		flags: binary.NativeEndian.Uint32(m[8:]),
-		// A bridge reports about its ports, in a family of its own; that a port
-		// leaves the bridge is an RTM_DELLINK of a link that lives on.
+		// A bridge reports its ports in the family AF_BRIDGE. It sends RTM_DELLINK
+		// when a port leaves the bridge, although the link still exists.
 		partial: m[0] != unix.AF_UNSPEC,
 	}
 	err := eachAttr(m[unix.SizeofIfInfomsg:], func(typ uint16, value []byte) {
@@ -95,7 +113,7 @@ func parseLink(m []byte) (link, error) {
 		case unix.IFLA_PERM_ADDRESS:
 			l.permanent = value
 		case unix.IFLA_WIRELESS:
-			// A wireless driver's word to its own tools: it names no address.
+			// A wireless driver sends this to its own tools, without hardware addresses.
 			l.partial = true
 		}
 	})

@@ -27,12 +27,12 @@ func TestOwn(t *testing.T) {
 	for _, name := range []string{"eth0", "peer0", "mv0"} {
 		require.True(t, own(linkNamed(t, name).Attrs().HardwareAddr), name)
 	}
-	require.False(t, own(mac(t, "02:00:00:00:00:99")))
-	require.False(t, own(mac(t, "00:00:00:00:00:00")), "loopback's is nobody's")
+	require.False(t, own(parseMAC(t, "02:00:00:00:00:99")))
+	require.False(t, own(parseMAC(t, "00:00:00:00:00:00")), "the address of loopback")
 	require.False(t, own(nil))
 
-	// A fresh look: what has changed since counts.
-	was, is := linkNamed(t, "eth0").Attrs().HardwareAddr, mac(t, "02:00:00:00:00:99")
+	// Own lists the links anew each time.
+	was, is := linkNamed(t, "eth0").Attrs().HardwareAddr, parseMAC(t, "02:00:00:00:00:99")
 	require.NoError(t, netlink.LinkSetHardwareAddr(linkNamed(t, "eth0"), is))
 	require.True(t, own(is))
 	require.False(t, own(was))
@@ -77,10 +77,21 @@ func TestParseLink(t *testing.T) {
 func TestLinkUp(t *testing.T) {
 	for flags, want := range map[uint32]bool{
 		unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP: true,
-		unix.IFF_UP | unix.IFF_LOWER_UP:                    false, // dormant: 802.1X has not let it in
+		unix.IFF_UP | unix.IFF_LOWER_UP:                    false, // dormant: waiting for 802.1X authentication
 		unix.IFF_UP:                                        false,
 		unix.IFF_RUNNING | unix.IFF_LOWER_UP:               false,
 	} {
 		require.Equal(t, want, link{flags: flags}.up(), "%#x", flags)
 	}
+}
+
+func FuzzParseLink(f *testing.F) {
+	f.Add(append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_IFNAME, 'e', 't', 'h', '0', 0)...))
+	f.Add(append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_ADDRESS, 2, 0, 0, 0, 0, 1)...))
+	f.Fuzz(func(t *testing.T, m []byte) {
+		l, err := parseLink(m)
+		if err == nil {
+			require.LessOrEqual(t, len(l.name)+len(l.mac)+len(l.permanent), len(m))
+		}
+	})
 }

@@ -1,12 +1,11 @@
 package netif
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,15 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a test waits for the kernel before it fails: generous,
-// as it is used up only then.
-const patience = 20 * time.Second
-
-// newNetns moves the test, and no other, into a network namespace of its own
-// with loopback up.
+// newNetns moves the calling test into a network namespace of its own, with loopback
+// up. Other tests are not affected.
 func newNetns(t testing.TB) {
 	t.Helper()
-	// Never unlocked: the thread ends with the test, and nobody else gets it.
+	// Never unlocked: the thread ends with the test instead of running other goroutines
+	// in this namespace.
 	runtime.LockOSThread()
 	ns, err := netns.New()
 	if errors.Is(err, unix.EPERM) {
@@ -33,10 +29,10 @@ func newNetns(t testing.TB) {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ns.Close()) })
-	up(t, "lo")
+	setUp(t, "lo")
 }
 
-// newHost opens the namespace that newNetns made.
+// newHost opens the namespace that newNetns made, until the test ends.
 func newHost(t testing.TB) *Host {
 	t.Helper()
 	h, err := Open(hclog.NewNullLogger())
@@ -45,7 +41,7 @@ func newHost(t testing.TB) *Host {
 	return h
 }
 
-// newVeth makes a pair of connected links, both up, and returns the index of
+// newVeth creates a pair of connected links, sets both up, and returns the index of
 // the first.
 func newVeth(t testing.TB, name, peer string) int {
 	t.Helper()
@@ -53,12 +49,12 @@ func newVeth(t testing.TB, name, peer string) int {
 		LinkAttrs: netlink.LinkAttrs{Name: name},
 		PeerName:  peer,
 	}))
-	up(t, name)
-	up(t, peer)
+	setUp(t, name)
+	setUp(t, peer)
 	return linkNamed(t, name).Attrs().Index
 }
 
-func up(t testing.TB, name string) {
+func setUp(t testing.TB, name string) {
 	t.Helper()
 	require.NoError(t, netlink.LinkSetUp(linkNamed(t, name)))
 }
@@ -70,26 +66,26 @@ func linkNamed(t testing.TB, name string) netlink.Link {
 	return l
 }
 
-// give binds an address as an operator would.
-func give(t testing.TB, name, cidr string) {
+// operatorAdds binds an address as an operator would: permanent and without our tag.
+func operatorAdds(t testing.TB, name, cidr string) {
 	t.Helper()
-	require.NoError(t, netlink.AddrAdd(linkNamed(t, name), operators(t, cidr)))
+	require.NoError(t, netlink.AddrAdd(linkNamed(t, name), operatorAddr(t, cidr)))
 }
 
-// take removes an address as an operator would.
-func take(t testing.TB, name, cidr string) {
+// operatorRemoves removes an address as an operator would.
+func operatorRemoves(t testing.TB, name, cidr string) {
 	t.Helper()
-	require.NoError(t, netlink.AddrDel(linkNamed(t, name), operators(t, cidr)))
+	require.NoError(t, netlink.AddrDel(linkNamed(t, name), operatorAddr(t, cidr)))
 }
 
-func operators(t testing.TB, cidr string) *netlink.Addr {
+func operatorAddr(t testing.TB, cidr string) *netlink.Addr {
 	t.Helper()
 	a, err := netlink.ParseAddr(cidr)
 	require.NoError(t, err)
 	return a
 }
 
-// bound lists what an interface has of the prefixes, in the kernel's order.
+// bound returns the prefixes in "of" that an interface has, in the kernel's order.
 func bound(t testing.TB, name string, of ...netip.Prefix) []netip.Prefix {
 	t.Helper()
 	addrs, err := netlink.AddrList(linkNamed(t, name), unix.AF_UNSPEC)
@@ -106,7 +102,7 @@ func bound(t testing.TB, name string, of ...netip.Prefix) []netip.Prefix {
 	return got
 }
 
-// kernelAddress is what the kernel says about one address.
+// kernelAddress returns the kernel's entry of one address.
 func kernelAddress(t testing.TB, name string, p netip.Prefix) netlink.Addr {
 	t.Helper()
 	addrs, err := netlink.AddrList(linkNamed(t, name), unix.AF_UNSPEC)
@@ -120,43 +116,34 @@ func kernelAddress(t testing.TB, name string, p netip.Prefix) netlink.Addr {
 	return netlink.Addr{}
 }
 
-// watch runs Watch until the test ends.
-func watch(t testing.TB, h *Host) <-chan Event {
+// requireLifetime checks that an address was given a valid lifetime of this many whole
+// seconds, at some time after start. The kernel counts it down in whole seconds.
+func requireLifetime(t testing.TB, name string, p netip.Prefix, seconds int, start time.Time) {
 	t.Helper()
-	events := make(chan Event)
-	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		if err := h.Watch(ctx, events); err != nil {
-			t.Errorf("watch: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		done.Wait()
-	})
-	return events
+	left := kernelAddress(t, name, p).ValidLft
+	require.LessOrEqual(t, left, seconds)
+	// One second more, because the kernel's clock ticks apart from ours.
+	require.GreaterOrEqual(t, left, seconds-int(time.Since(start)/time.Second)-1)
 }
 
-// await reads events until one fits, and returns it.
-func await[E Event](t testing.TB, events <-chan Event, fits func(E) bool) E {
+// disablePromotion makes the kernel remove the secondary addresses of an interface
+// with the primary one. This is the kernel's default, but a namespace may inherit
+// another setting from the host.
+func disablePromotion(t testing.TB, name string) {
 	t.Helper()
-	deadline := time.After(patience)
-	for {
-		select {
-		case e := <-events:
-			if e, ok := e.(E); ok && fits(e) {
-				return e
-			}
-		case <-deadline:
-			require.FailNow(t, "no such event", "%T", *new(E))
+	for _, conf := range []string{"all", name} {
+		path := "/proc/sys/net/ipv4/conf/" + conf + "/promote_secondaries"
+		value, err := os.ReadFile(path)
+		require.NoError(t, err)
+		if string(value) != "0\n" { // /proc/sys may be read-only
+			require.NoError(t, os.WriteFile(path, []byte("0"), 0))
 		}
 	}
 }
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-func mac(t testing.TB, s string) net.HardwareAddr {
+func parseMAC(t testing.TB, s string) net.HardwareAddr {
 	t.Helper()
 	m, err := net.ParseMAC(s)
 	require.NoError(t, err)

@@ -1,8 +1,8 @@
-# consul-vip where Consul has ACLs: Nomad proves to Consul by a signed identity
-# which job this is, and Consul gives the instance a token for as long as its
-# allocation lives. No token is written down anywhere.
+# Runs consul-vip with a Consul that has ACLs. Nomad gives the task a signed identity, and
+# Consul exchanges it for an ACL token that is valid while the allocation lives. Nobody
+# has to store a token.
 #
-# Consul must trust Nomad, once per cluster:
+# Set up Consul to trust Nomad, once per cluster:
 #
 #   nomad setup consul -jwks-url=https://nomad.example.com:4646/.well-known/jwks.json
 #   consul acl policy create -name=consul-vip -rules=@acl-policy.hcl
@@ -10,12 +10,12 @@
 #   consul acl binding-rule create -method=nomad-workloads -bind-type=role \
 #     -bind-name=consul-vip -selector='value.nomad_job_id == "consul-vip"'
 #
-# (acl-policy.hcl is among consul-vip's examples.) Then:
+# acl-policy.hcl is among consul-vip's examples. Then run the job:
 #
 #   nomad job run -var 'vips=["10.77.0.100"]' consul-vip-identity.nomad.hcl
 #
-# The driver is raw_exec here; the blocks "consul", "identity" and "template" are the
-# same under Docker.
+# This job uses the driver raw_exec. With Docker the blocks "consul", "identity" and
+# "template" are the same.
 
 variable "vips" {
   type        = list(string)
@@ -42,7 +42,7 @@ variable "log_level" {
 }
 
 job "consul-vip" {
-  # One instance on each client. To have it on some only, add a constraint.
+  # One instance on each client. To run it on some clients only, add a constraint.
   type = "system"
 
   constraint {
@@ -50,9 +50,9 @@ job "consul-vip" {
     value     = "linux"
   }
 
-  # One host after the other, so that there is always one to take over. A new
-  # instance is ready to within two seconds. Nomad before 1.11 does not look at
-  # the health of a system job; it waits for "stagger" instead.
+  # One host after the other, so that another host can always take over. A new instance
+  # can take over within two seconds. Nomad before 1.11 ignores the health of a system
+  # job and waits for "stagger" instead.
   update {
     max_parallel     = 1
     min_healthy_time = "5s"
@@ -60,9 +60,9 @@ job "consul-vip" {
   }
 
   group "consul-vip" {
-    # The agent exits on purpose when it loses a lock (exit code 4) or another
-    # machine claims an address (5), and contends again when it is restarted.
-    # "delay" never gives up; "fail" would end the allocation for good.
+    # The agent exits on purpose when it loses a lock (exit code 4) or another machine
+    # claims an address (5). After the restart it contends again. "delay" restarts it
+    # without a limit; "fail" would end the allocation for good.
     restart {
       mode     = "delay"
       delay    = "1s"
@@ -73,7 +73,7 @@ job "consul-vip" {
     task "consul-vip" {
       driver = "raw_exec"
 
-      # The agent hands its addresses over, and is gone within 4 seconds.
+      # The agent transfers its addresses and exits within 4 seconds.
       kill_timeout = "10s"
 
       config {
@@ -81,8 +81,8 @@ job "consul-vip" {
         args    = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
       }
 
-      # The name stands for the Consul cluster "default". Nomad writes the token to
-      # the file below and sets CONSUL_HTTP_TOKEN.
+      # The identity's name selects the Consul cluster "default". Nomad writes the token to
+      # the file secrets/consul_token and sets CONSUL_HTTP_TOKEN.
       consul {}
 
       identity {
@@ -94,7 +94,7 @@ job "consul-vip" {
       template {
         destination   = "local/consul-vip.hcl"
         change_mode   = "signal"
-        change_signal = "SIGHUP" # which has consul-vip read it again
+        change_signal = "SIGHUP" # consul-vip reads its configuration again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -107,7 +107,7 @@ job "consul-vip" {
 
           %{for vip in var.vips~}
           vip "${vip}" {
-            # A client with the metadata vip_priority = "10" is preferred.
+            # To prefer a client, set vip_priority = "10" in its metadata.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
           %{endfor~}

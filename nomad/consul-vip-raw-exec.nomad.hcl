@@ -1,17 +1,16 @@
-# consul-vip on every client of the cluster, as a plain process, for clients
-# without Docker:
+# Runs consul-vip on every client of the cluster as a plain process, for clients without
+# Docker:
 #
 #   nomad job run -var 'vips=["10.77.0.100"]' consul-vip-raw-exec.nomad.hcl
 #
-# The binary is installed on the clients. Their Nomad runs as root and enables the
-# driver:
+# Each client needs the binary. Its Nomad must run as root and enable the driver:
 #
 #   plugin "raw_exec" {
 #     config { enabled = true }
 #   }
 #
-# Each client has a Consul agent, which consul-vip finds at 127.0.0.1:8500. With
-# Consul ACLs see consul-vip-identity.nomad.hcl.
+# Each client needs a Consul agent; consul-vip expects it at 127.0.0.1:8500. For a Consul
+# with ACLs see consul-vip-identity.nomad.hcl.
 
 variable "vips" {
   type        = list(string)
@@ -38,7 +37,7 @@ variable "log_level" {
 }
 
 job "consul-vip" {
-  # One instance on each client. To have it on some only, add a constraint.
+  # One instance on each client. To run it on some clients only, add a constraint.
   type = "system"
 
   constraint {
@@ -46,9 +45,9 @@ job "consul-vip" {
     value     = "linux"
   }
 
-  # One host after the other, so that there is always one to take over. A new
-  # instance is ready to within two seconds. Nomad before 1.11 does not look at
-  # the health of a system job; it waits for "stagger" instead.
+  # One host after the other, so that another host can always take over. A new instance
+  # can take over within two seconds. Nomad before 1.11 ignores the health of a system
+  # job and waits for "stagger" instead.
   update {
     max_parallel     = 1
     min_healthy_time = "5s"
@@ -56,9 +55,9 @@ job "consul-vip" {
   }
 
   group "consul-vip" {
-    # The agent exits on purpose when it loses a lock (exit code 4) or another
-    # machine claims an address (5), and contends again when it is restarted.
-    # "delay" never gives up; "fail" would end the allocation for good.
+    # The agent exits on purpose when it loses a lock (exit code 4) or another machine
+    # claims an address (5). After the restart it contends again. "delay" restarts it
+    # without a limit; "fail" would end the allocation for good.
     restart {
       mode     = "delay"
       delay    = "1s"
@@ -69,7 +68,7 @@ job "consul-vip" {
     task "consul-vip" {
       driver = "raw_exec"
 
-      # The agent hands its addresses over, and is gone within 4 seconds.
+      # The agent transfers its addresses and exits within 4 seconds.
       kill_timeout = "10s"
 
       config {
@@ -77,15 +76,15 @@ job "consul-vip" {
         args    = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
       }
 
-      # Two languages meet in "data". Nomad fills in ${var.NAME} when the job is
-      # submitted, and {{ ... }} on the client: {{ env "NAME" }} knows the
-      # client's attributes ("attr.unique.hostname"), its metadata ("meta.rack") and
-      # the environment of the task ("NOMAD_DC"). The rest is consul-vip's
-      # configuration, whose own env("NOMAD_DC") reads the environment of the task.
+      # "data" is a configuration of consul-vip with two template languages in it. Nomad
+      # replaces ${var.NAME} when the job is submitted, and {{ ... }} on the client.
+      # {{ env "NAME" }} reads the client's attributes ("attr.unique.hostname"), its
+      # metadata ("meta.rack") and the environment of the task ("NOMAD_DC"). consul-vip's
+      # own env("NOMAD_DC") also reads the environment of the task.
       template {
         destination   = "local/consul-vip.hcl"
         change_mode   = "signal"
-        change_signal = "SIGHUP" # which has consul-vip read it again
+        change_signal = "SIGHUP" # consul-vip reads its configuration again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -97,7 +96,7 @@ job "consul-vip" {
 
           %{for vip in var.vips~}
           vip "${vip}" {
-            # A client with the metadata vip_priority = "10" is preferred.
+            # To prefer a client, set vip_priority = "10" in its metadata.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
           %{endfor~}

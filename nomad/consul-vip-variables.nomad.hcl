@@ -1,15 +1,15 @@
-# consul-vip with its addresses and its Consul token in a Nomad variable, so that
-# an operator changes them without the job file:
+# Runs consul-vip with its addresses and its Consul token in a Nomad variable, so that an
+# operator can change them without the job file:
 #
 #   nomad var put nomad/jobs/consul-vip vips=10.77.0.100,10.77.0.101 consul_token=...
 #   nomad job run consul-vip-variables.nomad.hcl
 #   nomad var put -force nomad/jobs/consul-vip vips=10.77.0.100 consul_token=...
 #
-# Until the variable is there the tasks wait. Every task of the job may read it,
-# nobody else without a right to. The token needs the rules of acl-policy.hcl, which
-# is among consul-vip's examples; without ACLs in Consul leave it out.
+# The tasks wait until the variable exists. All tasks of the job can read it; anybody else
+# needs a permission. The token needs the rules of acl-policy.hcl, which is among
+# consul-vip's examples. If Consul has no ACLs, leave the token out.
 #
-# The driver is raw_exec here; the blocks "template" are the same under Docker.
+# This job uses the driver raw_exec. With Docker the blocks "template" are the same.
 
 variable "binary" {
   type        = string
@@ -30,7 +30,7 @@ variable "log_level" {
 }
 
 job "consul-vip" {
-  # One instance on each client. To have it on some only, add a constraint.
+  # One instance on each client. To run it on some clients only, add a constraint.
   type = "system"
 
   constraint {
@@ -38,9 +38,9 @@ job "consul-vip" {
     value     = "linux"
   }
 
-  # One host after the other, so that there is always one to take over. A new
-  # instance is ready to within two seconds. Nomad before 1.11 does not look at
-  # the health of a system job; it waits for "stagger" instead.
+  # One host after the other, so that another host can always take over. A new instance
+  # can take over within two seconds. Nomad before 1.11 ignores the health of a system
+  # job and waits for "stagger" instead.
   update {
     max_parallel     = 1
     min_healthy_time = "5s"
@@ -48,9 +48,9 @@ job "consul-vip" {
   }
 
   group "consul-vip" {
-    # The agent exits on purpose when it loses a lock (exit code 4) or another
-    # machine claims an address (5), and contends again when it is restarted.
-    # "delay" never gives up; "fail" would end the allocation for good.
+    # The agent exits on purpose when it loses a lock (exit code 4) or another machine
+    # claims an address (5). After the restart it contends again. "delay" restarts it
+    # without a limit; "fail" would end the allocation for good.
     restart {
       mode     = "delay"
       delay    = "1s"
@@ -61,7 +61,7 @@ job "consul-vip" {
     task "consul-vip" {
       driver = "raw_exec"
 
-      # The agent hands its addresses over, and is gone within 4 seconds.
+      # The agent transfers its addresses and exits within 4 seconds.
       kill_timeout = "10s"
 
       config {
@@ -69,12 +69,12 @@ job "consul-vip" {
         args    = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
       }
 
-      # When the variable changes, every instance takes it up within "splay", 5 s by
-      # default. What has not changed is not touched.
+      # When the variable changes, every instance applies it within "splay", 5 s by
+      # default. Unchanged addresses do not move.
       template {
         destination   = "local/consul-vip.hcl"
         change_mode   = "signal"
-        change_signal = "SIGHUP" # which has consul-vip read it again
+        change_signal = "SIGHUP" # consul-vip reads its configuration again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -88,7 +88,7 @@ job "consul-vip" {
           {{ with nomadVar (printf "nomad/jobs/%s" (env "NOMAD_JOB_NAME")) -}}
           {{ range .vips.Value | split "," -}}
           vip "{{ . }}" {
-            # A client with the metadata vip_priority = "10" is preferred.
+            # To prefer a client, set vip_priority = "10" in its metadata.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
           {{ end -}}
@@ -98,7 +98,7 @@ job "consul-vip" {
 
       template {
         destination = "secrets/consul_token"
-        change_mode = "noop" # consul-vip reads it for every request
+        change_mode = "noop" # consul-vip reads the file for every request
         perms       = "600"
 
         data = <<-EOT

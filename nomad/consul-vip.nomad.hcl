@@ -1,18 +1,18 @@
-# consul-vip on every client of the cluster, as a container of an image that the
-# Dockerfile builds:
+# Runs consul-vip on every client of the cluster, in a container. The Dockerfile builds
+# the image.
 #
 #   nomad job run -var image=registry.example.com/consul-vip:1.0.0 \
 #     -var 'vips=["10.77.0.100"]' consul-vip.nomad.hcl
 #
-# Nomad's clients refuse the two capabilities unless their Docker plugin allows
-# them; allow_caps replaces the default list, so name what other jobs use too:
+# The Docker plugin of each client must allow the two capabilities. allow_caps replaces
+# the default list, so also add the capabilities that other jobs use:
 #
 #   plugin "docker" {
 #     config { allow_caps = ["net_admin", "net_raw"] }
 #   }
 #
-# Each client has a Consul agent, which consul-vip finds at 127.0.0.1:8500. With
-# Consul ACLs see consul-vip-identity.nomad.hcl.
+# Each client needs a Consul agent; consul-vip expects it at 127.0.0.1:8500. For a Consul
+# with ACLs see consul-vip-identity.nomad.hcl.
 
 variable "image" {
   type        = string
@@ -38,7 +38,7 @@ variable "log_level" {
 }
 
 job "consul-vip" {
-  # One instance on each client. To have it on some only, add a constraint.
+  # One instance on each client. To run it on some clients only, add a constraint.
   type = "system"
 
   constraint {
@@ -46,9 +46,9 @@ job "consul-vip" {
     value     = "linux"
   }
 
-  # One host after the other, so that there is always one to take over. A new
-  # instance is ready to within two seconds. Nomad before 1.11 does not look at
-  # the health of a system job; it waits for "stagger" instead.
+  # One host after the other, so that another host can always take over. A new instance
+  # can take over within two seconds. Nomad before 1.11 ignores the health of a system
+  # job and waits for "stagger" instead.
   update {
     max_parallel     = 1
     min_healthy_time = "5s"
@@ -56,9 +56,9 @@ job "consul-vip" {
   }
 
   group "consul-vip" {
-    # The agent exits on purpose when it loses a lock (exit code 4) or another
-    # machine claims an address (5), and contends again when it is restarted.
-    # "delay" never gives up; "fail" would end the allocation for good.
+    # The agent exits on purpose when it loses a lock (exit code 4) or another machine
+    # claims an address (5). After the restart it contends again. "delay" restarts it
+    # without a limit; "fail" would end the allocation for good.
     restart {
       mode     = "delay"
       delay    = "1s"
@@ -69,31 +69,31 @@ job "consul-vip" {
     task "consul-vip" {
       driver = "docker"
 
-      # The agent hands its addresses over, and is gone within 4 seconds.
+      # The agent transfers its addresses and exits within 4 seconds.
       kill_timeout = "10s"
 
       config {
         image = var.image
         args  = ["agent", "-config=${NOMAD_TASK_DIR}/consul-vip.hcl"]
 
-        # It is the host's network whose addresses move.
+        # The addresses move between the networks of the hosts.
         network_mode = "host"
 
-        # Docker gives added capabilities to root only, so the container runs as
-        # root, but with nothing except these two.
+        # Docker gives added capabilities to root only. So the container runs as root,
+        # with no capabilities except these two.
         cap_drop = ["all"]
         cap_add  = ["net_admin", "net_raw"]
       }
 
-      # Two languages meet in "data". Nomad fills in ${var.NAME} when the job is
-      # submitted, and {{ ... }} on the client: {{ env "NAME" }} knows the
-      # client's attributes ("attr.unique.hostname"), its metadata ("meta.rack") and
-      # the environment of the task ("NOMAD_DC"). The rest is consul-vip's
-      # configuration, whose own env("NOMAD_DC") reads the environment of the task.
+      # "data" is a configuration of consul-vip with two template languages in it. Nomad
+      # replaces ${var.NAME} when the job is submitted, and {{ ... }} on the client.
+      # {{ env "NAME" }} reads the client's attributes ("attr.unique.hostname"), its
+      # metadata ("meta.rack") and the environment of the task ("NOMAD_DC"). consul-vip's
+      # own env("NOMAD_DC") also reads the environment of the task.
       template {
         destination   = "local/consul-vip.hcl"
         change_mode   = "signal"
-        change_signal = "SIGHUP" # which has consul-vip read it again
+        change_signal = "SIGHUP" # consul-vip reads its configuration again
 
         data = <<-EOT
           log_level = "${var.log_level}"
@@ -105,7 +105,7 @@ job "consul-vip" {
 
           %{for vip in var.vips~}
           vip "${vip}" {
-            # A client with the metadata vip_priority = "10" is preferred.
+            # To prefer a client, set vip_priority = "10" in its metadata.
             priority = {{ or (env "meta.vip_priority") "100" }}
           }
           %{endfor~}

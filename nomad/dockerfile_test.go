@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The image must be built as the binary is otherwise, and start it.
+// The Dockerfile must build the binary as the Makefile does, and the image must start it.
 func TestDockerfile(t *testing.T) {
 	dockerfile, makefile, module := read(t, "../Dockerfile"), read(t, "../Makefile"), read(t, "../go.mod")
 	bin := first(t, `(?m)^BIN +:= (\S+)$`, makefile)
@@ -26,7 +26,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// first returns what the group of the expression matches in text.
+// first returns the text that the group of the expression matches first.
 func first(t *testing.T, expr, text string) string {
 	t.Helper()
 	found := regexp.MustCompile(expr).FindStringSubmatch(text)

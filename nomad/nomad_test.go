@@ -1,5 +1,4 @@
-// Package nomad_test keeps the job files, and the Dockerfile that one of them needs,
-// working.
+// Package nomad_test checks the job files, and the Dockerfile that one of them needs.
 package nomad_test
 
 import (
@@ -19,7 +18,7 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// drivers are the job files with the driver that each must use.
+// drivers maps each job file to its driver.
 var drivers = map[string]string{
 	"consul-vip.nomad.hcl":           "docker",
 	"consul-vip-raw-exec.nomad.hcl":  "raw_exec",
@@ -33,8 +32,8 @@ func TestNoJobIsForgotten(t *testing.T) {
 	require.Len(t, files, len(drivers))
 }
 
-// All jobs must survive a lost lock, stop in time, update host by host and give
-// the agent a configuration that it accepts.
+// All jobs must survive a lost lock, stop in time, update one host after the other and
+// give the agent a configuration that it accepts.
 func TestJobs(t *testing.T) {
 	for file, driver := range drivers {
 		t.Run(file, func(t *testing.T) {
@@ -44,7 +43,7 @@ func TestJobs(t *testing.T) {
 			restart := block(t, group, "restart")
 			require.Equal(t, "delay", get[string](t, j, restart, "mode"))
 			require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")),
-				int(duration(t, j, restart, "interval")), "or Nomad refuses the job")
+				int(duration(t, j, restart, "interval")), "otherwise Nomad refuses the job")
 			require.Equal(t, 1, get[int](t, j, block(t, j.job(t), "update"), "max_parallel"))
 			require.Equal(t, driver, get[string](t, j, task, "driver"))
 			require.GreaterOrEqual(t, duration(t, j, task, "kill_timeout"), 5*time.Second)
@@ -69,10 +68,10 @@ func TestDockerHasTwoCapabilities(t *testing.T) {
 	require.Equal(t, "host", get[string](t, j, docker, "network_mode"))
 	require.Equal(t, []string{"all"}, get[[]string](t, j, docker, "cap_drop"))
 	require.Equal(t, []string{"net_admin", "net_raw"}, get[[]string](t, j, docker, "cap_add"))
-	require.NotContains(t, docker.Attributes, "command", "it would be an argument of the image's entry point")
+	require.NotContains(t, docker.Attributes, "command", "Docker would pass it to the entry point of the image")
 }
 
-// The instance of each of them must read the token where Nomad writes it.
+// The agent must read the token from the file that Nomad writes.
 func TestTokenFile(t *testing.T) {
 	for _, file := range []string{"consul-vip-identity.nomad.hcl", "consul-vip-variables.nomad.hcl"} {
 		cfg := load(t, file).configure(t, map[string]string{"NOMAD_SECRETS_DIR": "/secrets"})
@@ -82,14 +81,14 @@ func TestTokenFile(t *testing.T) {
 	require.Equal(t, "consul_default", get[string](t, identity, block(t, identity.task(t), "identity"), "name"))
 }
 
-// jobFile is a parsed job file and what Nomad knows when it evaluates it.
+// jobFile is a parsed job file and the scope in which Nomad evaluates it.
 type jobFile struct {
 	body *hclsyntax.Body
 	eval *hcl.EvalContext
 }
 
-// load parses a job file. Its variables have their defaults, but for those
-// without one and the addresses, of which there are two.
+// load parses a job file. Its variables have their defaults, except for the addresses,
+// which are two, and the image, which has no default.
 func load(t *testing.T, path string) *jobFile {
 	t.Helper()
 	body := parse(t, path)
@@ -118,7 +117,7 @@ func (j *jobFile) job(t *testing.T) *hclsyntax.Body   { return block(t, j.body, 
 func (j *jobFile) group(t *testing.T) *hclsyntax.Body { return block(t, j.job(t), "group") }
 func (j *jobFile) task(t *testing.T) *hclsyntax.Body  { return block(t, j.group(t), "task") }
 
-// template returns the template of the configuration.
+// template returns the template block of the configuration.
 func (j *jobFile) template(t *testing.T) *hclsyntax.Body {
 	t.Helper()
 	for _, b := range j.task(t).Blocks {
@@ -126,15 +125,15 @@ func (j *jobFile) template(t *testing.T) *hclsyntax.Body {
 			return b.Body
 		}
 	}
-	t.Fatal("no template of the configuration")
+	require.FailNow(t, "no template of the configuration")
 	return nil
 }
 
 // variable is an item of a Nomad variable.
 type variable struct{ Value string }
 
-// configure renders the configuration as Nomad would on a client with this
-// environment, and reads the result.
+// configure renders the configuration as Nomad does on a client with this environment,
+// and parses the result.
 func (j *jobFile) configure(t *testing.T, env map[string]string) *config.Config {
 	t.Helper()
 	tmpl, err := template.New("data").Funcs(template.FuncMap{
@@ -145,7 +144,7 @@ func (j *jobFile) configure(t *testing.T, env map[string]string) *config.Config 
 			return env[name]
 		},
 		"nomadVar": func(path string) map[string]variable {
-			require.Equal(t, "nomad/jobs/consul-vip", path, "which the job may read")
+			require.Equal(t, "nomad/jobs/consul-vip", path, "the job can read this variable")
 			return map[string]variable{"vips": {"10.77.0.100,10.77.0.101"}}
 		},
 		"split": func(sep, s string) []string { return strings.Split(s, sep) },
@@ -180,7 +179,7 @@ func block(t *testing.T, body *hclsyntax.Body, kind string) *hclsyntax.Body {
 	return found[0]
 }
 
-// get evaluates an attribute with the variables that Nomad knows.
+// get evaluates an attribute as Nomad does.
 func get[T any](t *testing.T, j *jobFile, body *hclsyntax.Body, name string) T {
 	t.Helper()
 	require.Contains(t, body.Attributes, name)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 type agentCommand struct{ stderr io.Writer }
@@ -20,71 +20,83 @@ func (*agentCommand) Synopsis() string { return "Contend for the configured addr
 func (c *agentCommand) Help() string {
 	fs, _, _ := c.flags(nil)
 	return help("agent -config=FILE|DIR [-config=FILE|DIR ...] [options]", `
-  Contends for the lock of every configured address; while it holds one, it
-  has the address bound and announced. Runs until it is stopped by SIGTERM or
-  SIGINT, or until a lost lock, a lost session or an address conflict ends it
-  for the scheduler to start it again.
+  Contends for the lock of every configured address. While it holds the lock of
+  an address, it binds and announces that address. It runs until SIGTERM or
+  SIGINT stops it. A lost lock, session or address, or an address conflict, also
+  ends it, and the scheduler must then start it again.
 
-  SIGHUP reads the configuration again and changes what has changed, SIGUSR1
-  and SIGUSR2 raise and lower the priority for as long as the agent runs.
+  SIGHUP reloads the configuration and applies the changes. SIGUSR1 raises the
+  priority of every address on this node by one step, SIGUSR2 lowers it by one
+  step, until the agent stops.
 
   Exit codes: 0 stopped, 1 failure, 2 usage, 3 configuration, 4 lock, session
   or address lost, 5 address conflict.`, fs)
 }
 
-func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consulFlags) {
+func (c *agentCommand) flags(out io.Writer) (*flag.FlagSet, *paths, *consul.Flags) {
 	var (
-		fs     = flagSet("agent", out)
-		files  paths
-		consul consulFlags
+		fs    = flagSet("agent", out)
+		files paths
+		flags consul.Flags
 	)
-	fs.Var(&files, "config", "configuration `file`, or directory of *.hcl files; may be repeated")
-	consul.register(fs)
-	return fs, &files, &consul
+	fs.Var(&files, "config", "configuration `file`, or a directory with *.hcl files; may be repeated")
+	flags.Register(fs)
+	return fs, &files, &flags
 }
 
 func (c *agentCommand) Run(args []string) int {
-	wishes, ignore := catchWishes()
-	defer ignore()
-	fs, files, consul := c.flags(c.stderr)
+	caught, restore := catchSignals()
+	defer restore()
+	fs, files, flags := c.flags(c.stderr)
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
 	}
 	if len(*files) == 0 {
-		return fail(c.stderr, usageError("agent needs -config=FILE|DIR"))
+		return report(c.stderr, usageError("agent needs -config=FILE|DIR"))
 	}
 	if fs.NArg() > 0 {
-		return fail(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
+		return report(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
 	}
 	cfg, err := config.Load(*files...)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	log := hclog.New(&hclog.LoggerOptions{
-		Level:           cfg.LogLevel,
-		JSONFormat:      cfg.LogJSON,
-		Output:          c.stderr,
-		IncludeLocation: false,
-	})
-	client, tokenChanged, err := consul.connect(cfg.Consul.Address, cfg.Consul.TokenFile, lease.MaxConns, log)
+	log := newLogger(cfg, c.stderr)
+	client, err := flags.Connect(cfg.Consul.Address, cfg.Consul.TokenFile, log)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
+	return serve(*files, caught, agent.Options{
+		Config:  cfg,
+		Client:  client,
+		Version: buildVersion(),
+		Logger:  log,
+	})
+}
 
-	ctx, stop := stoppedBySignal()
-	defer stop()
-	log.Info("consul-vip starts", "version", buildVersion(), "vips", len(cfg.VIPs))
-	err = agent.Run(ctx, agent.Options{
-		Config:       cfg,
-		Client:       client,
-		TokenChanged: tokenChanged,
-		Version:      buildVersion(),
-		Logger:       log,
-		Reload:       wishes.configs(ctx, func() (*config.Config, error) { return config.Load(*files...) }, log),
-		Priority:     wishes.priorities(ctx),
+func newLogger(cfg *config.Config, out io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{
+		Level:      cfg.LogLevel,
+		JSONFormat: cfg.LogJSON,
+		Output:     out,
 	})
+}
+
+// serve runs the agent until a signal or a failure ends it, and returns the exit
+// code. It passes the caught signals on to the agent; SIGHUP reads files again.
+func serve(files []string, caught signals, o agent.Options) int {
+	ctx, stop := untilStopSignal()
+	defer stop()
+	o.Logger.Info("consul-vip started", "version", o.Version, "vips", len(o.Config.VIPs))
+	load := func() (*config.Config, error) { return config.Load(files...) }
+	reload, stopReload := caught.configs(ctx, load, o.Logger)
+	defer stopReload()
+	priority, stopPriority := caught.priorities(ctx)
+	defer stopPriority()
+	o.Reload, o.Priority = reload, priority
+	err := agent.Run(ctx, o)
 	if err != nil {
-		log.Error("consul-vip ends", "reason", err, "exit_code", exitCode(err))
+		o.Logger.Error("consul-vip stopped", "reason", err, "exit_code", exitCode(err))
 	}
 	return exitCode(err)
 }

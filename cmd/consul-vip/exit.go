@@ -11,8 +11,7 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 )
 
-// The exit codes, each a cause of death that a scheduler or a script can tell
-// from the others.
+// The exit codes tell a scheduler or a script why the program exited.
 const (
 	exitOK       = 0
 	exitFailure  = 1
@@ -22,12 +21,12 @@ const (
 	exitConflict = 5
 )
 
-// usageError says what the caller typed wrong.
+// usageError is a mistake in the command line.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// exitCode decides on the cause of death.
+// exitCode is the exit code of a command that returned err.
 func exitCode(err error) int {
 	var (
 		usage usageError
@@ -48,8 +47,9 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-// fail reports err and returns its exit code.
-func fail(stderr io.Writer, err error) int {
+// report prints err, unless it is nil or a request for help, and returns its
+// exit code.
+func report(stderr io.Writer, err error) int {
 	code := exitCode(err)
 	if code != exitOK {
 		fmt.Fprintf(stderr, "consul-vip: %v\n", err)

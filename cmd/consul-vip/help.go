@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// help lays out a command's help: its usage, what it does, and its flags.
+// help returns the help text of a command: its usage, its description and its
+// flags. fs may be nil.
 func help(usage, text string, fs *flag.FlagSet) string {
 	var b strings.Builder
 	b.WriteString("Usage: consul-vip " + usage + "\n" + text + "\n")

@@ -5,33 +5,47 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 const nobody = "nobody"
 
-// who has the address now.
-func who(o lease.Outcome) string {
+// transition is a sentence about the owner of an address before and after a
+// command, and the time between.
+func transition(o operator.Outcome) string {
+	from, to := cmp.Or(o.From, nobody), owner(o)
+	if from == to {
+		return fmt.Sprintf("%s: %s", o.VIP, ownership(o))
+	}
+	return fmt.Sprintf("%s: %s -> %s in %s", o.VIP, from, to, formatDuration(o.Took))
+}
+
+// owner names the owner of an address after a command.
+func owner(o operator.Outcome) string {
 	switch o.State {
-	case lease.StatusHeld:
+	case state.StatusHeld:
 		return o.Node
-	case lease.StatusForeign:
+	case state.StatusForeign:
 		return "another program"
 	}
 	return nobody
 }
 
-// change tells who had the address, who has it now, and how long that took.
-func change(o lease.Outcome) string {
-	from, to := cmp.Or(o.From, nobody), who(o)
-	if from == to {
-		return fmt.Sprintf("%s: %s has it", o.VIP, to)
+// ownership is a sentence about the owner of an address after a command.
+func ownership(o operator.Outcome) string {
+	switch o.State {
+	case state.StatusHeld:
+		return o.Node + " holds it"
+	case state.StatusForeign:
+		return "another program holds its lock"
 	}
-	return fmt.Sprintf("%s: %s -> %s in %s", o.VIP, from, to, taken(o.Took))
+	return "no node holds it"
 }
 
-// taken is a time as people want to read it.
-func taken(d time.Duration) string {
+// formatDuration gives a duration in milliseconds, and from one second on in
+// seconds.
+func formatDuration(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}

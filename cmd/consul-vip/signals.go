@@ -13,94 +13,121 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// steps is what a signal adds to the priority, of which less is better.
-var steps = map[os.Signal]int{unix.SIGUSR1: -1, unix.SIGUSR2: 1}
-
-// wishes are the signals that a running agent fulfils. Without anybody to catch
-// them, each ends the process.
-type wishes struct {
-	hangups chan os.Signal // one that waits stands for all
-	nudges  chan os.Signal
+// signals receives the signals that tell a running agent to change something.
+type signals struct {
+	// hangups has room for one SIGHUP: a reload covers every SIGHUP sent before it.
+	hangups chan os.Signal
+	// prioritySteps receives SIGUSR1 and SIGUSR2. Each counts, so it has room for a burst.
+	prioritySteps chan os.Signal
 }
 
-// catchWishes catches them from now on, also before there is an agent.
-func catchWishes() (w wishes, stop func()) {
-	w = wishes{hangups: make(chan os.Signal, 1), nudges: make(chan os.Signal, 16)}
-	signal.Notify(w.hangups, unix.SIGHUP)
-	signal.Notify(w.nudges, unix.SIGUSR1, unix.SIGUSR2)
-	return w, func() {
-		signal.Stop(w.hangups)
-		signal.Stop(w.nudges)
+func newSignals() signals {
+	return signals{hangups: make(chan os.Signal, 1), prioritySteps: make(chan os.Signal, 16)}
+}
+
+// catchSignals catches the signals until restore is called. A signal that is not
+// caught ends the process, so the agent calls this before anything else.
+func catchSignals() (s signals, restore func()) {
+	s = newSignals()
+	signal.Notify(s.hangups, unix.SIGHUP)
+	signal.Notify(s.prioritySteps, unix.SIGUSR1, unix.SIGUSR2)
+	return s, func() {
+		signal.Stop(s.hangups)
+		signal.Stop(s.prioritySteps)
 	}
 }
 
-// configs loads the configuration anew for every hangup until ctx ends. What
-// cannot be loaded is logged.
-func (w wishes) configs(ctx context.Context, load func() (*config.Config, error), log hclog.Logger) <-chan *config.Config {
-	loaded := make(chan *config.Config)
-	go func() {
+// configs starts a goroutine that calls load after each SIGHUP and sends the
+// result. It logs an error of load and sends nothing. The goroutine ends with
+// ctx or stop; stop waits for it, and so for a load that has begun.
+func (s signals) configs(ctx context.Context, load func() (*config.Config, error), log hclog.Logger) (loaded <-chan *config.Config, stop func()) {
+	configs := make(chan *config.Config)
+	return configs, background(ctx, func(ctx context.Context) {
 		for {
 			select {
-			case <-w.hangups:
+			case <-s.hangups:
 			case <-ctx.Done():
 				return
 			}
 			cfg, err := load()
 			if err != nil {
-				log.Error("the configuration is not reloaded, nothing has changed", "error", err)
+				log.Error("configuration not reloaded, nothing has changed", "error", err)
 				continue
 			}
 			select {
-			case loaded <- cfg:
+			case configs <- cfg:
 			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	return loaded
+	})
 }
 
-// priorities adds up what is to be added to the priority, for whenever somebody
-// takes it, until ctx ends.
-func (w wishes) priorities(ctx context.Context) <-chan int {
-	deltas := make(chan int)
-	go func() {
+// priorities starts a goroutine that adds up the priority steps and sends the
+// sum, unless it is zero, as soon as the receiver is ready. The goroutine ends
+// with ctx or stop; stop waits for it.
+func (s signals) priorities(ctx context.Context) (deltas <-chan int, stop func()) {
+	sums := make(chan int)
+	return sums, background(ctx, func(ctx context.Context) {
 		sum := 0
 		for {
-			var ready chan int // nil, which nobody takes from, while there is nothing
+			var ready chan int // nil, and so never ready, while the sum is zero
 			if sum != 0 {
-				ready = deltas
+				ready = sums
 			}
 			select {
-			case s := <-w.nudges:
-				sum += steps[s]
+			case sig := <-s.prioritySteps:
+				sum += priorityStep(sig)
 			case ready <- sum:
 				sum = 0
 			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	return deltas
+	})
 }
 
-// stoppedBySignal returns a context that ends with SIGTERM or SIGINT, whichever
-// the scheduler prefers, and says so in its cause.
-func stoppedBySignal() (context.Context, func()) {
+// priorityStep is the number that a signal adds to the priority. A lower number
+// is a better priority.
+func priorityStep(sig os.Signal) int {
+	if sig == unix.SIGUSR1 {
+		return -1
+	}
+	return 1
+}
+
+// untilStopSignal returns a context that ends with SIGTERM or SIGINT and names
+// the signal in its cause. Call stop to free its goroutine, which it waits for;
+// it also ends the context.
+func untilStopSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
-	done := make(chan struct{})
-	go func() {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, unix.SIGTERM, unix.SIGINT)
+	join := background(ctx, func(ctx context.Context) {
 		select {
-		case s := <-signals:
-			cancel(fmt.Errorf("stopped by signal: %s", s))
-		case <-done:
+		case sig := <-caught:
+			cancel(fmt.Errorf("stopped by signal: %s", sig))
+		case <-ctx.Done():
 		}
-	}()
+	})
 	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
+		signal.Stop(caught)
 		cancel(errors.New("done"))
+		join()
+	}
+}
+
+// background calls run in a goroutine. stop ends the context of run and waits
+// until run has returned.
+func background(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
 	}
 }

@@ -6,37 +6,42 @@ import (
 	"io"
 	"strings"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
+	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 type statusCommand struct{ stdout, stderr io.Writer }
 
-func (*statusCommand) Synopsis() string { return "Show who has each address" }
+func (*statusCommand) Synopsis() string { return "Show which node holds each address" }
 
 func (c *statusCommand) Help() string {
 	return help("status [-json] [-watch] [options]", `
-  Shows for every address below the prefix who has it: a node with its
-  interface, MAC and since when, another program such as consul lock, or
-  nobody; who contends for it, with the priorities; and why nobody takes it.
-  Asks Consul only, so it runs anywhere, and needs no more than read access to
-  the keys, and to sessions for the names of other programs' locks.
+  Shows for every address below the prefix:
 
-  With -watch it goes on until it is stopped by SIGINT or SIGTERM, and shows
-  every change as it happens; with -json as one line for each.
+    - its owner: a node (with interface, MAC and since when), another program
+      such as consul lock, or none
+    - the members that contend for it, with their priorities
+    - the reason if no node takes it
 
-  Exit codes: 0 each address has an owner, 1 one has none, or failure, 2 usage;
-  with -watch 0 once stopped.`, c.flags(nil).FlagSet)
+  The command only talks to Consul, so it runs on any host. It needs read access
+  to the keys, and to sessions for the names of other programs' locks.
+
+  With -watch it shows every change as it happens, until SIGINT or SIGTERM stops
+  it. With -watch and -json each change is one line.
+
+  Exit codes: 0 every address has an owner, 1 an address has none, or failure,
+  2 usage. With -watch: 0 stopped.`, c.flags(nil).FlagSet)
 }
 
 type statusFlags struct {
-	*clientFlags
+	*operatorFlags
 	json, watch bool
 }
 
 func (c *statusCommand) flags(out io.Writer) *statusFlags {
-	f := &statusFlags{clientFlags: newClientFlags("status", out)}
+	f := &statusFlags{operatorFlags: newOperatorFlags("status", out)}
 	f.BoolVar(&f.json, "json", false, "print JSON")
-	f.BoolVar(&f.watch, "watch", false, "go on, and show every change")
+	f.BoolVar(&f.watch, "watch", false, "keep running and show every change")
 	return f
 }
 
@@ -46,13 +51,13 @@ func (c *statusCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if err := f.noArguments(); err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	d := newDisplay(c.stdout, f)
 	if f.watch {
-		return fail(c.stderr, c.watch(f, d))
+		return report(c.stderr, c.watch(f, d))
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
 		rows, err := o.List(ctx)
 		if err != nil {
 			return err
@@ -64,42 +69,43 @@ func (c *statusCommand) Run(args []string) int {
 	}))
 }
 
-// watch shows changes until a signal comes. That Consul is away does not end it.
+// watch shows every change until SIGTERM or SIGINT arrives. It continues while
+// Consul does not answer, and reports only the first failure of a series.
 func (c *statusCommand) watch(f *statusFlags, d *display) error {
 	o, err := f.operator()
 	if err != nil {
 		return err
 	}
-	ctx, stop := stoppedBySignal()
+	ctx, stop := untilStopSignal()
 	defer stop()
-	silent := false
+	failing := false
 	for rows, err := range o.Follow(ctx) {
 		switch {
 		case err == nil:
-			if silent {
+			if failing {
 				fmt.Fprintln(c.stderr, "consul-vip: Consul answers again")
 			}
 			if err := d.show(rows); err != nil {
 				return err
 			}
-		case !silent:
+		case !failing:
 			fmt.Fprintf(c.stderr, "consul-vip: %v; trying again\n", err)
 		}
-		silent = err != nil
+		failing = err != nil
 	}
 	return nil
 }
 
-// ownerless objects to addresses that nobody has.
-func ownerless(rows []lease.Status) error {
+// ownerless returns an error that names the addresses without an owner, or nil.
+func ownerless(rows []operator.Status) error {
 	var free []string
 	for _, row := range rows {
-		if row.State == lease.StatusFree {
+		if row.State == state.StatusFree {
 			free = append(free, row.VIP)
 		}
 	}
 	if len(free) == 0 {
 		return nil
 	}
-	return fmt.Errorf("nobody has %s", strings.Join(free, ", "))
+	return fmt.Errorf("no owner: %s", strings.Join(free, ", "))
 }

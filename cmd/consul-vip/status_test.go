@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair is a key as Consul's API has it.
+// pair is a key in the JSON of Consul's API.
 type pair struct {
 	Key     string
 	Value   []byte
 	Session string `json:",omitempty"`
 }
 
-// kv answers like Consul with locks of every kind below web.
+// kv is a fake Consul with locks in every state below web.
 func kv(t *testing.T) *httptest.Server {
 	return serveKV(t,
 		pair{"web/.drain/h3", nil, ""},
@@ -38,7 +38,7 @@ func kv(t *testing.T) *httptest.Server {
 	)
 }
 
-// serveKV answers like Consul with these keys, and one foreign session s2.
+// serveKV is a fake Consul with these keys and with one foreign session, s2.
 func serveKV(t *testing.T, pairs ...pair) *httptest.Server {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, body any) {
@@ -59,14 +59,14 @@ func TestStatusJSON(t *testing.T) {
 	s := kv(t)
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailure, run([]string{"status", "-prefix=/web/", "-json", "-http-addr=" + s.URL}, &stdout, &stderr))
-	assert.Equal(t, "consul-vip: nobody has 10.0.0.3, 10.0.0.4, 10.0.0.5\n", stderr.String())
+	assert.Equal(t, "consul-vip: no owner: 10.0.0.3, 10.0.0.4, 10.0.0.5\n", stderr.String())
 	h1 := `{"node":"h1","priority":100,"drained":false,"session":"s1"}`
 	h3 := `{"node":"h3","priority":10,"drained":true,"session":"s3"}`
 	assert.JSONEq(t, fmt.Sprintf(`[
 		{"vip":"10.0.0.2","state":"foreign","node":"h2","session":"s2","members":[],"note":"Consul lock for 'sleep\u001b[2J'"},
-		{"vip":"10.0.0.3","state":"free","pin":"h2","members":[%[1]s],"note":"released by h2: stopped; pinned to h2, which is not there"},
-		{"vip":"10.0.0.4","state":"free","pin":"-","members":[%[1]s],"note":"h3 ended without releasing it; pinned to nobody"},
-		{"vip":"10.0.0.5","state":"free","members":[%[2]s],"note":"whoever is there is drained"},
+		{"vip":"10.0.0.3","state":"free","pin":"h2","members":[%[1]s],"note":"released by h2: stopped; pinned to h2, which is not a member"},
+		{"vip":"10.0.0.4","state":"free","pin":"-","members":[%[1]s],"note":"h3 stopped without releasing it; pinned to nobody"},
+		{"vip":"10.0.0.5","state":"free","members":[%[2]s],"note":"all members are drained"},
 		{"vip":"10.0.0.10","state":"held","node":"h1","interface":"eth0","mac":"02:00:00:00:00:01","alloc_id":"a","since":"2026-01-02T03:04:05Z",
 			"session":"s1","pin":"h3","members":[%[1]s,%[2]s],"note":"pinned to h3, which is drained"}
 	]`, h1, h3), stdout.String())
@@ -77,7 +77,7 @@ func TestStatusTable(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitFailure, run([]string{"status", "-prefix=web", "-http-addr=" + s.URL}, &stdout, &stderr))
 	assert.Regexp(t, `(?m)^10\.0\.0\.2 +foreign +h2 +- +- +- +s2 +- +Consul lock for 'sleep \[2J'$`, stdout.String())
-	assert.Regexp(t, `(?m)^10\.0\.0\.5 +free +- +- +- +- +- +h3:10\(drained\) +whoever is there is drained$`, stdout.String())
+	assert.Regexp(t, `(?m)^10\.0\.0\.5 +free +- +- +- +- +- +h3:10\(drained\) +all members are drained$`, stdout.String())
 	assert.Regexp(t, `(?m)^10\.0\.0\.10 +held +h1 +eth0 +02:00:00:00:00:01 +2026-01-02T03:04:05Z +s1 +h1:100 h3:10\(drained\) +pinned to h3`, stdout.String())
 	assert.NotContains(t, stdout.String(), "\x1b")
 }
@@ -89,8 +89,8 @@ func TestStatusWithAnOwnerForEach(t *testing.T) {
 	assert.Empty(t, stderr.String())
 }
 
-// The foreign session's name is all that is missing without the right to read
-// sessions.
+// Without permission to read sessions, the row only lacks the name of the foreign
+// session.
 func TestStatusWithoutSessions(t *testing.T) {
 	mux := http.NewServeMux()
 	behind := kv(t)
@@ -107,7 +107,7 @@ func TestStatusWithoutSessions(t *testing.T) {
 	assert.Regexp(t, `(?m)^10\.0\.0\.2 +foreign +- +- +- +- +s2 +-$`, stdout.String())
 }
 
-// A terminal is shown colours, unless its user wants none.
+// A terminal gets colours, unless its user has turned them off.
 func TestStatusColours(t *testing.T) {
 	s := kv(t)
 	for name, tt := range map[string]struct {
@@ -136,7 +136,7 @@ func TestStatusColours(t *testing.T) {
 	}
 }
 
-// onTerminal returns what write makes a terminal show.
+// onTerminal returns the bytes that a terminal receives from write.
 func onTerminal(t *testing.T, write func(terminal *os.File)) string {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -151,7 +151,7 @@ func onTerminal(t *testing.T, write func(terminal *os.File)) string {
 		defer terminal.Close()
 		write(terminal)
 	}()
-	// Reading ends with an error when the last one has closed the terminal.
+	// Reading fails once write has closed the terminal: no other process has it open.
 	var shown strings.Builder
 	buf := make([]byte, 4096)
 	for {

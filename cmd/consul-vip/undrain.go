@@ -5,25 +5,26 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/operator"
 )
 
 type undrainCommand struct{ stdout, stderr io.Writer }
 
-func (*undrainCommand) Synopsis() string { return "Let a node have addresses again" }
+func (*undrainCommand) Synopsis() string { return "Let a node take addresses again" }
 
 func (c *undrainCommand) Help() string {
 	f, _ := nodeFlags("undrain", nil)
 	return help("undrain [-node=NODE] [options]", `
-  Ends what "drain" began: the node contends for its addresses again. It takes
-  none back, unless the owners' configuration has "preempt". This does the same:
+  Ends a drain: the node contends for its addresses again. The current owners
+  keep the addresses, unless their configuration sets "preempt". This command
+  does the same:
 
     consul kv delete consul-vip/.drain/h1
 
-  Needs write access to that key, and read access to the others; without -node
-  also to the agent.
+  It needs write access to that key, and read access to the other keys and,
+  without -node, to the agent.
 
-  Exit codes: 0 not drained any more, 1 failure, 2 usage.`, f.FlagSet)
+  Exit codes: 0 no longer drained, 1 failure, 2 usage.`, f.FlagSet)
 }
 
 func (c *undrainCommand) Run(args []string) int {
@@ -32,10 +33,10 @@ func (c *undrainCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if err := f.noArguments(); err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
-	return fail(c.stderr, f.operate(func(ctx context.Context, o *lease.Operator) error {
-		node, err := nodeOr(ctx, o, *node)
+	return report(c.stderr, f.operate(func(ctx context.Context, o *operator.Operator) error {
+		node, err := nodeOrLocal(ctx, o, *node)
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,10 @@ func (*validateCommand) Synopsis() string { return "Check configuration files" }
 
 func (*validateCommand) Help() string {
 	return help("validate FILE|DIR ...", `
-  Checks the files as the agent would, all together, and prints every problem
-  with its place. Exits with 3 if there is one. Asks neither Consul nor the
-  network.`, nil)
+  Checks the files together, as the agent does when it starts, and prints every
+  problem with its position. It contacts neither Consul nor the network.
+
+  Exit codes: 0 valid, 2 usage, 3 at least one problem.`, nil)
 }
 
 func (c *validateCommand) Run(args []string) int {
@@ -24,11 +25,11 @@ func (c *validateCommand) Run(args []string) int {
 		return exitCode(err)
 	}
 	if fs.NArg() == 0 {
-		return fail(c.stderr, usageError("validate needs a file or directory"))
+		return report(c.stderr, usageError("validate needs a file or directory"))
 	}
 	cfg, err := config.Load(fs.Args()...)
 	if err != nil {
-		return fail(c.stderr, err)
+		return report(c.stderr, err)
 	}
 	fmt.Fprintf(c.stdout, "The configuration is valid: %s.\n", count(len(cfg.VIPs), "VIP"))
 	return exitOK

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 )
+
+// version is set by the linker when a release is built.
+var version = ""
 
 type versionCommand struct{ stdout, stderr io.Writer }
 
@@ -22,4 +26,16 @@ func (c *versionCommand) Run(args []string) int {
 
 func versionLine() string {
 	return fmt.Sprintf("consul-vip %s %s %s/%s", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// buildVersion is the version of the release, or, if `go install` built the
+// program, the version of the module.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
 }

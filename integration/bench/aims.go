@@ -11,19 +11,19 @@ const (
 	uncleanAim  = 75 * time.Millisecond
 	reactionAim = time.Millisecond
 
-	// How many times shorter a planned stop is to be than the peers'.
+	// A planned stop must be so many times shorter than with these peers.
 	timesKeepalived = 200
 	timesConsulLock = 10
 )
 
-// aim is one thing that consul-vip is to achieve.
+// aim is one figure that consul-vip must reach.
 type aim struct {
 	what     string
 	measured string
 	met      bool
 }
 
-// aimsTable says which aims are met. What was not run is left out.
+// aimsTable returns the table of the aims whose scenarios were run.
 func aimsTable(all results) string {
 	aims := aimsOf(all)
 	if len(aims) == 0 {
@@ -41,24 +41,11 @@ func aimsTable(all results) string {
 	return b.String()
 }
 
+// aimsOf returns the aims whose scenarios were run.
 func aimsOf(all results) []aim {
-	cell := func(p peer, scenario string) []result { return measured(all[key{p.name(), scenario}]) }
-	ours := func(scenario string) []result { return cell(consulVIP{}, scenario) }
-	var aims []aim
-	if planned := ours("planned stop"); len(planned) > 0 {
-		gap := spreadOf(planned, gapOf)
-		aims = append(aims, aim{"planned stop: at most 3 ms in the median", gap.String() + " ms", gap.median <= plannedAim})
-		for _, than := range []struct {
-			peer  peer
-			times int
-		}{{keepalived{advert: time.Second}, timesKeepalived}, {consulLock{}, timesConsulLock}} {
-			if theirs := cell(than.peer, "planned stop"); len(theirs) > 0 {
-				aims = append(aims, shorter(gap.median, spreadOf(theirs, gapOf).median, than.peer.name(), than.times))
-			}
-		}
-	}
+	aims := plannedAims(all)
 	for _, scenario := range []string{"SIGKILL", "SIGSTOP", "cut-off from Consul"} {
-		if unclean := ours(scenario); len(unclean) > 0 {
+		if unclean := all.of(consulVIP{}, scenario); len(unclean) > 0 {
 			gap, double := spreadOf(unclean, gapOf), spreadOf(unclean, doubleOf)
 			aims = append(aims, aim{
 				scenario + ": at most 75 ms in the median, never two owners",
@@ -67,16 +54,36 @@ func aimsOf(all results) []aim {
 			})
 		}
 	}
-	if foreign := ours("foreign ARP"); len(foreign) > 0 {
+	if foreign := all.of(consulVIP{}, "foreign ARP"); len(foreign) > 0 {
 		unbound := spreadOf(foreign, reactionOf)
-		// No reaction at all would be a zero.
+		// A zero means that there was no reaction.
 		met := unbound.median > 0 && unbound.median <= reactionAim
 		aims = append(aims, aim{"foreign ARP: unbound at most 1 ms after the frame, in the median", unbound.String() + " ms", met})
 	}
 	return aims
 }
 
-// shorter is the aim that a gap is so many times shorter than a peer's.
+// plannedAims returns the aims of a planned stop.
+func plannedAims(all results) []aim {
+	const scenario = "planned stop"
+	planned := all.of(consulVIP{}, scenario)
+	if len(planned) == 0 {
+		return nil
+	}
+	gap := spreadOf(planned, gapOf)
+	aims := []aim{{scenario + ": at most 3 ms in the median", gap.String() + " ms", gap.median <= plannedAim}}
+	for _, than := range []struct {
+		peer  peer
+		times int
+	}{{keepalived{advert: time.Second}, timesKeepalived}, {consulLock{}, timesConsulLock}} {
+		if theirs := all.of(than.peer, scenario); len(theirs) > 0 {
+			aims = append(aims, shorter(gap.median, spreadOf(theirs, gapOf).median, than.peer.name(), than.times))
+		}
+	}
+	return aims
+}
+
+// shorter returns the aim that a gap is so many times shorter than a peer's.
 func shorter(ours, theirs time.Duration, peer string, times int) aim {
 	a := aim{what: fmt.Sprintf("planned stop: %d times shorter than %s", times, peer), met: theirs >= ours*time.Duration(times)}
 	if ours == 0 {

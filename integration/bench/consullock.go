@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// consulLock is Consul's own "consul lock" around the script that operators
-// write for it.
+// consulLock is Consul's own "consul lock", with a script as an operator may write it.
 type consulLock struct{}
 
 func (consulLock) name() string            { return "consul lock" }
@@ -22,9 +20,9 @@ func (consulLock) killsAll() bool          { return false }
 func (consulLock) oldKeepsAnswering() bool { return true }
 func (consulLock) elects() bool            { return false }
 
-// lockScript binds the address, announces it every five seconds, and removes it
-// when it's told to end. It also ends when the bench itself has: nobody kills it
-// if its "consul lock" was killed.
+// lockScript binds the address, announces it every five seconds, and removes it when
+// it gets a signal to end. It also ends when the benchmark has ended: if its "consul
+// lock" was killed, nothing else ends it.
 const lockScript = `#!/bin/sh
 trap 'ip address del %[1]s/32 dev eth0; exit 0' TERM INT
 ip address replace %[1]s/32 dev eth0
@@ -36,24 +34,19 @@ done
 `
 
 func (consulLock) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
-	script := filepath.Join(h.Dir, e.id()+".sh")
 	arping := arpingCommand(e.programs.arping, e.addr.String())
-	text := fmt.Sprintf(lockScript, e.addr, os.Getpid(), arping)
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-		return lab.Command{}, err
-	}
-	// A key of its own for every repetition: no lock-delay is left over from the
-	// one before.
+	script, err := h.WriteFile(e.id()+".sh", fmt.Appendf(nil, lockScript, e.addr, os.Getpid(), arping))
+	// Every repetition has a key of its own, without a lock-delay of an earlier one.
 	return lab.Command{Args: []string{
-		e.programs.consul, "lock", "-child-exit-code", "-shell=false", "bench/" + e.id(), "/bin/sh", script,
-	}}, nil
+		e.Consul, "lock", "-child-exit-code", "-shell=false", "bench/" + e.id(), "/bin/sh", script,
+	}}, err
 }
 
-// arpingCommand returns how to announce an address once by either of the two
-// programs of that name. iputils' takes the sender's address from the target.
+// arpingCommand returns how to announce an address once. Two programs have the name
+// arping; that of iputils takes the sender's address from the target.
 func arpingCommand(path, addr string) string {
 	command := path + " -q -U -c 1 -I eth0 "
-	// Its exit code says nothing here: the other program knows no -V alone.
+	// The error does not matter: the other program rejects -V without a target.
 	out, _ := exec.Command(path, "-V").CombinedOutput()
 	if !strings.Contains(string(out), "iputils") {
 		command += "-S " + addr + " "
@@ -61,7 +54,8 @@ func arpingCommand(path, addr string) string {
 	return command + addr
 }
 
-// ready wants the address on the owner. A standby only has to run, it says nothing.
+// ready looks for the address on the owner. A standby only has to run, because it
+// reports nothing.
 func (consulLock) ready(e *entry, p *lab.Process, rank int) error {
 	if !p.Running() {
 		return fmt.Errorf("consul lock on %s has ended", p.Host.Name)

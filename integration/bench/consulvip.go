@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
@@ -20,28 +18,21 @@ func (consulVIP) oldKeepsAnswering() bool { return false }
 func (consulVIP) elects() bool            { return false }
 
 func (consulVIP) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
-	dir := filepath.Join(h.Dir, "consul-vip.d")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return lab.Command{}, err
-	}
-	// JSON so that the bench can read the log; the rest is the default.
-	text := fmt.Sprintf("log_json = true\nvip %q {}\n", e.addr)
-	if err := os.WriteFile(filepath.Join(dir, "vip.hcl"), []byte(text), 0o644); err != nil {
-		return lab.Command{}, err
-	}
-	return lab.Command{Args: []string{e.programs.consulVIP, "agent", "-config=" + dir}}, nil
+	// The benchmark reads the log, so it is JSON; all else is the default.
+	file, err := h.WriteFile("consul-vip.hcl", fmt.Appendf(nil, "log_json = true\nvip %q {}\n", e.addr))
+	return e.AgentCommand(file), err
 }
 
-// ready wants the state by the log, and everybody known to everybody.
+// ready looks at the logged state, and at the key by which others know the member.
 func (consulVIP) ready(e *entry, p *lab.Process, rank int) error {
 	want := "standby"
 	if rank == 0 {
 		want = "active"
 	}
-	if got := stateOf(p); got != want {
+	if got := p.States()[e.addr.String()]; got != want {
 		return fmt.Errorf("consul-vip on %s is in state %q, not %q", p.Host.Name, got, want)
 	}
-	member, _, err := e.cluster.Of(p.Host).API.KV().Get("consul-vip/.members/"+p.Host.Name, nil)
+	member, _, err := e.Cluster.Of(p.Host).API.KV().Get(lab.DefaultKeys.Member(p.Host.Name), nil)
 	if err != nil {
 		return err
 	}
@@ -51,38 +42,16 @@ func (consulVIP) ready(e *entry, p *lab.Process, rank int) error {
 	return nil
 }
 
-// stateOf returns the state that the log shows last.
-func stateOf(p *lab.Process) string {
-	state := ""
-	for _, e := range p.Entries() {
-		if e.Message() == "state changed" {
-			state = e.Get("state")
-		}
-	}
-	return state
-}
-
-// reaction returns how long after a foreign frame the address was unbound, by
-// the log, or 0 if it doesn't say.
-func reaction(p *lab.Process) time.Duration {
-	for _, e := range p.Entries() {
-		if d, err := time.ParseDuration(e.Get("reaction")); err == nil {
-			return d
-		}
-	}
-	return 0
-}
-
-// handover is when a planned handover's steps were logged, as times since the
-// signal. The zero value is none.
+// handover is when the steps of a planned handover were logged, as times since the
+// signal. The zero value means that there was none.
 type handover struct {
-	handedOver time.Duration // the old owner: the commit is done
-	released   time.Duration // the old owner: the address is unbound, the successor told
-	acquired   time.Duration // the successor: sees that it has the lock
-	active     time.Duration // the successor: the address is bound
+	transferred time.Duration // the old owner: Consul has committed the transfer of the lock
+	released    time.Duration // the old owner: the address is unbound and released is sent
+	acquired    time.Duration // the successor: it knows that it holds the lock
+	active      time.Duration // the successor: the address is bound
 }
 
-// handoverOf reads the steps from both logs.
+// handoverOf reads the steps from the logs of the old owner and the successor.
 func handoverOf(signal time.Time, old, next *lab.Process) handover {
 	after := func(p *lab.Process, match func(lab.Entry) bool) time.Duration {
 		for _, line := range p.Entries() {
@@ -96,9 +65,9 @@ func handoverOf(signal time.Time, old, next *lab.Process) handover {
 		return func(e lab.Entry) bool { return e.Message() == "state changed" && e.Get("state") == want }
 	}
 	return handover{
-		handedOver: after(old, func(e lab.Entry) bool { return e.Message() == "handed over" }),
-		released:   after(old, state("releasing")),
-		acquired:   after(next, state("acquired")),
-		active:     after(next, state("active")),
+		transferred: after(old, func(e lab.Entry) bool { return e.Message() == "lock transferred" }),
+		released:    after(old, state("releasing")),
+		acquired:    after(next, state("acquired")),
+		active:      after(next, state("active")),
 	}
 }

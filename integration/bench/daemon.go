@@ -16,35 +16,36 @@ import (
 )
 
 const (
-	// restartDelay is how long after its end a daemon is started again, as by a
-	// scheduler.
+	// restartDelay is the time between the end of a daemon and its next start, as a
+	// scheduler restarts it.
 	restartDelay = time.Second
 
-	// stopTime is how long a daemon may take to stop at a repetition's end.
-	stopTime = 10 * time.Second
+	// stopTimeout is how long a daemon may take to stop at the end of a repetition.
+	stopTimeout = 10 * time.Second
 
-	// markEnv is the variable by which every process that belongs to a daemon is
-	// found, also one whose parent is gone.
+	// markEnv is the environment variable that marks every process of a daemon, also
+	// one whose parent has ended.
 	markEnv = "CONSUL_VIP_BENCH"
 )
 
-// daemon is a program under supervision on one host: when it ends it's started
-// again, until retired. All methods are safe for concurrent use.
+// daemon is a program under supervision on one host: it starts again when it ends,
+// until retire. All methods are safe for concurrent use.
 type daemon struct {
 	host    *lab.Host
 	command lab.Command
 	mark    string // "KEY=value" in the environment of its processes
 
-	quit chan struct{}
-	done chan struct{}
+	quit chan struct{} // closed by retire
+	done chan struct{} // closed when supervise returns
 
-	mu        sync.Mutex
+	mu        sync.Mutex     // guards all following fields
 	processes []*lab.Process // in the order of their starts
 	retired   bool
-	err       error // of a start
+	err       error // of the last start
 }
 
-// startDaemon starts the program. It must be ended by end.
+// startDaemon starts the program and a goroutine that supervises it. end must be
+// called to end both.
 func startDaemon(h *lab.Host, id string, c lab.Command) (*daemon, error) {
 	d := &daemon{
 		host:    h,
@@ -76,6 +77,7 @@ func (d *daemon) start() error {
 	return err
 }
 
+// supervise starts the program again whenever it ends.
 func (d *daemon) supervise() {
 	defer close(d.done)
 	for {
@@ -102,7 +104,7 @@ func (d *daemon) current() *lab.Process {
 	return d.processes[len(d.processes)-1]
 }
 
-// output returns what all its processes wrote.
+// output returns the output of all its processes.
 func (d *daemon) output() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -113,15 +115,14 @@ func (d *daemon) output() string {
 	return b.String()
 }
 
-// retire has the daemon not be started again.
+// retire ends the supervision: the program does not start again.
 func (d *daemon) retire() {
 	d.mu.Lock()
-	was := d.retired
-	d.retired = true
-	d.mu.Unlock()
-	if !was {
+	if !d.retired {
+		d.retired = true
 		close(d.quit)
 	}
+	d.mu.Unlock()
 	<-d.done
 }
 
@@ -137,19 +138,19 @@ func (d *daemon) signalAll(sig syscall.Signal) error {
 	return err
 }
 
-// end stops the daemon and kills what is left of it then.
+// end stops the daemon and kills all of its processes that are left.
 func (d *daemon) end() error {
 	d.retire()
 	_ = d.signalAll(syscall.SIGCONT)
-	_ = d.current().Signal(syscall.SIGTERM) // it may have ended
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	_ = d.current().Signal(syscall.SIGTERM) // it may have ended already
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	_, stopped := d.current().Wait(ctx)
 	err := errors.Join(stopped, d.signalAll(syscall.SIGKILL), d.current().Kill())
 	return errors.Join(err, d.err)
 }
 
-// marked finds the processes with this variable in their environment.
+// marked returns the processes with this variable in their environment.
 func marked(mark string) ([]*os.Process, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -161,8 +162,8 @@ func marked(mark string) ([]*os.Process, error) {
 		if err != nil || !inEnvironment(file, mark) {
 			continue
 		}
-		// Found first, looked at again afterwards: the number is this process's
-		// for as long as the handle is there.
+		// The handle stays with one process, even if the ID is given to another one.
+		// The second look makes sure that it is the marked one.
 		p, err := os.FindProcess(pid)
 		if err != nil {
 			return nil, err
@@ -174,8 +175,8 @@ func marked(mark string) ([]*os.Process, error) {
 	return found, nil
 }
 
-// inEnvironment says if a process's environment has the variable. One that has
-// ended, or belongs to another user, has none.
+// inEnvironment reports whether a process's environment has the variable. It is false
+// for a process that has ended or belongs to another user.
 func inEnvironment(file, variable string) bool {
 	text, err := os.ReadFile(file)
 	return err == nil && strings.Contains("\x00"+string(text), "\x00"+variable+"\x00")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -10,8 +9,8 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// keepalived is Debian's keepalived with this interval between adverts and
-// everything else as it is by default.
+// keepalived is Debian's keepalived with this interval between adverts and defaults
+// for all else.
 type keepalived struct{ advert time.Duration }
 
 func (k keepalived) name() string          { return fmt.Sprintf("keepalived %v", k.advert) }
@@ -21,22 +20,16 @@ func (keepalived) oldKeepsAnswering() bool { return false }
 func (keepalived) elects() bool            { return true }
 
 func (k keepalived) command(e *entry, h *lab.Host, rank int) (lab.Command, error) {
-	dir := filepath.Join(h.Dir, e.id())
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return lab.Command{}, err
-	}
-	file := filepath.Join(dir, "keepalived.conf")
-	if err := os.WriteFile(file, []byte(k.config(e, h, rank)), 0o644); err != nil {
-		return lab.Command{}, err
-	}
+	file, err := h.WriteFile(filepath.Join(e.id(), "keepalived.conf"), []byte(k.config(e, h, rank)))
+	dir := filepath.Dir(file)
 	return lab.Command{Args: []string{
 		e.programs.keepalived, "-n", "-l", "-D", "-f", file,
 		"-p", filepath.Join(dir, "keepalived.pid"), "-r", filepath.Join(dir, "vrrp.pid"),
-	}}, nil
+	}}, err
 }
 
-// config is what an administrator would write. Adverts more often than once a
-// second need version 3 of the protocol.
+// config returns the configuration, as an administrator writes it. An interval of less
+// than a second needs version 3 of the protocol.
 func (k keepalived) config(e *entry, h *lab.Host, rank int) string {
 	state, version := "BACKUP", 2
 	if rank == 0 {
@@ -62,13 +55,14 @@ vrrp_instance bench {
 `, h.Name, version, state, 51+e.number, []int{150, 100, 50}[rank], k.advert.Seconds(), e.addr)
 }
 
+// ready looks for the state in the log.
 func (keepalived) ready(_ *entry, p *lab.Process, rank int) error {
 	want := "Entering BACKUP STATE"
 	if rank == 0 {
 		want = "Entering MASTER STATE"
 	}
 	if !strings.Contains(p.String(), want) {
-		return fmt.Errorf("keepalived on %s does not say %q", p.Host.Name, want)
+		return fmt.Errorf("keepalived on %s has not logged %q", p.Host.Name, want)
 	}
 	return nil
 }

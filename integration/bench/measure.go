@@ -8,26 +8,26 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// result is what one repetition showed.
+// result is the result of one repetition for one peer.
 type result struct {
-	err   error // it could not be measured; nothing else counts then
+	err   error // it could not be measured, and no other field counts
 	owner string
-	led   bool // the owner was Consul's leader, too
+	led   bool // the owner's host was Consul's leader too
 
-	gap    time.Duration // the client's longest, from the failure on
+	gap    time.Duration // the client's longest since the failure
 	lost   int           // requests in that gap
-	open   bool          // the gap had not ended when the repetition did
+	open   bool          // the gap had not ended when the repetition ended
 	double time.Duration // with two owners
-	left   bool          // the address is still on the old host
+	left   bool          // the old host still has the address
 
-	next      string        // who answered the client then, "" if nobody else
+	next      string        // the host that answered the client then, "" if no other did
 	takenOver time.Duration // from the failure to that answer
 
-	reaction time.Duration // of consul-vip, from a foreign frame to unbound
-	handover handover      // of consul-vip
+	reaction time.Duration // consul-vip: from a foreign frame until the address was unbound
+	handover handover      // consul-vip
 }
 
-// String says it in one line.
+// String returns the result in one line.
 func (r result) String() string {
 	if r.err != nil {
 		return fmt.Sprintf("FAILED: %v", r.err)
@@ -49,15 +49,15 @@ func (r result) String() string {
 	if r.reaction > 0 {
 		text += fmt.Sprintf("; unbound after %s ms", ms(r.reaction))
 	}
-	if h := r.handover; h.handedOver > 0 {
+	if h := r.handover; h.transferred > 0 {
 		text += fmt.Sprintf("; %s", h)
 	}
 	return text
 }
 
 func (h handover) String() string {
-	return fmt.Sprintf("handed over %s, released %s, successor has lock %s, active %s ms",
-		ms(h.handedOver), ms(h.released), ms(h.acquired), ms(h.active))
+	return fmt.Sprintf("transferred %s, released %s, successor acquired %s, active %s ms",
+		ms(h.transferred), ms(h.released), ms(h.acquired), ms(h.active))
 }
 
 // key is a cell of the tables: a peer and a failure.
@@ -77,12 +77,15 @@ func (rs results) failed() int {
 	return n
 }
 
-// measured returns those repetitions that could be measured.
+// of returns the repetitions of a peer and a failure that could be measured.
+func (rs results) of(p peer, scenario string) []result { return measured(rs[key{p.name(), scenario}]) }
+
+// measured returns the repetitions that could be measured.
 func measured(cell []result) []result {
 	return slices.DeleteFunc(slices.Clone(cell), func(r result) bool { return r.err != nil })
 }
 
-// longestAfter returns the longest gap that had not ended before the failure.
+// longestAfter returns the longest of the gaps that ended after the failure.
 func longestAfter(gaps []lab.Gap, failure time.Time) lab.Gap {
 	var longest lab.Gap
 	for _, g := range gaps {
@@ -93,7 +96,7 @@ func longestAfter(gaps []lab.Gap, failure time.Time) lab.Gap {
 	return longest
 }
 
-// doublesAfter counts the questions from the failure on that two hosts answered.
+// doublesAfter counts the questions since the failure that two hosts answered.
 func doublesAfter(doubles []lab.Double, failure time.Time) int {
 	n := 0
 	for _, d := range doubles {
@@ -104,12 +107,11 @@ func doublesAfter(doubles []lab.Double, failure time.Time) int {
 	return n
 }
 
-// spread is the median and the worst of several durations.
+// spread is the median and the maximum of several durations.
 type spread struct{ median, worst time.Duration }
 
-// spreadOf returns the spread of what value returns of each repetition. There
-// must be one at least. Of an even number the median is the mean of the two in
-// the middle.
+// spreadOf returns the spread of a value of each repetition. There must be at least one
+// repetition. The median of an even number is the mean of the two in the middle.
 func spreadOf(cell []result, value func(result) time.Duration) spread {
 	var values []time.Duration
 	for _, r := range cell {
@@ -125,7 +127,7 @@ func gapOf(r result) time.Duration      { return r.gap }
 func doubleOf(r result) time.Duration   { return r.double }
 func reactionOf(r result) time.Duration { return r.reaction }
 
-// ms writes a duration in milliseconds: one decimal below ten, two below one.
+// ms formats a duration in milliseconds, with one decimal below ten and two below one.
 func ms(d time.Duration) string {
 	value := float64(d) / float64(time.Millisecond)
 	switch {

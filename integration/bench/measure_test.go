@@ -92,7 +92,7 @@ func TestResultInOneLine(t *testing.T) {
 		handover: handover{5 * time.Millisecond, 6 * time.Millisecond, 4 * time.Millisecond, 7 * time.Millisecond},
 	}
 	require.Equal(t, "from h1 to h2 after 7.0 ms; longest gap 0.68 ms (1 lost), two owners 0 ms; "+
-		"handed over 5.0, released 6.0, successor has lock 4.0, active 7.0 ms", r.String())
+		"transferred 5.0, released 6.0, successor acquired 4.0, active 7.0 ms", r.String())
 	r = result{owner: "h1", gap: 40 * time.Second, lost: 40000, open: true, left: true, reaction: 540 * time.Microsecond}
 	require.Equal(t, "stays on h1; longest gap 40000 ms (40000 lost), two owners 0 ms; no answer at the end; "+
 		"the address is still on h1; unbound after 0.54 ms", r.String())

@@ -6,67 +6,66 @@ import (
 	"time"
 )
 
-// item is a part of the plan: a crew of peers that go through a failure side by
-// side, some times.
+// item is a part of the plan: some repetitions of a failure, each with these peers
+// side by side.
 type item struct {
 	scenario    scenario
-	crew        []peer
+	together    []peer
 	repetitions int
 }
 
-// plan returns what is to be run. Figures of milliseconds are measured alone;
-// what is about seconds is not in each other's way, and that saves a quarter of
-// an hour.
+// plan returns what is to be run. Takeovers within milliseconds are measured alone.
+// Takeovers within seconds do not disturb each other and run side by side, which saves
+// a quarter of an hour.
 func plan(o options) []item {
 	var items []item
 	for _, sc := range scenarios() {
-		for _, crew := range crews(sc) {
-			crew = slices.DeleteFunc(crew, func(p peer) bool {
+		for _, together := range groups(sc) {
+			together = slices.DeleteFunc(together, func(p peer) bool {
 				return !o.only.MatchString(key{p.name(), sc.name}.String())
 			})
 			switch {
-			case len(crew) == 0:
-			case len(crew) == 1 && sc.takesLong(crew[0]):
-				items = append(items, item{sc, slices.Repeat(crew, o.n), 1})
+			case len(together) == 0:
+			case len(together) == 1 && sc.takesLong(together[0]):
+				items = append(items, item{sc, slices.Repeat(together, o.n), 1})
 			default:
-				items = append(items, item{sc, crew, o.n})
+				items = append(items, item{sc, together, o.n})
 			}
 		}
 	}
 	return items
 }
 
-// crews says which peers go through a failure together.
-func crews(sc scenario) [][]peer {
-	seldom, often, all := keepalived{time.Second}, keepalived{100 * time.Millisecond}, keepalived{10 * time.Millisecond}
+// groups returns the peers of a failure in groups that run side by side.
+func groups(sc scenario) [][]peer {
+	slow, medium, fast := keepalived{time.Second}, keepalived{100 * time.Millisecond}, keepalived{10 * time.Millisecond}
 	switch {
 	case sc.name == "planned stop":
-		return [][]peer{{consulVIP{}}, {seldom}, {often}, {all}, {consulLock{}}}
+		return [][]peer{{consulVIP{}}, {slow}, {medium}, {fast}, {consulLock{}}}
 	case sc.ofConsul:
 		return [][]peer{{consulVIP{}, consulLock{}}}
 	case sc.ofHost:
-		return [][]peer{{consulVIP{}, consulLock{}}, {seldom, often}, {all}}
+		return [][]peer{{consulVIP{}, consulLock{}}, {slow, medium}, {fast}}
 	}
-	return [][]peer{{consulVIP{}}, {seldom, often}, {all}, {consulLock{}}}
+	return [][]peer{{consulVIP{}}, {slow, medium}, {fast}, {consulLock{}}}
 }
 
-// runAll runs what is planned. After an interrupt it returns what there is.
-func (s *stage) runAll(ctx context.Context, items []item) results {
+// runAll runs the plan. After an interrupt it returns the results so far.
+func (b *benchLab) runAll(ctx context.Context, items []item) results {
 	all := make(results)
 	for number, i := range items {
 		for repetition := range i.repetitions {
 			if ctx.Err() != nil {
 				return all
 			}
-			s.logf("%d of %d: %s, %d of %d", number+1, len(items), i.scenario.name, repetition+1, i.repetitions)
-			t := s.newTrial(i.scenario, i.crew, repetition)
-			found := t.run(ctx)
+			b.logf("%d of %d: %s, %d of %d", number+1, len(items), i.scenario.name, repetition+1, i.repetitions)
+			found := b.newTrial(i.scenario, i.together, repetition).run(ctx)
 			if ctx.Err() != nil {
 				return all
 			}
 			for n, r := range found {
-				k := key{i.crew[n].name(), i.scenario.name}
-				s.logf("    %s: %s", k.peer, r)
+				k := key{i.together[n].name(), i.scenario.name}
+				b.logf("    %s: %s", k.peer, r)
 				all[k] = append(all[k], r)
 			}
 		}

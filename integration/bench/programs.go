@@ -13,37 +13,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// programs are the paths of what is run on the hosts.
+// programs are the paths of the programs that must be installed.
 type programs struct {
-	consulVIP  string
-	consul     string
 	keepalived string
 	arping     string
 }
 
-// findPrograms looks for what has to be installed. The error says how to.
-func findPrograms(consul, consulVIP string) (programs, error) {
-	p := programs{consulVIP: consulVIP, consul: consul}
+// findPrograms looks for the programs. The error says how to install those that are
+// missing.
+func findPrograms() (programs, error) {
+	var p programs
 	var missing []string
 	for _, need := range []struct {
-		path          *string
-		name, debians string
+		path       *string
+		name, debs string
 	}{
 		{&p.keepalived, "keepalived", "keepalived"},
 		{&p.arping, "arping", "iputils-arping"},
 	} {
 		if *need.path = find(need.name); *need.path == "" {
-			missing = append(missing, need.debians)
+			missing = append(missing, need.debs)
 		}
 	}
 	if missing != nil {
-		return p, fmt.Errorf("what is compared with must be installed, on Debian by: sudo apt-get install --no-install-recommends %s", strings.Join(missing, " "))
+		return p, fmt.Errorf("programs to compare with are missing; on Debian: sudo apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
 	return p, nil
 }
 
-// find returns the path of a program, also where it's for administrators only,
-// or "".
+// find returns the path of a program, or "". It also looks into the directories for
+// administrators.
 func find(name string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
@@ -56,7 +55,7 @@ func find(name string) string {
 	return ""
 }
 
-// machine is what the figures were measured with.
+// machine describes the machine and the programs that were measured.
 type machine struct {
 	consulVIP, consul, keepalived, goVersion, kernel string
 
@@ -66,34 +65,34 @@ type machine struct {
 }
 
 // describe asks the programs and the kernel for their versions.
-func describe(ctx context.Context, p programs) (machine, error) {
+func describe(ctx context.Context, b *benchLab) (machine, error) {
 	m := machine{goVersion: runtime.Version(), cores: runtime.NumCPU(), date: time.Now().UTC().Format(time.DateOnly)}
-	for _, ask := range []struct {
+	for _, program := range []struct {
 		version *string
 		args    []string
 	}{
-		{&m.consulVIP, []string{p.consulVIP, "version"}},
-		{&m.consul, []string{p.consul, "version"}},
-		{&m.keepalived, []string{p.keepalived, "--version"}},
+		{&m.consulVIP, []string{b.ConsulVIP, "version"}},
+		{&m.consul, []string{b.Consul, "version"}},
+		{&m.keepalived, []string{b.programs.keepalived, "--version"}},
 	} {
-		out, err := exec.CommandContext(ctx, ask.args[0], ask.args[1:]...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, program.args[0], program.args[1:]...).CombinedOutput()
 		if err != nil {
-			return m, fmt.Errorf("%q: %w", ask.args, err)
+			return m, fmt.Errorf("%q: %w", program.args, err)
 		}
-		*ask.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
+		*program.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")
 	}
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return m, err
 	}
-	// What follows the first dash is the distribution's own.
+	// The distribution's own version follows the first dash.
 	m.kernel, _, _ = strings.Cut(unix.ByteSliceToString(name.Release[:]), "-")
 	memory, err := memoryGB()
 	m.memoryGB = memory
 	return m, err
 }
 
-// memoryGB returns the size of the main memory, rounded to whole gigabytes.
+// memoryGB returns the size of the main memory, rounded to full gigabytes.
 func memoryGB() (int, error) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

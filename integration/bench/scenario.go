@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
 	"syscall"
 	"time"
 
@@ -11,53 +10,54 @@ import (
 )
 
 const (
-	// bound is how long a takeover is waited for.
+	// bound is how long to wait for a takeover.
 	bound = 40 * time.Second
-	// longBound is that where the address stays behind, and another host takes it
-	// only after a session's TTL and a lock-delay.
+	// longBound is the same if the old host keeps the address, and another host takes
+	// it only after a session's TTL and a lock-delay.
 	longBound = 60 * time.Second
 
-	// aMoment is how long after the failure a repetition ends at the earliest.
-	aMoment = 2 * time.Second
-	// lastSign is that where the address may stay behind: more than consul-vip's
-	// kernel needs to remove it, five and a half seconds.
-	lastSign = 6 * time.Second
+	// shortWatch is how long a repetition lasts after the failure at least.
+	shortWatch = 2 * time.Second
+	// longWatch is the same if the old host may keep the address: longer than
+	// consul-vip's kernel takes to remove it, which is five and a half seconds.
+	longWatch = 6 * time.Second
 )
 
-// undo makes undone what a failure did to the host; daemons are not its business.
+// undo reverses what a failure did to the host. It does not start daemons.
 type undo func(ctx context.Context) error
 
-// scenario is a failure, always of the host that owns the address.
+// scenario is a failure of the host that owns the address.
 type scenario struct {
 	name  string
-	watch time.Duration // aMoment or lastSign
+	watch time.Duration // shortWatch or longWatch
 
-	// Only of interest for peers that need Consul.
+	// ofConsul: only peers that need Consul are affected.
 	ofConsul bool
-	// It is the host that fails, whatever runs there.
+	// ofHost: the host fails, and so everything that runs on it.
 	ofHost bool
-	// The host is gone with all it had bound.
+	// hostGone: the host has nothing bound any more.
 	hostGone bool
-	// The owner may well stay the owner: no takeover is waited for.
+	// mayStay: the owner may remain the owner, so there may be no takeover.
 	mayStay bool
 
-	harm func(ctx context.Context, t *trial) (undo, error)
+	// cause makes the failure happen.
+	cause func(ctx context.Context, t *trial) (undo, error)
 }
 
 // scenarios returns all of them in the order of the tables.
 func scenarios() []scenario {
 	return []scenario{
-		{name: "planned stop", watch: aMoment, harm: stop},
-		{name: "SIGKILL", watch: lastSign, harm: kill},
-		{name: "SIGSTOP", watch: lastSign, harm: freeze},
-		{name: "host death", watch: aMoment, ofHost: true, hostGone: true, harm: die},
-		{name: "cut-off from Consul", watch: lastSign, ofHost: true, ofConsul: true, harm: cutOff},
-		{name: "carrier loss", watch: lastSign, ofHost: true, harm: unplug},
-		{name: "foreign ARP", watch: aMoment, mayStay: true, harm: forge},
+		{name: "planned stop", watch: shortWatch, cause: stop},
+		{name: "SIGKILL", watch: longWatch, cause: kill},
+		{name: "SIGSTOP", watch: longWatch, cause: freeze},
+		{name: "host death", watch: shortWatch, ofHost: true, hostGone: true, cause: killHost},
+		{name: "cut-off from Consul", watch: longWatch, ofHost: true, ofConsul: true, cause: cutOff},
+		{name: "carrier loss", watch: longWatch, ofHost: true, cause: unplug},
+		{name: "foreign ARP", watch: shortWatch, mayStay: true, cause: claim},
 	}
 }
 
-// boundOf returns how long a takeover by a peer is waited for.
+// boundOf returns how long to wait for a takeover by a peer.
 func (s scenario) boundOf(p peer) time.Duration {
 	if s.takesLong(p) {
 		return longBound
@@ -65,17 +65,17 @@ func (s scenario) boundOf(p peer) time.Duration {
 	return bound
 }
 
-// takesLong says if the peer takes over only most of a minute later.
+// takesLong reports whether the peer takes over only most of a minute later.
 func (s scenario) takesLong(p peer) bool {
-	return !s.ofHost && s.watch == lastSign && p.oldKeepsAnswering()
+	return !s.ofHost && s.watch == longWatch && p.oldKeepsAnswering()
 }
 
 func stop(_ context.Context, t *trial) (undo, error) {
-	return nil, t.strikeDaemons(func(_ *entry, d *daemon) error { return d.current().Signal(syscall.SIGTERM) })
+	return nil, t.failDaemons(func(_ *entry, d *daemon) error { return d.current().Signal(syscall.SIGTERM) })
 }
 
 func kill(_ context.Context, t *trial) (undo, error) {
-	return nil, t.strikeDaemons(func(e *entry, d *daemon) error {
+	return nil, t.failDaemons(func(e *entry, d *daemon) error {
 		if e.peer.killsAll() {
 			return d.signalAll(syscall.SIGKILL)
 		}
@@ -84,12 +84,12 @@ func kill(_ context.Context, t *trial) (undo, error) {
 }
 
 func freeze(_ context.Context, t *trial) (undo, error) {
-	return nil, t.strikeDaemons(func(_ *entry, d *daemon) error { return d.signalAll(syscall.SIGSTOP) })
+	return nil, t.failDaemons(func(_ *entry, d *daemon) error { return d.signalAll(syscall.SIGSTOP) })
 }
 
-// die takes out the cable first: what the host would have said while its
-// processes are killed one after the other must not be heard.
-func die(ctx context.Context, t *trial) (undo, error) {
+// killHost takes the cable out first: no other host may hear what this one sends while
+// its processes are killed one after the other.
+func killHost(ctx context.Context, t *trial) (undo, error) {
 	plug, err := unplug(ctx, t)
 	if err != nil {
 		return plug, err
@@ -102,7 +102,7 @@ func die(ctx context.Context, t *trial) (undo, error) {
 	if !t.needsConsul() {
 		return plug, errors.Join(errs...)
 	}
-	server := t.cluster.Of(t.owner)
+	server := t.Cluster.Of(t.owner)
 	errs = append(errs, server.Kill())
 	return func(ctx context.Context) error {
 		return errors.Join(plug(ctx), server.Start())
@@ -111,19 +111,19 @@ func die(ctx context.Context, t *trial) (undo, error) {
 
 func unplug(_ context.Context, t *trial) (undo, error) {
 	return func(context.Context) error { return t.owner.Plug("eth0") },
-		t.strike(func() error { return t.owner.Unplug("eth0") })
+		t.fail(func() error { return t.owner.Unplug("eth0") })
 }
 
 func cutOff(ctx context.Context, t *trial) (undo, error) {
-	return t.owner.Heal, t.strike(func() error { return t.owner.CutOff(ctx) })
+	return t.owner.Heal, t.fail(func() error { return t.owner.CutOff(ctx) })
 }
 
-func forge(_ context.Context, t *trial) (undo, error) {
-	foreign := net.HardwareAddr{2, 0, 0, 0, 0xff, 1}
-	return nil, t.strike(func() error {
+// claim sends a claim of the address by a stranger.
+func claim(_ context.Context, t *trial) (undo, error) {
+	return nil, t.fail(func() error {
 		var errs []error
 		for _, e := range t.entries {
-			frame := lab.Gratuitous(lab.ARPRequest, foreign, e.addr).Frame()
+			frame := lab.Gratuitous(lab.ARPRequest, lab.Stranger(), e.addr).Frame()
 			errs = append(errs, t.Observer.Send("eth0", frame))
 		}
 		return errors.Join(errs...)

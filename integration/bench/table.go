@@ -12,8 +12,8 @@ const (
 	notApplicable = "–"
 )
 
-// table writes a table in Markdown: a row for every failure, a column for every
-// peer, and in it what cell says of the repetitions that could be measured.
+// table returns a table in Markdown, with a row for every failure and a column for every
+// peer. cell returns the text of a cell for the repetitions that could be measured.
 func table(all results, cell func(scenario, []result) string) string {
 	var b strings.Builder
 	b.WriteString("| |")
@@ -33,7 +33,8 @@ func table(all results, cell func(scenario, []result) string) string {
 	return b.String()
 }
 
-// fill returns one cell, with what must be known besides its figures.
+// fill returns one cell, with a note if there are repetitions that could not be
+// measured.
 func fill(all results, p peer, sc scenario, cell func(scenario, []result) string) string {
 	if sc.ofConsul && !p.needsConsul() {
 		return notApplicable
@@ -76,8 +77,8 @@ func gapCell(sc scenario, cell []result) string {
 	return text
 }
 
-// doubleCell is the time with two owners in milliseconds. Where the old one had
-// the address to the end it would have been longer.
+// doubleCell is the time with two owners in milliseconds. It is a lower limit if the old
+// owner still had the address at the end.
 func doubleCell(_ scenario, cell []result) string {
 	text := spreadOf(cell, doubleOf).String()
 	if slices.ContainsFunc(cell, func(r result) bool { return r.left && r.double > 0 }) {
@@ -86,7 +87,7 @@ func doubleCell(_ scenario, cell []result) string {
 	return text
 }
 
-// leftCell says if the old host still has the address.
+// leftCell is whether the old host still has the address.
 func leftCell(sc scenario, cell []result) string {
 	if sc.hostGone {
 		return notApplicable
@@ -121,12 +122,12 @@ func takenCell(_ scenario, cell []result) string {
 	return text
 }
 
-// some says that something is so in some of all repetitions.
-func some(n, of int, so string) string {
+// some returns a text that holds in n of all repetitions.
+func some(n, of int, text string) string {
 	if n == of {
-		return so
+		return text
 	}
-	return fmt.Sprintf("%s in %d of %d", so, n, of)
+	return fmt.Sprintf("%s in %d of %d", text, n, of)
 }
 
 func (s spread) String() string {

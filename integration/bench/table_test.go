@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 var (
@@ -68,7 +70,7 @@ func TestAims(t *testing.T) {
 		{"consul-vip", "planned stop"}:    gaps(1, 2, 8),
 		{"keepalived 1s", "planned stop"}: gaps(600),
 		{"consul lock", "planned stop"}:   gaps(19),
-		{"consul-vip", "SIGKILL"}:         with(gaps(40, 40, 40), 1, func(r *result) { r.double = askEvery }),
+		{"consul-vip", "SIGKILL"}:         with(gaps(40, 40, 40), 1, func(r *result) { r.double = lab.ObserveInterval }),
 		{"consul-vip", "SIGSTOP"}:         gaps(75),
 		{"consul-vip", "foreign ARP"}:     gaps(70),
 	}
@@ -102,7 +104,7 @@ func TestBetterNamesThePrice(t *testing.T) {
 
 func TestLeaders(t *testing.T) {
 	led := func(r *result) { r.led = true }
-	require.Equal(t, "\nHost death with consul-vip: 15000 ms where the host was Consul's leader too (1 of 3), 5500 / 6000 ms where not.\n",
+	require.Equal(t, "\nHost death with consul-vip: 15000 ms if the host was Consul's leader too (1 of 3), 5500 / 6000 ms if not.\n",
 		leaders(results{
 			{"consul-vip", "host death"}:    with(gaps(5000, 15000, 6000), 1, led),
 			{"consul lock", "host death"}:   gaps(20000),
@@ -120,7 +122,7 @@ func TestReportOfNothingIsAPage(t *testing.T) {
 func TestPlanHasEverythingOnce(t *testing.T) {
 	seen := make(map[key]int)
 	for _, i := range plan(options{n: 5, only: regexp.MustCompile("")}) {
-		for _, p := range i.crew {
+		for _, p := range i.together {
 			seen[key{p.name(), i.scenario.name}] += i.repetitions
 		}
 	}

@@ -14,17 +14,17 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 func at(d time.Duration) time.Time { return noon.Add(d) }
 
-func TestClock(t *testing.T) {
-	var c clock
-	require.False(t, c.overdue(noon, at(ownerLimit)))
-	require.True(t, c.overdue(noon, at(ownerLimit+1)), "without any fault the gap itself counts")
-	c.event(at(10*time.Second), ownerLimit)
-	require.False(t, c.overdue(noon, at(25*time.Second)))
-	require.True(t, c.overdue(noon, at(25*time.Second+1)))
-	c.event(at(11*time.Second), deathLimit)
-	c.event(at(12*time.Second), ownerLimit)
-	require.False(t, c.overdue(noon, at(36*time.Second)), "a shorter limit does not shorten a longer one")
-	require.True(t, c.overdue(noon, at(36*time.Second+1)))
+func TestGrace(t *testing.T) {
+	var g grace
+	require.False(t, g.overdue(noon, at(ownerLimit)))
+	require.True(t, g.overdue(noon, at(ownerLimit+1)), "without any fault, the length of the gap counts")
+	g.extend(at(10*time.Second), ownerLimit)
+	require.False(t, g.overdue(noon, at(25*time.Second)))
+	require.True(t, g.overdue(noon, at(25*time.Second+1)))
+	g.extend(at(11*time.Second), deathLimit)
+	g.extend(at(12*time.Second), ownerLimit)
+	require.False(t, g.overdue(noon, at(36*time.Second)), "a shorter limit does not shorten a longer one")
+	require.True(t, g.overdue(noon, at(36*time.Second+1)))
 }
 
 func TestAnswers(t *testing.T) {
@@ -37,24 +37,24 @@ func TestAnswers(t *testing.T) {
 	require.Nil(t, ended)
 
 	news, ended = a.look(at(30*time.Millisecond), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
-	require.Contains(t, news, "answered by h2, 10ms after the last answer of h1")
+	require.Contains(t, news, "h2 answers, 10ms after the last answer of h1")
 	require.Nil(t, ended)
 
 	news, _ = a.look(at(20*time.Millisecond+silence), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
 	require.Empty(t, news)
 	news, _ = a.look(at(20*time.Millisecond+silence+1), reign("h2", 20*time.Millisecond, 20*time.Millisecond))
-	require.Contains(t, news, "nobody answers")
+	require.Contains(t, news, "no host answers")
 
-	var c clock
-	require.False(t, a.overdue(at(10*time.Second), &c))
-	require.True(t, a.overdue(at(16*time.Second), &c))
-	require.False(t, a.overdue(at(17*time.Second), &c), "each gap is blamed once")
+	var g grace
+	require.False(t, a.overdue(at(10*time.Second), &g))
+	require.True(t, a.overdue(at(16*time.Second), &g))
+	require.False(t, a.overdue(at(17*time.Second), &g), "each gap is reported once")
 
-	// The same host again: its reign goes on, but there was a gap.
+	// The same host answers again: its period goes on, but there was a gap.
 	news, ended = a.look(at(18*time.Second), reign("h2", 20*time.Millisecond, 18*time.Second))
-	require.Contains(t, news, "answered by h2 again")
+	require.Contains(t, news, "h2 answers, 17.98s after the last answer, by h2")
 	require.Equal(t, &gap{vip: vipOf(0), from: at(20 * time.Millisecond), to: at(18 * time.Second)}, ended)
-	require.False(t, a.overdue(at(40*time.Second), &c), "it is not silent")
+	require.False(t, a.overdue(at(40*time.Second), &g), "it is not silent")
 }
 
 func TestDoubles(t *testing.T) {
@@ -65,7 +65,7 @@ func TestDoubles(t *testing.T) {
 	news, first := d.look(nil)
 	require.Empty(t, news)
 	require.Empty(t, first)
-	// By address, as the observer has them.
+	// Ordered by address, as the observer returns them.
 	all := []lab.Double{double(0, 0), double(0, 10*time.Millisecond), double(1, 5*time.Millisecond)}
 	news, first = d.look(all)
 	require.Len(t, news, 3)
@@ -86,41 +86,21 @@ func TestOrphans(t *testing.T) {
 	var o orphans
 	require.Empty(t, o.look(noon, bound, locks))
 	require.Empty(t, o.look(at(orphanLimit), bound, locks))
-	require.Equal(t, []place{{b, "h3"}}, o.look(at(orphanLimit+1), bound, locks))
-	require.Empty(t, o.look(at(time.Minute), bound, locks), "each is blamed once")
+	require.Equal(t, []binding{{b, "h3"}}, o.look(at(orphanLimit+1), bound, locks))
+	require.Empty(t, o.look(at(time.Minute), bound, locks), "each is reported once")
 
-	// It had the lock in between, so the time starts anew.
+	// It held the lock in the meantime, so the time starts anew.
 	require.Empty(t, o.look(at(2*time.Minute), bound, map[netip.Addr]string{a: "h1", b: "h3"}))
 	require.Empty(t, o.look(at(3*time.Minute), bound, locks))
-	require.Equal(t, []place{{b, "h3"}}, o.look(at(4*time.Minute), bound, locks))
+	require.Equal(t, []binding{{b, "h3"}}, o.look(at(4*time.Minute), bound, locks))
 
-	// Nobody has any lock.
+	// No node holds a lock.
 	o = orphans{}
 	require.Empty(t, o.look(noon, bound, nil))
-	require.Equal(t, []place{{a, "h1"}, {b, "h2"}, {b, "h3"}}, o.look(at(time.Minute), bound, nil))
+	require.Equal(t, []binding{{a, "h1"}, {b, "h2"}, {b, "h3"}}, o.look(at(time.Minute), bound, nil))
 }
 
-func TestUsage(t *testing.T) {
-	then := usage{fds: 10, threads: 8, rss: 20 << 20}
-	now := usage{fds: 10 + growth.fds, threads: 8 + growth.threads, rss: 20<<20 + growth.rss}
-	require.Empty(t, now.exceeds(then))
-	now.fds++
-	require.Equal(t, []string{"descriptors: 19, were 10"}, now.exceeds(then))
-	now.threads++
-	now.rss++
-	require.Len(t, now.exceeds(then), 3)
-}
-
-func TestUsageOf(t *testing.T) {
-	u, err := usageOf(1)
-	require.NoError(t, err)
-	require.Positive(t, u.threads)
-	require.Positive(t, u.rss)
-	_, err = usageOf(-1)
-	require.Error(t, err)
-}
-
-// TestGapsSince is about a gap that is longer than what caused it.
+// TestGapsSince has a gap that began before the fault that caused it.
 func TestGapsSince(t *testing.T) {
 	then := time.Now()
 	ms := func(n int) time.Time { return then.Add(time.Duration(n) * time.Millisecond) }

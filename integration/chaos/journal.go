@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// line is one thing that was done, seen or logged.
+// line is one line of the merged log.
 type line struct {
-	at   time.Time
-	from string // who says so
-	text string
+	at     time.Time
+	source string
+	text   string
 }
 
-// String is the line as the merged log has it.
+// String formats the line for the merged log.
 func (l line) String() string {
-	return fmt.Sprintf("%s  %-14s %s", l.at.UTC().Format("15:04:05.000000"), l.from, l.text)
+	return fmt.Sprintf("%s  %-14s %s", l.at.UTC().Format("15:04:05.000000"), l.source, l.text)
 }
 
-// journal takes down what is done and seen. It is safe for concurrent use.
+// journal records the actions of chaos and what it sees. It is safe for concurrent use.
 type journal struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards all following fields
 	lines []line
 }
 
-func (j *journal) note(from, format string, args ...any) {
-	j.noteAt(time.Now(), from, format, args...)
+func (j *journal) note(source, format string, args ...any) {
+	j.noteAt(time.Now(), source, format, args...)
 }
 
-func (j *journal) noteAt(at time.Time, from, format string, args ...any) {
+func (j *journal) noteAt(at time.Time, source, format string, args ...any) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.lines = append(j.lines, line{at: at, from: from, text: fmt.Sprintf(format, args...)})
+	j.lines = append(j.lines, line{at: at, source: source, text: fmt.Sprintf(format, args...)})
 }
 
-// between returns the lines of a period, in the order in which they were noted.
+// between returns the lines of a period, in the order in which they were recorded.
 func (j *journal) between(from, to time.Time) []line {
 	j.mu.Lock()
 	defer j.mu.Unlock()

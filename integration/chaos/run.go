@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,49 +14,49 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// settleLimit is how long it may take until everything is as it should be:
-// Consul has to be itself again first.
+// settleLimit is how long it may take until every address has an owner again: Consul
+// has to recover first.
 const settleLimit = 90 * time.Second
 
-// options is what to run.
+// options says what to run.
 type options struct {
-	consul, binary string
-	seed           uint64
-	faults         int
-	limit          time.Duration // begin no group after that; 0: none
-	dir            string        // for the files of violations
-	out            io.Writer
+	programs lab.Programs
+	seed     uint64
+	faults   int
+	limit    time.Duration // begin no group after this time; 0: no limit
+	dir      string        // for the files of violations
+	out      io.Writer
 }
 
 // run is one run of faults.
 type run struct {
 	options
 	journal journal
-	clock   clock
-	world   *world
+	grace   grace
+	lab     *chaosLab
 	watch   *watch
 	summary summary
 
-	mu         sync.Mutex
+	mu         sync.Mutex // guards all following fields
 	violations []violation
-	during     string // the newest group
+	during     string // description of the newest group
 }
 
 // chaos runs the faults and returns the violations.
 func chaos(ctx context.Context, o options) (found []violation, err error) {
 	r := &run{options: o}
-	if r.world, err = newWorld(ctx, o.consul, o.binary, &r.journal, r.blame); err != nil {
+	if r.lab, err = newChaosLab(ctx, o.programs, &r.journal, r.violated); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.world.close()) }()
-	r.watch = newWatch(r.world, &r.clock, r.blame)
-	r.clock.event(time.Now(), settleLimit)
+	defer func() { err = errors.Join(err, r.lab.Close()) }()
+	r.watch = newWatch(r.lab, &r.grace, r.violated)
+	r.grace.extend(time.Now(), settleLimit)
 
 	g, ctx := errgroup.WithContext(ctx)
-	below, stop := context.WithCancel(ctx)
-	g.Go(func() error { return r.watch.run(below) })
-	for _, n := range r.world.nodes {
-		g.Go(func() error { return n.instance.run(below) })
+	background, stop := context.WithCancel(ctx)
+	g.Go(func() error { return r.watch.run(background) })
+	for _, n := range r.lab.nodes {
+		g.Go(func() error { return n.instance.run(background) })
 	}
 	g.Go(func() error {
 		defer stop()
@@ -73,8 +71,8 @@ func chaos(ctx context.Context, o options) (found []violation, err error) {
 	return r.violations, err
 }
 
-// blame takes down a violation.
-func (r *run) blame(invariant, format string, args ...any) {
+// violated records a violation.
+func (r *run) violated(invariant, format string, args ...any) {
 	v := violation{invariant: invariant, at: time.Now(), text: fmt.Sprintf(format, args...)}
 	r.mu.Lock()
 	v.during = r.during
@@ -91,7 +89,7 @@ func (r *run) play(ctx context.Context) error {
 	}
 	began := time.Now()
 	for _, g := range Schedule(r.seed, r.faults) {
-		if r.limit > 0 && time.Since(began) > r.limit || !sleep(ctx, g.Pause) {
+		if r.limit > 0 && time.Since(began) > r.limit || lab.Sleep(ctx, g.Pause) != nil {
 			break
 		}
 		if err := r.group(ctx, g); err != nil {
@@ -102,38 +100,13 @@ func (r *run) play(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// group runs one group.
+// group runs one group and reports what it did.
 func (r *run) group(ctx context.Context, g Group) error {
-	var names []string
-	for _, f := range g.Faults {
-		names = append(names, f.String())
-	}
-	label := strings.Join(names, ", and ")
-	if len(names) > 1 {
-		label += fmt.Sprintf(" (%v later)", g.Faults[1].After)
-	}
-	r.mu.Lock()
-	r.during = label
-	r.mu.Unlock()
+	r.begin(g.String())
 	began := time.Now()
-	var mu sync.Mutex
-	void := make(map[int]bool)
-	all, faulty := errgroup.WithContext(ctx)
-	for _, f := range g.Faults {
-		all.Go(func() error {
-			sleep(faulty, f.After)
-			err := r.fault(faulty, f)
-			if errors.Is(err, errVoid) {
-				mu.Lock()
-				void[f.Number] = true
-				mu.Unlock()
-				return nil
-			}
-			return err
-		})
-	}
-	if err := all.Wait(); err != nil {
-		return fmt.Errorf("%s: %w", label, err)
+	noTarget, err := r.allFaults(ctx, g)
+	if err != nil {
+		return fmt.Errorf("%s: %w", g, err)
 	}
 	over := time.Now()
 	if g.Settle {
@@ -142,80 +115,100 @@ func (r *run) group(ctx context.Context, g Group) error {
 		}
 	}
 	gaps := r.watch.gapsSince(began)
-	r.summary.group(g, void, gaps)
-	longest := gap{}
-	for _, g := range gaps {
-		if g.length() > longest.length() {
-			longest = g
-		}
-	}
-	fmt.Fprintf(r.out, "%s  %s: %s without owner, settled after %v\n", over.UTC().Format("15:04:05"), label, longest, time.Since(over).Round(10*time.Millisecond))
+	r.summary.group(g, noTarget, gaps)
+	fmt.Fprintf(r.out, "%s  %s: %s without owner, settled after %v\n",
+		over.UTC().Format("15:04:05"), g, longestOf(gaps), time.Since(over).Round(10*time.Millisecond))
 	return nil
 }
 
-// fault runs one fault. The clock of the invariants starts anew at its
-// beginning and at its end.
+// begin names what violations from now on happen during.
+func (r *run) begin(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.during = what
+}
+
+// allFaults runs the faults of a group at the same time. It returns the numbers of
+// those that had no target.
+func (r *run) allFaults(ctx context.Context, g Group) (noTarget map[int]bool, err error) {
+	var mu sync.Mutex
+	noTarget = make(map[int]bool)
+	all, ctx := errgroup.WithContext(ctx)
+	for _, f := range g.Faults {
+		all.Go(func() error {
+			_ = lab.Sleep(ctx, f.After)
+			err := r.fault(ctx, f)
+			if errors.Is(err, errNoTarget) {
+				mu.Lock()
+				defer mu.Unlock()
+				noTarget[f.Number] = true
+				return nil
+			}
+			return err
+		})
+	}
+	err = all.Wait()
+	return noTarget, err
+}
+
+// fault runs one fault. An address may have no owner for a time after its beginning and
+// after its end.
 func (r *run) fault(ctx context.Context, f Fault) error {
 	limit := ownerLimit
 	if f.Kind == HostDeath {
 		limit = deathLimit
 	}
-	r.clock.event(time.Now(), limit)
+	r.grace.extend(time.Now(), limit)
 	r.journal.note("FAULT", "%s begins", f)
-	err := r.world.apply(ctx, f)
+	err := r.lab.apply(ctx, f)
 	r.journal.note("FAULT", "%s is over: %v", f, err)
-	r.clock.event(time.Now(), ownerLimit)
+	r.grace.extend(time.Now(), ownerLimit)
 	return err
 }
 
-// settle waits until everything is as it should be.
+// settle waits until Consul is ready and every address has an owner.
 func (r *run) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
-	if err := r.world.cluster.WaitReady(ctx); err != nil {
-		return fmt.Errorf("consul does not come back: %w", err)
+	if err := r.lab.Cluster.WaitReady(ctx); err != nil {
+		return fmt.Errorf("consul did not recover: %w", err)
 	}
 	if err := lab.Await(ctx, r.watch.settled); err != nil {
-		r.blame("settles", "%v", err)
-		return fmt.Errorf("nothing settles: %w", err)
+		r.violated("settles", "%v", err)
+		return fmt.Errorf("not settled: %w", err)
 	}
 	r.journal.note("watch", "settled")
-	r.watch.weigh()
+	r.watch.checkUsage()
 	return nil
 }
 
-// finish stops every instance and looks at what they leave behind.
+// finish stops every instance and waits until no address is bound.
 func (r *run) finish(ctx context.Context) error {
 	if err := r.settle(ctx); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.during = "the end: all are stopped"
-	r.mu.Unlock()
-	r.clock.event(time.Now(), time.Hour)
+	r.begin("the end: all instances are stopped")
+	r.grace.extend(time.Now(), time.Hour)
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	var all errgroup.Group
-	for _, n := range r.world.nodes {
+	for _, n := range r.lab.nodes {
 		all.Go(func() error { return n.instance.retire(ctx) })
 	}
 	if err := all.Wait(); err != nil {
 		return err
 	}
 	return lab.Await(ctx, func() error {
-		bound, err := r.world.bound()
-		if err != nil {
-			return err
+		bound, err := r.lab.bound()
+		if err == nil && len(bound) > 0 {
+			err = fmt.Errorf("still bound: %v", bound)
 		}
-		if len(bound) > 0 {
-			return fmt.Errorf("still bound: %v", bound)
-		}
-		return nil
+		return err
 	})
 }
 
-// write writes the files of violations, those whose aftermath is too young yet
-// only if it is the last call.
+// write writes the files of violations. Unless it is the last call, it leaves out those
+// for which the period after the violation is not over yet.
 func (r *run) write(last bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -226,22 +219,11 @@ func (r *run) write(last bool) {
 		}
 		v.written = true
 		file := filepath.Join(r.dir, fmt.Sprintf("chaos-%d-%d.log", r.seed, i+1))
-		lines := r.world.merge(v.at.Add(-before), v.at.Add(after))
+		lines := r.lab.merge(v.at.Add(-before), v.at.Add(after))
 		if err := writeViolation(file, r.seed, *v, lines); err != nil {
 			fmt.Fprintln(r.out, err)
 			continue
 		}
 		fmt.Fprintf(r.out, "violation %d (%s): see %s\n", i+1, v.invariant, file)
 	}
-}
-
-// invariantsOf lists what was violated, for a reader.
-func invariantsOf(violations []violation) []string {
-	var names []string
-	for _, v := range violations {
-		if !slices.Contains(names, v.invariant) {
-			names = append(names, v.invariant)
-		}
-	}
-	return names
 }

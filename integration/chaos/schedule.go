@@ -1,17 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
-)
 
-// hosts and vips are how many there are of each.
-const (
-	hosts = 3
-	vips  = 10
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 // Kind is a kind of fault.
@@ -23,25 +20,25 @@ const (
 	Interrupt        Kind = "interrupt"         // SIGINT, restarted
 	Crash            Kind = "crash"             // SIGKILL, restarted
 	Freeze           Kind = "freeze"            // SIGSTOP, then SIGCONT
-	HostDeath        Kind = "host death"        // everything on it killed and the cable out, then back
+	HostDeath        Kind = "host death"        // all its processes killed and the cable out, then back
 	Carrier          Kind = "carrier flap"      // the cable out, then in
-	CutOff           Kind = "cut-off"           // a firewall between the host and the other Consul servers
+	CutOff           Kind = "cut-off"           // a firewall between the host and the Consul servers of the others
 	LeaderCrash      Kind = "leader crash"      // Consul's leader killed and started
-	ConsulRestart    Kind = "consul restart"    // all of Consul killed and started
+	ConsulRestart    Kind = "consul restart"    // all Consul servers killed and started
 	AddressDeleted   Kind = "address deleted"   // by "ip address delete"
 	SessionDestroyed Kind = "session destroyed" // through Consul's API
 	KeyDeleted       Kind = "key deleted"       // the lock's
 	KeyOverwritten   Kind = "key overwritten"   // the lock's, by a plain put
-	ConsulLock       Kind = "consul lock"       // takes the lock for two seconds
+	ConsulLock       Kind = "consul lock"       // it acquires the lock for two seconds
 	ForeignARP       Kind = "foreign ARP"       // a gratuitous frame by a stranger
 	Pin              Kind = "pin"               // set, then removed
-	Drain            Kind = "drain"             // asked for by its key, then ended
-	Release          Kind = "release"           // asked for by its key
+	Drain            Kind = "drain"             // requested by its key, then ended
+	Release          Kind = "release"           // requested by its key
 	Reload           Kind = "reload"            // SIGHUP without the address, then with it again
 	Priority         Kind = "priority"          // SIGUSR1 or SIGUSR2, then the other
 )
 
-// target is what a kind of fault is aimed at.
+// target is what a kind of fault hits.
 type target int
 
 const (
@@ -50,12 +47,12 @@ const (
 	consul
 )
 
-// traits tell a kind from the others.
+// traits are the properties of a kind.
 type traits struct {
 	target target
-	// shortest and longest are for how long the fault lasts.
+	// shortest and longest limit how long the fault lasts.
 	shortest, longest time.Duration
-	// consul says that Consul may need a while to be itself again.
+	// consul means that Consul may take a while to recover.
 	consul bool
 }
 
@@ -82,26 +79,29 @@ var kinds = map[Kind]traits{
 	Priority:         {target: aHost, shortest: time.Second, longest: 6 * time.Second},
 }
 
-// Fault is one thing that goes wrong.
+// Fault is one fault.
 type Fault struct {
 	Number int // from 1
 	Kind   Kind
-	VIP    int // which of the addresses, where it matters
-	Host   int // which of the hosts, where it matters
-	// Owner aims at the host that owns the address then, instead of Host.
+	VIP    int // number of the address, if the kind needs one
+	Host   int // number of the host, if the kind needs one
+	// Owner hits the host that owns the address at that time, instead of Host.
 	Owner bool
-	// After is when it begins, since the group's beginning.
+	// After is the time from the group's beginning to that of the fault.
 	After time.Duration
-	// Lasts is when it is undone, since it began.
+	// Lasts is the time from the fault's beginning until it is undone.
 	Lasts time.Duration
 	// Restart is how long the scheduler waits before it starts a process again.
 	Restart time.Duration
-	// Other is the other way of two: a forged frame as a reply instead of a
-	// request, a lower priority instead of a higher.
+	// Other selects the second of two variants: a forged reply instead of a request, a
+	// lower priority instead of a higher one.
 	Other bool
 }
 
-// String says what goes wrong, and where.
+// last waits until the fault is to be undone, or until ctx ends.
+func (f Fault) last(ctx context.Context) { _ = lab.Sleep(ctx, f.Lasts) }
+
+// String describes the fault and its target.
 func (f Fault) String() string {
 	s := fmt.Sprintf("%d: %s", f.Number, f.Kind)
 	switch t := kinds[f.Kind].target; {
@@ -123,14 +123,23 @@ func (f Fault) String() string {
 
 // Group is one fault, or two that overlap.
 type Group struct {
-	Pause  time.Duration // before it
+	Pause  time.Duration // before the group
 	Faults []Fault
-	// Settle says to wait afterwards until everything is as it should be.
+	// Settle means to wait afterwards until every address has an owner.
 	Settle bool
 }
 
-// Schedule returns groups with n faults in all. It depends on its arguments
-// alone.
+// String describes the faults of the group.
+func (g Group) String() string {
+	text := g.Faults[0].String()
+	if len(g.Faults) > 1 {
+		text += fmt.Sprintf(", and %s (%v later)", g.Faults[1], g.Faults[1].After)
+	}
+	return text
+}
+
+// Schedule returns groups with n faults in all. The result depends only on the
+// arguments.
 func Schedule(seed uint64, n int) []Group {
 	s := &scheduler{r: rand.New(rand.NewPCG(seed, 0))}
 	var groups []Group
@@ -147,16 +156,16 @@ func Schedule(seed uint64, n int) []Group {
 				s.putBack(second)
 			}
 		}
-		// Consul has to be itself again before it is told apart from a fault.
+		// Consul has to recover from its own faults before the next fault.
 		g.Settle = s.r.IntN(3) > 0 || slices.ContainsFunc(g.Faults, func(f Fault) bool { return kinds[f.Kind].consul })
 		groups = append(groups, g)
 	}
 	return groups
 }
 
-// compatible says if two faults may overlap. What `consul lock` leaves behind
-// where it can't reach Consul is nobody else's for 45 s: its own session's end
-// and its lock-delay.
+// compatible reports whether two faults may overlap. If "consul lock" cannot reach
+// Consul when it ends, no other program gets the lock for 45 s: until its session ends,
+// and for its lock-delay.
 func compatible(a, b Fault) bool {
 	if b.Kind == ConsulLock {
 		a, b = b, a
@@ -164,7 +173,7 @@ func compatible(a, b Fault) bool {
 	return a.Kind != ConsulLock || !kinds[b.Kind].consul && b.Kind != ConsulLock && a.VIP != b.VIP
 }
 
-// scheduler draws faults. Every kind comes once before any comes again.
+// scheduler draws faults. It draws every kind once before it draws any again.
 type scheduler struct {
 	r      *rand.Rand
 	number int
@@ -195,20 +204,20 @@ func (s *scheduler) fault() Fault {
 	}
 }
 
-// putBack undoes the drawing of f.
+// putBack makes f the next fault to draw.
 func (s *scheduler) putBack(f Fault) {
 	s.bag = append([]Kind{f.Kind}, s.bag...)
 	s.number--
 }
 
-// between draws a time, in whole milliseconds so that a reader can make it out.
+// between draws a time in full milliseconds, which are easy to read.
 func (s *scheduler) between(shortest, longest time.Duration) time.Duration {
 	return (shortest + time.Duration(s.r.Int64N(int64(longest-shortest)+1))).Truncate(time.Millisecond)
 }
 
-// offset draws how much later the second of two faults comes: 1 ms to 3 s,
-// each order of magnitude as likely as any other, because the moments in which
-// a second fault hurts most are short.
+// offset draws how much later the second of two faults comes: 1 ms to 3 s, with every
+// order of magnitude equally likely, because the moments in which a second fault is most
+// harmful are short.
 func (s *scheduler) offset() time.Duration {
 	ms := math.Pow(10, s.r.Float64()*math.Log10(3000))
 	return (time.Duration(ms*1000) * time.Microsecond).Round(100 * time.Microsecond)

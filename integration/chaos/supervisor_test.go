@@ -1,63 +1,47 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-func TestJudgeExit(t *testing.T) {
-	stopped := deed{signalled: noon}
-	for name, test := range map[string]struct {
-		code   int
-		deed   deed
-		took   time.Duration
-		output string
-		want   string // "": nothing is wrong
-	}{
-		"stopped":               {exitOK, stopped, time.Second, "", ""},
-		"stopped late":          {exitOK, stopped, stopLimit + time.Second, "", "it took 8s to stop"},
-		"stopped while frozen":  {exitOK, deed{signalled: noon, thawed: at(9 * time.Second)}, 10 * time.Second, "", ""},
-		"killed while stopping": {exitKilled, deed{signalled: noon, killed: true}, time.Minute, "", ""},
-		"out of the blue":       {exitOK, deed{}, 0, "", "nobody told it to stop"},
-		"lost":                  {exitLost, deed{}, 0, "", ""},
-		"lost, then stopped":    {exitLost, stopped, time.Second, "", ""},
-		"stranger":              {exitConflict, deed{}, 0, "conflict mac=" + stranger.String(), ""},
-		"each other":            {exitConflict, deed{}, 0, "conflict mac=02:00:00:00:00:02", "with no stranger"},
-		"killed":                {exitKilled, deed{killed: true}, 0, "", ""},
-		"killed by nobody":      {exitKilled, deed{}, 0, "", "a signal ended it"},
-		"failure":               {exitFailure, deed{}, 0, "", "no end that is foreseen"},
-		"undocumented":          {66, stopped, 0, "", "no end that is foreseen"},
-		"panic":                 {exitOK, stopped, 0, "panic: oh", `its output has "panic:"`},
-		"race":                  {exitLost, deed{}, 0, "WARNING: DATA RACE", "DATA RACE"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			problems := judgeExit(test.code, test.deed, at(test.took), test.output)
-			if test.want == "" {
-				require.Empty(t, problems)
-				return
-			}
-			require.Len(t, problems, 1)
-			require.Contains(t, problems[0], test.want)
-		})
-	}
+// TestSupervisorAwait changes what runs until the condition holds.
+func TestSupervisorAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil)
+		reached := false
+		go func() {
+			err := s.await(t.Context(), func(i instance) bool { return i.halted && i.process != nil })
+			reached = err == nil
+		}()
+		s.update(func(i *instance) { i.process = new(lab.Process) })
+		synctest.Wait()
+		require.False(t, reached)
+		s.update(func(i *instance) { i.halted = true })
+		synctest.Wait()
+		require.True(t, reached)
+
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("cause")
+		cancel(cause)
+		require.ErrorIs(t, s.await(ctx, func(instance) bool { return false }), cause)
+	})
 }
 
-func TestLatch(t *testing.T) {
-	var log []string
-	l := &latch{
-		do:   func() error { log = append(log, "do"); return nil },
-		undo: func() error { log = append(log, "undo"); return errors.New("undone") },
-	}
-	require.NoError(t, l.hold())
-	require.NoError(t, l.hold())
-	require.True(t, l.held())
-	require.NoError(t, l.release())
-	require.Equal(t, []string{"do"}, log)
-	require.EqualError(t, l.release(), "undone")
-	require.False(t, l.held())
-	require.Error(t, during(func() { log = append(log, "meanwhile") }, l))
-	require.Equal(t, []string{"do", "undo", "do", "meanwhile", "undo"}, log)
+// TestSupervisorWithoutProcess has no fault find a process to hit.
+func TestSupervisorWithoutProcess(t *testing.T) {
+	s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil)
+	require.ErrorIs(t, s.stop(t.Context(), nil, 0), errNoTarget)
+	require.ErrorIs(t, s.freeze(t.Context(), 0), errNoTarget)
+	require.ErrorIs(t, s.notify(0), errNoTarget)
+	require.NoError(t, s.halt())
+	require.NoError(t, s.resume())
+	require.NoError(t, s.retire(t.Context()))
+	require.Empty(t, s.processes())
 }

@@ -6,44 +6,43 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/consul/api"
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
+// How often to look at the observer, the kernels and Consul.
 const (
-	wireEvery   = 10 * time.Millisecond
-	kernelEvery = 50 * time.Millisecond
-	consulEvery = 250 * time.Millisecond
+	wireInterval   = 10 * time.Millisecond
+	kernelInterval = 50 * time.Millisecond
+	consulInterval = 250 * time.Millisecond
 )
 
-// watch looks at the wire, the kernels and Consul all the time, notes what
-// changes and blames what must not be. Its methods are safe for concurrent use.
+// watch looks at the wire, the kernels and Consul all the time, writes changes into the
+// journal and reports violations. Its methods are safe for concurrent use.
 type watch struct {
-	world *world
-	clock *clock
-	blame func(invariant, format string, args ...any)
+	lab      *chaosLab
+	grace    *grace
+	violated reportViolation
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all following fields
 	answers map[netip.Addr]*answers
-	gaps    []gap
-	bound   map[netip.Addr][]string
-	locks   map[netip.Addr]string // who holds it
-	members map[string]bool
-	known   bool // locks and members are as of now
-	used    map[int]usage
+	gaps    []gap                   // that have ended
+	bound   map[netip.Addr][]string // names of the hosts
+	consul  consulState
+	known   bool          // consul is up to date
+	used    map[int]usage // by process ID, when the process had first settled
 }
 
-func newWatch(w *world, c *clock, blame func(string, string, ...any)) *watch {
-	wa := &watch{world: w, clock: c, blame: blame, answers: make(map[netip.Addr]*answers), used: make(map[int]usage)}
-	for i := range vips {
-		wa.answers[vipOf(i)] = &answers{vip: vipOf(i), last: time.Now()}
+func newWatch(l *chaosLab, g *grace, violated reportViolation) *watch {
+	w := &watch{lab: l, grace: g, violated: violated, answers: make(map[netip.Addr]*answers), used: make(map[int]usage)}
+	for _, vip := range allVIPs() {
+		w.answers[vip] = &answers{vip: vip, last: time.Now()}
 	}
-	return wa
+	return w
 }
 
 // run looks until ctx ends.
@@ -51,167 +50,133 @@ func (w *watch) run(ctx context.Context) error {
 	var looking sync.WaitGroup
 	every := func(d time.Duration, look func() error) {
 		looking.Go(func() {
-			for sleep(ctx, d) {
+			for lab.Sleep(ctx, d) == nil {
 				if err := look(); err != nil {
-					w.world.journal.note("watch", "%v", err)
+					w.lab.journal.note("watch", "%v", err)
 				}
 			}
 		})
 	}
 	var d doubles
-	every(wireEvery, func() error { w.lookAtWire(&d); return nil })
-	every(kernelEvery, w.lookAtKernels)
+	every(wireInterval, func() error { w.lookAtWire(&d); return nil })
+	every(kernelInterval, w.lookAtKernels)
 	var o orphans
-	every(consulEvery, func() error { w.lookAtConsul(ctx, &o); return nil })
+	every(consulInterval, func() error { w.lookAtConsul(ctx, &o); return nil })
 	looking.Wait()
 	return nil
 }
 
+// lookAtWire looks for addresses that have had no owner for too long, or two owners.
 func (w *watch) lookAtWire(d *doubles) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range vips {
-		a := w.answers[vipOf(i)]
-		owned := w.world.witness.Owned(a.vip)
-		now := time.Now()
-		if len(owned) > 0 {
-			news, ended := a.look(now, owned[len(owned)-1])
-			if news != "" {
-				w.world.journal.note("wire", "%s", news)
-			}
-			if ended != nil {
-				w.gaps = append(w.gaps, *ended)
-			}
-		}
-		if a.overdue(now, w.clock) {
-			w.blame("owner", "%s has had no owner for %v", a.vip, now.Sub(a.last).Round(time.Millisecond))
-		}
+	for _, vip := range allVIPs() {
+		w.lookForAnswers(w.answers[vip])
 	}
-	news, first := d.look(w.world.witness.Doubles())
+	news, first := d.look(w.lab.Wire.Doubles())
 	for _, n := range news {
-		w.world.journal.noteAt(n.At, "wire", "%s: one question answered by %s", n.Addr, strings.Join(n.Hosts, " and "))
+		w.lab.journal.noteAt(n.At, "wire", "%s: %s answered one question", n.Addr, strings.Join(n.Hosts, " and "))
 	}
 	for _, f := range first {
-		w.blame("two owners", "%s: one question answered by %s at %s", f.Addr, strings.Join(f.Hosts, " and "), f.At.UTC().Format("15:04:05.000000"))
+		w.violated("two owners", "%s: %s answered one question at %s", f.Addr, strings.Join(f.Hosts, " and "), f.At.UTC().Format("15:04:05.000000"))
+	}
+}
+
+// lookForAnswers looks at the answers for one address. w.mu must be locked.
+func (w *watch) lookForAnswers(a *answers) {
+	owned := w.lab.Wire.Owned(a.vip)
+	now := time.Now()
+	if len(owned) > 0 {
+		news, ended := a.look(now, owned[len(owned)-1])
+		if news != "" {
+			w.lab.journal.note("wire", "%s", news)
+		}
+		if ended != nil {
+			w.gaps = append(w.gaps, *ended)
+		}
+	}
+	if a.overdue(now, w.grace) {
+		w.violated("owner", "%s has had no owner for %v", a.vip, now.Sub(a.last).Round(time.Millisecond))
 	}
 }
 
 func (w *watch) lookAtKernels() error {
-	bound, err := w.world.bound()
+	bound, err := w.lab.bound()
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range vips {
-		vip := vipOf(i)
+	for _, vip := range allVIPs() {
 		if !slices.Equal(bound[vip], w.bound[vip]) {
-			w.world.journal.note("kernels", "%s: bound on %v", vip, bound[vip])
+			w.lab.journal.note("kernels", "%s: bound on %v", vip, bound[vip])
 		}
 	}
 	w.bound = bound
 	return nil
 }
 
-// lookAtConsul reads the locks. As long as nobody knows, no address needs an
-// owner yet.
+// lookAtConsul looks for addresses that are bound without their lock. As long as Consul
+// does not answer, no address needs an owner.
 func (w *watch) lookAtConsul(ctx context.Context, o *orphans) {
-	locks, members, err := w.world.holders(ctx)
+	consul, err := w.lab.consulState(ctx)
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if known := err == nil; known != w.known {
 		w.known = known
-		w.world.journal.note("consul", "has a quorum: %t (%v)", known, err)
+		w.lab.journal.note("consul", "has a quorum: %t (%v)", known, err)
 	}
 	if err != nil {
-		w.clock.event(now, ownerLimit)
+		w.grace.extend(now, ownerLimit)
 		return
 	}
-	for i := range vips {
-		if vip := vipOf(i); locks[vip] != w.locks[vip] {
-			w.world.journal.note("consul", "%s: lock of %q, was of %q", vip, locks[vip], w.locks[vip])
+	for _, vip := range allVIPs() {
+		if holder := w.consul.locks[vip]; consul.locks[vip] != holder {
+			w.lab.journal.note("consul", "%s: %q holds the lock, before it was %q", vip, consul.locks[vip], holder)
 		}
 	}
-	if !maps.Equal(members, w.members) {
-		w.world.journal.note("consul", "members: %v", slices.Sorted(maps.Keys(members)))
+	if !maps.Equal(consul.members, w.consul.members) {
+		w.lab.journal.note("consul", "members: %v", slices.Sorted(maps.Keys(consul.members)))
 	}
-	w.locks, w.members = locks, members
-	for _, p := range o.look(now, w.bound, locks) {
-		w.blame("address without lock", "%s is bound on %s for more than %v; the lock is of %q", p.vip, p.host, orphanLimit, locks[p.vip])
+	w.consul = consul
+	for _, b := range o.look(now, w.bound, consul.locks) {
+		w.violated("address without lock", "%s has been bound on %s for more than %v while %q holds the lock", b.vip, b.host, orphanLimit, consul.locks[b.vip])
 	}
 }
 
-// holders reads who holds the locks and who is a member, from a leader that is
-// sure to be one.
-func (w *world) holders(ctx context.Context) (map[netip.Addr]string, map[string]bool, error) {
-	var pairs api.KVPairs
-	var sessions []*api.SessionEntry
-	err := w.ask(ctx, func(ctx context.Context, c *api.Client) (err error) {
-		consistent := (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
-		if pairs, _, err = c.KV().List(prefix+"/", consistent); err != nil {
-			return err
-		}
-		sessions, _, err = c.Session().List(consistent)
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	nodes := make(map[string]string)
-	for _, s := range sessions {
-		if nodes[s.ID] = s.Node; s.Name != "consul-vip" {
-			nodes[s.ID] = s.Name + " on " + s.Node
-		}
-	}
-	locks, members := make(map[netip.Addr]string), make(map[string]bool)
-	for _, p := range pairs {
-		parts := strings.Split(p.Key, "/")
-		if len(parts) != 3 || p.Session == "" {
-			continue
-		}
-		if vip, err := netip.ParseAddr(parts[1]); err == nil && parts[2] == ".lock" {
-			locks[vip] = nodes[p.Session]
-		}
-		if parts[1] == ".members" {
-			members[parts[2]] = true
-		}
-	}
-	return locks, members, nil
-}
-
-// settled objects unless everything is as it should be.
+// settled returns an error unless every instance is a member and every address has one
+// owner.
 func (w *watch) settled() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.known {
-		return errors.New("no quorum in Consul")
+		return errors.New("consul has no quorum")
 	}
-	for _, n := range w.world.nodes {
+	for _, n := range w.lab.nodes {
 		if n.instance.current() == nil {
 			return fmt.Errorf("no instance runs on %s", n.Name)
 		}
-		if !w.members[n.Name] {
+		if !w.consul.members[n.Name] {
 			return fmt.Errorf("%s is no member", n.Name)
 		}
 	}
-	for i := range vips {
-		vip := vipOf(i)
+	for _, vip := range allVIPs() {
 		a := w.answers[vip]
 		switch bound := w.bound[vip]; {
 		case a.silent:
-			return fmt.Errorf("nobody answers for %s", vip)
+			return fmt.Errorf("no host answers for %s", vip)
 		case len(bound) != 1 || bound[0] != a.host:
-			return fmt.Errorf("%s is bound on %v but answered by %s", vip, bound, a.host)
-		case w.locks[vip] != a.host:
-			return fmt.Errorf("%s is answered by %s but its lock is of %q", vip, a.host, w.locks[vip])
+			return fmt.Errorf("%s is bound on %v but %s answers", vip, bound, a.host)
+		case w.consul.locks[vip] != a.host:
+			return fmt.Errorf("%s answers for %s but %q holds the lock", a.host, vip, w.consul.locks[vip])
 		}
 	}
 	return nil
 }
 
-// gapsSince returns the gaps that have ended since then, and those that go on. A
-// gap counts from the last answer, which is from before what ended the answers.
+// gapsSince returns the gaps that have ended since then, and those that go on. A gap
+// begins with the last answer, which came before the event that ended the answers.
 func (w *watch) gapsSince(then time.Time) []gap {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -224,19 +189,19 @@ func (w *watch) gapsSince(then time.Time) []gap {
 	return slices.DeleteFunc(found, func(g gap) bool { return g.to.Before(then) })
 }
 
-// weigh compares what the running instances use with what they did when they
-// were weighed first. Call it when everything has settled.
-func (w *watch) weigh() {
+// checkUsage compares how much the running instances use with how much they used when
+// this method first saw them. Call it when everything has settled.
+func (w *watch) checkUsage() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, n := range w.world.nodes {
+	for _, n := range w.lab.nodes {
 		p := n.instance.current()
-		if p == nil || !strings.Contains(p.String(), "session created") {
-			continue // it does not use yet what it needs
+		if p == nil || len(p.Logged("session created")) == 0 {
+			continue // it does not yet use all that it needs
 		}
 		now, err := usageOf(p.PID())
 		if err != nil {
-			continue // it ended meanwhile
+			continue // it has ended in the meantime
 		}
 		then, ok := w.used[p.PID()]
 		if !ok {
@@ -244,30 +209,8 @@ func (w *watch) weigh() {
 			continue
 		}
 		if found := now.exceeds(then); len(found) > 0 {
-			w.blame("growth", "process %d on %s: %s", p.PID(), n.Name, strings.Join(found, ", "))
+			w.violated("growth", "process %d on %s: %s", p.PID(), n.Name, strings.Join(found, ", "))
 			w.used[p.PID()] = now
 		}
 	}
-}
-
-// usageOf reads what a process uses.
-func usageOf(pid int) (usage, error) {
-	var u usage
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return u, err
-	}
-	u.fds = len(fds)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return u, err
-	}
-	for line := range strings.Lines(string(status)) {
-		var kib int
-		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
-			u.rss = kib << 10
-		}
-		_, _ = fmt.Sscanf(line, "Threads: %d", &u.threads) // another line otherwise
-	}
-	return u, nil
 }

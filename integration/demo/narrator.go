@@ -6,29 +6,29 @@ import (
 	"time"
 )
 
-// narrator tells the story: what is done, flush left with the time since the
-// beginning, and below it what happened.
+// narrator prints what the demonstration does, with the time since its beginning, and
+// below each line what came of it.
 type narrator struct {
 	out   io.Writer
 	began time.Time
 }
 
-// title announces a part of the story.
+// title begins a part of the demonstration.
 func (n *narrator) title(format string, args ...any) {
 	fmt.Fprintf(n.out, "\n%s\n", fmt.Sprintf(format, args...))
 }
 
-// does says what is being done now.
+// does prints what the demonstration does now.
 func (n *narrator) does(format string, args ...any) {
 	fmt.Fprintf(n.out, "%7.2f s  %s\n", time.Since(n.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// sees says what came of it.
+// sees prints a result.
 func (n *narrator) sees(format string, args ...any) {
 	fmt.Fprintf(n.out, "           → %s\n", fmt.Sprintf(format, args...))
 }
 
-// ms writes a duration in milliseconds, with one decimal below ten.
+// ms formats a duration in milliseconds, with one decimal below ten.
 func ms(d time.Duration) string {
 	value := float64(d) / float64(time.Millisecond)
 	if value < 10 {

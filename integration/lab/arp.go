@@ -14,16 +14,19 @@ const (
 	ARPReply   = 2
 )
 
-// arpFrameLen is the length of an ARP frame for IPv4 without padding: 14 bytes
-// of Ethernet header and 28 of ARP.
+// arpFrameLen is the length of an ARP frame for IPv4 without padding: 14 bytes of
+// Ethernet header and 28 bytes of ARP.
 const arpFrameLen = 14 + 28
 
-// broadcast is the hardware address of everybody.
+// Stranger returns a hardware address that no host of a lab has.
+func Stranger() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0xff, 1} }
+
+// broadcast is the hardware address of all hosts.
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // ARP is an ARP frame for IPv4 over Ethernet. Its Ethernet source is SenderMAC.
 type ARP struct {
-	To        net.HardwareAddr // Ethernet destination; nil: everybody
+	To        net.HardwareAddr // Ethernet destination; nil: all hosts
 	Operation uint16
 	SenderMAC net.HardwareAddr
 	SenderIP  netip.Addr
@@ -31,18 +34,18 @@ type ARP struct {
 	TargetIP  netip.Addr
 }
 
-// Gratuitous returns the frame by which mac claims ip to everybody.
+// Gratuitous returns the frame by which mac claims ip to all hosts.
 func Gratuitous(operation uint16, mac net.HardwareAddr, ip netip.Addr) ARP {
 	return ARP{Operation: operation, SenderMAC: mac, SenderIP: ip, TargetIP: ip}
 }
 
-// Probe returns the frame by which mac asks if anybody has ip, without
-// claiming an address itself (RFC 5227, section 2.1.1).
+// Probe returns the frame by which mac asks whether a host has ip, without claiming
+// an address itself (RFC 5227, section 2.1.1).
 func Probe(mac net.HardwareAddr, ip netip.Addr) ARP {
 	return ARP{Operation: ARPRequest, SenderMAC: mac, SenderIP: netip.IPv4Unspecified(), TargetIP: ip}
 }
 
-// Frame returns the frame as it's sent, 42 bytes.
+// Frame returns the 42 bytes of the frame.
 func (a ARP) Frame() []byte {
 	to, target := a.To, a.TargetMAC
 	if to == nil {
@@ -65,7 +68,7 @@ func (a ARP) Frame() []byte {
 	return append(b, a.TargetIP.AsSlice()...)
 }
 
-// parseARP is the reverse of Frame. It keeps references to frame.
+// parseARP is the inverse of Frame. The result refers to frame.
 func parseARP(frame []byte) (a ARP, ok bool) {
 	if len(frame) < arpFrameLen || binary.BigEndian.Uint16(frame[12:]) != unix.ETH_P_ARP {
 		return ARP{}, false
@@ -80,7 +83,7 @@ func parseARP(frame []byte) (a ARP, ok bool) {
 	}, true
 }
 
-// Send sends a frame, whatever it is, from an interface of the host.
+// Send sends a frame with any content from an interface of the host.
 func (h *Host) Send(ifname string, frame []byte) error {
 	s, err := h.openPacket(ifname, 0)
 	if err != nil {

@@ -5,17 +5,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
 )
 
 func TestCable(t *testing.T) {
-	cast := newLab(t)
-	h1 := cast.Servers[0]
-	carrier := func() bool {
-		link, err := h1.nl.LinkByName("eth0")
-		require.NoError(t, err)
-		return link.Attrs().OperState == netlink.OperUp
-	}
+	h1 := newHosts(t).Servers[0]
 	require.NoError(t, h1.AddAddress("eth0", vipNet))
 	for _, plugged := range []bool{false, true, false} {
 		set := h1.Unplug
@@ -24,8 +17,8 @@ func TestCable(t *testing.T) {
 		}
 		require.NoError(t, set("eth0"))
 		eventually(t, func() error {
-			if carrier() != plugged {
-				return errors.New("the carrier is not as the cable")
+			if carrier := operational(h1.nl, "eth0") == nil; carrier != plugged {
+				return errors.New("the carrier does not follow the cable")
 			}
 			return nil
 		})
@@ -36,16 +29,14 @@ func TestCable(t *testing.T) {
 }
 
 func TestUnplugEndsTheConnection(t *testing.T) {
-	cast := newLab(t)
-	h1 := cast.Servers[0]
+	hosts := newHosts(t)
+	h1 := hosts.Servers[0]
 	require.NoError(t, h1.AddAddress("eth0", vipNet))
-	c, err := cast.Client.NewClient(vip)
-	require.NoError(t, err)
-	defer c.Stop()
-	eventually(t, answered(c, "h1"))
+	c, _ := newClient(t, hosts.Client)
+	eventually(t, answered(c, h1))
 	require.NoError(t, h1.Unplug("eth0"))
-	eventually(t, answered(c, ""))
+	eventually(t, unanswered(c))
 	require.NoError(t, h1.Plug("eth0"))
-	eventually(t, answered(c, "h1"))
+	eventually(t, answered(c, h1))
 	require.Error(t, h1.Unplug("eth9"))
 }

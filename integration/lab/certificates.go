@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// Certificates are files with what mutual TLS on the loopback interface needs.
+// Certificates are the files for mutual TLS on the loopback interface.
 type Certificates struct {
-	CA     string // the certificate that both others are signed by
+	CA     string // the certificate that signed both others
 	Server Certificate
 	Client Certificate
 }

@@ -19,40 +19,43 @@ const (
 	// ClientInterval is the time between two of a client's requests.
 	ClientInterval = time.Millisecond
 
-	// inFlight is how long a request may be on its way before it counts as lost.
-	inFlight = 100 * time.Millisecond
+	// answerTimeout is how long after a request its answer still counts.
+	answerTimeout = 100 * time.Millisecond
 )
 
-// Client sends an ICMP echo request to one address every millisecond and takes
-// down which requests were answered, when, and by which hardware address. The
-// requests take the way of any program's packets, through the host's routing
-// and neighbour cache, so what the client sees is what its users would.
+// Client sends an ICMP echo request to one address every millisecond and records
+// which requests were answered, when, and by which hardware address. The requests
+// pass the host's routing and neighbour cache as any program's packets do, so a
+// client sees what a user of the address sees. All methods are safe for concurrent
+// use, except that Stop must be called once.
 type Client struct {
-	target netip.Addr
-	id     int // of the echo requests, tells them from another client's
-	sender int // raw socket
-	wire   *packetSocket
-	lab    *Lab
+	target  netip.Addr
+	id      int // of the echo requests, tells them from another client's
+	sender  int // raw socket
+	wire    *packetSocket
+	segment *segment
 
-	quit chan struct{}
-	done sync.WaitGroup
+	quit      chan struct{} // closed by Stop
+	sending   sync.WaitGroup
+	receiving sync.WaitGroup
 
-	mu     sync.Mutex
-	probes []probe // by sequence number
-	order  []int   // sequence numbers in the order of their answers
+	mu       sync.Mutex // guards all following fields
+	requests []request  // by sequence number
+	order    []int      // sequence numbers in the order of their answers
+	stopped  bool       // no answer counts any more
 }
 
-// probe is one echo request and, once it came, its answer.
-type probe struct {
+// request is one echo request and its answer, if there was one.
+type request struct {
 	sent     time.Time
 	answered time.Time // zero: not answered
 	mac      [6]byte   // of the host that answered
 }
 
-// NewClient starts to send requests from the host to an IPv4 address. It must
-// be stopped by Stop.
+// NewClient starts to send requests from the host to an IPv4 address. Stop must be
+// called to end it.
 func (h *Host) NewClient(target netip.Addr) (*Client, error) {
-	c := &Client{target: target, lab: h.lab, quit: make(chan struct{})}
+	c := &Client{target: target, segment: h.segment, quit: make(chan struct{})}
 	var err error
 	if c.wire, err = h.openPacket("eth0", unix.ETH_P_IP); err != nil {
 		return nil, err
@@ -60,27 +63,28 @@ func (h *Host) NewClient(target netip.Addr) (*Client, error) {
 	if err = h.ns.do(c.openSender); err != nil {
 		return nil, errors.Join(fmt.Errorf("client: %w", err), c.wire.close())
 	}
-	c.id = c.sender & 0xffff // a descriptor is as unique as the socket
-	c.done.Go(c.receive)
-	c.done.Go(func() { pace(ClientInterval, c.quit, c.send) })
+	c.id = c.sender & 0xffff // no two open sockets have the same descriptor
+	c.receiving.Go(c.receive)
+	c.sending.Go(func() { pace(ClientInterval, c.quit, c.send) })
 	return c, nil
 }
 
-// openSender opens the raw socket; it must run in the host's namespace.
+// openSender opens the raw socket. It must run in the host's namespace.
 func (c *Client) openSender() (err error) {
 	c.sender, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
 	if err != nil {
 		return err
 	}
-	// Every type is filtered out: the answers come through the packet socket.
+	// The filter drops every type: the packet socket receives the answers.
 	return unix.SetsockoptInt(c.sender, unix.SOL_RAW, unix.ICMP_FILTER, -1)
 }
 
 // send sends the next request.
 func (c *Client) send() {
 	c.mu.Lock()
-	seq := len(c.probes)
-	c.probes = append(c.probes, probe{sent: time.Now().Round(0)})
+	seq := len(c.requests)
+	// Without a monotonic reading: the answer's time is the kernel's wall clock.
+	c.requests = append(c.requests, request{sent: time.Now().Round(0)})
 	c.mu.Unlock()
 	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{
 		ID: c.id, Seq: seq & 0xffff, Data: binary.BigEndian.AppendUint64(nil, uint64(seq)),
@@ -89,12 +93,12 @@ func (c *Client) send() {
 	if err != nil {
 		panic(err) // an echo request can always be marshalled
 	}
-	// An error means that the host knows no way to the target at present. The
-	// request will have no answer then, and that's what is measured.
+	// An error means that the host has no route to the target at present. Then the
+	// request gets no answer, and that is what the client measures.
 	_ = unix.Sendto(c.sender, packet, 0, &unix.SockaddrInet4{Addr: c.target.As4()})
 }
 
-// receive takes down the answers until the socket is closed.
+// receive records the answers until the socket is closed.
 func (c *Client) receive() {
 	buf := make([]byte, 2048)
 	for {
@@ -108,7 +112,7 @@ func (c *Client) receive() {
 	}
 }
 
-// parse finds the sequence number and the sender of an answer to this client.
+// parse returns the sequence number and the sender of an answer to this client.
 func (c *Client) parse(frame []byte) (mac [6]byte, seq int, ok bool) {
 	const ethernet = 14
 	if len(frame) < ethernet+ipv4.HeaderLen {
@@ -132,37 +136,50 @@ func (c *Client) parse(frame []byte) (mac [6]byte, seq int, ok bool) {
 func (c *Client) record(seq int, at time.Time, mac [6]byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if seq >= len(c.probes) || !c.probes[seq].answered.IsZero() {
+	if seq >= len(c.requests) || !c.requests[seq].answered.IsZero() {
 		return
 	}
-	c.probes[seq].answered, c.probes[seq].mac = at, mac
+	c.requests[seq].answered, c.requests[seq].mac = at, mac
 	c.order = append(c.order, seq)
 }
 
-// AnsweredBy returns the name of the host that gave the newest answer, as
-// [Lab.NameOf] does, or "" while the newest requests aren't answered.
+// AnsweredBy returns the name of the host that gave the newest answer, or its MAC if
+// it is no host of the lab. It returns "" if that answer is older than the time
+// after which a request counts as lost.
 func (c *Client) AnsweredBy() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.order) == 0 {
 		return ""
 	}
-	last := c.probes[c.order[len(c.order)-1]]
-	if time.Since(last.answered) > inFlight {
+	last := c.requests[c.order[len(c.order)-1]]
+	if time.Since(last.answered) > answerTimeout {
 		return ""
 	}
-	return c.lab.NameOf(net.HardwareAddr(last.mac[:]))
+	return c.segment.nameOf(net.HardwareAddr(last.mac[:]))
 }
 
-// Stop ends the client, once the last requests had time to be answered, and
-// returns what it saw.
+// CheckAnsweredBy returns an error unless this host gave the newest answer.
+func (c *Client) CheckAnsweredBy(h *Host) error {
+	if by := c.AnsweredBy(); by != h.Name {
+		return fmt.Errorf("%q answers the client, not %s", by, h.Name)
+	}
+	return nil
+}
+
+// Stop ends the client when the last requests had time to be answered, and returns
+// what it saw.
 func (c *Client) Stop() Report {
 	close(c.quit)
-	deadline := time.NewTimer(inFlight)
+	c.sending.Wait()
+	deadline := time.NewTimer(answerTimeout)
 	defer deadline.Stop()
 	<-deadline.C
 	c.wire.close()
-	c.done.Wait()
+	c.receiving.Wait()
 	syscall.Close(c.sender)
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
 	return c.Report()
 }

@@ -1,12 +1,12 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// ConsulPort and ConsulTLSPort are where every host's Consul agent listens for
-// HTTP and, if it is to speak TLS, HTTPS on the loopback interface.
+// ConsulPort and ConsulTLSPort are where every host's Consul agent listens on the
+// loopback interface: for HTTP, and for HTTPS if it has certificates.
 const (
 	ConsulPort    = 8500
 	ConsulTLSPort = 8501
@@ -31,30 +31,30 @@ type Cluster struct {
 
 // ClusterConfig says how a cluster is set up.
 type ClusterConfig struct {
-	// RaftMultiplier is Consul's own: 5 is its default, 1 is what it recommends for
-	// production and what makes elections quick.
+	// RaftMultiplier is Consul's own setting. Consul's default is 5; 1 makes elections
+	// quick and is what Consul recommends for production. 0 means 1.
 	RaftMultiplier int
-	// Token turns ACLs on, with everything denied by default but to this token, which
-	// may do everything. It must be a UUID.
+	// Token turns ACLs on, with the default policy "deny". It is the only token, must be
+	// a UUID and may do everything.
 	Token string
-	// TLS has the agents speak HTTPS as well, with those that show a certificate.
+	// TLS has the agents also speak HTTPS, with clients that show a certificate.
 	TLS *Certificates
 }
 
-// Server is the Consul server of one host. Its methods are safe for concurrent
-// use, except that only one goroutine may start and kill it.
+// Server is the Consul server of one host. Its methods are safe for concurrent use,
+// except that only one goroutine may start and kill it.
 type Server struct {
 	Host *Host
-	API  *api.Client // asks this host's agent, as its own programs do
+	API  *api.Client // of this host's agent
 
 	bin     string
-	config  string // directory
+	config  string // file
 	process *Process
 }
 
-// StartCluster starts Consul on the hosts and waits until it has elected a
-// leader.
-func StartCluster(ctx context.Context, bin string, config ClusterConfig, hosts []*Host) (*Cluster, error) {
+// startCluster starts a Consul server on each of the hosts and waits until the cluster
+// is ready.
+func startCluster(ctx context.Context, bin string, config ClusterConfig, hosts []*Host) (*Cluster, error) {
 	c := new(Cluster)
 	var join []string
 	for _, h := range hosts {
@@ -73,24 +73,19 @@ func StartCluster(ctx context.Context, bin string, config ClusterConfig, hosts [
 	return c, c.WaitReady(ctx)
 }
 
-// server returns a Consul configuration with everything off that the lab
-// has no use for.
-func (c ClusterConfig) server(h *Host, join []string) map[string]any {
+// agent returns the configuration of any Consul agent on a host. It turns off all that
+// the lab does not use.
+func (c ClusterConfig) agent(h *Host, join []string) map[string]any {
 	ports := map[string]int{"http": ConsulPort, "dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1}
 	config := map[string]any{
 		"node_name":               h.Name,
-		"server":                  true,
-		"bootstrap_expect":        len(join),
 		"data_dir":                filepath.Join(h.Dir, "consul"),
 		"bind_addr":               h.Addr.String(),
 		"client_addr":             "127.0.0.1",
 		"retry_join":              join,
 		"retry_interval":          "1s",
-		"performance":             map[string]any{"raft_multiplier": c.RaftMultiplier},
-		"autopilot":               map[string]string{"server_stabilization_time": "1s"},
 		"ports":                   ports,
 		"connect":                 map[string]bool{"enabled": false},
-		"peering":                 map[string]bool{"enabled": false},
 		"disable_update_check":    true,
 		"leave_on_terminate":      false,
 		"skip_leave_on_interrupt": true,
@@ -112,17 +107,26 @@ func (c ClusterConfig) server(h *Host, join []string) map[string]any {
 	return config
 }
 
-// newServer writes the configuration of a server that isn't running yet.
+// server returns the configuration of a Consul server on a host. The servers of the
+// cluster have the addresses in join.
+func (c ClusterConfig) server(h *Host, join []string) map[string]any {
+	config := c.agent(h, join)
+	config["server"] = true
+	config["bootstrap_expect"] = len(join)
+	config["performance"] = map[string]any{"raft_multiplier": cmp.Or(c.RaftMultiplier, 1)}
+	config["autopilot"] = map[string]string{"server_stabilization_time": "1s"}
+	config["peering"] = map[string]bool{"enabled": false}
+	return config
+}
+
+// newServer writes the configuration of a server that does not run yet.
 func newServer(bin string, h *Host, config ClusterConfig, join []string) (*Server, error) {
-	s := &Server{Host: h, bin: bin, config: filepath.Join(h.Dir, "consul.d")}
-	if err := os.MkdirAll(s.config, 0o755); err != nil {
-		return nil, err
-	}
 	text, err := json.Marshal(config.server(h, join))
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(s.config, "consul.json"), text, 0o644); err != nil {
+	s := &Server{Host: h, bin: bin}
+	if s.config, err = h.WriteFile("consul.json", text); err != nil {
 		return nil, err
 	}
 	s.API, err = api.NewClient(&api.Config{
@@ -138,21 +142,22 @@ func newServer(bin string, h *Host, config ClusterConfig, join []string) (*Serve
 
 // Start starts the server, which must not be running.
 func (s *Server) Start() (err error) {
-	s.process, err = s.Host.Start(Command{Args: []string{s.bin, "agent", "-config-dir=" + s.config}})
+	s.process, err = s.Host.Start(Command{Args: []string{s.bin, "agent", "-config-file=" + s.config}})
 	return err
 }
 
-// Kill ends the server as a crash of its machine would.
+// Kill ends the server as a crash of its machine does.
 func (s *Server) Kill() error { return s.process.Kill() }
 
-// Freeze stops the server in its tracks: it neither answers nor closes a connection.
+// Freeze stops the server without ending it: it neither answers nor closes a
+// connection.
 func (s *Server) Freeze() error { return s.process.Signal(syscall.SIGSTOP) }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() error { return s.process.Signal(syscall.SIGCONT) }
 
-// WaitReady waits until every server knows a leader and all its peers are alive
-// and may vote.
+// WaitReady waits until every server knows a leader, and all servers are healthy and
+// may vote.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	for _, s := range c.Servers {
 		if err := Await(ctx, func() error { return c.ready(s) }); err != nil {
@@ -162,9 +167,10 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// ready returns an error unless this server takes the whole cluster for ready.
 func (c *Cluster) ready(s *Server) error {
 	for _, peer := range c.Servers {
-		// By itself, a server looks for a lost one only every 30 s.
+		// Without a join, a server tries to reach a lost one only every 30 s.
 		if err := s.API.Agent().Join(peer.Host.Addr.String(), false); err != nil {
 			return err
 		}
@@ -180,22 +186,22 @@ func (c *Cluster) ready(s *Server) error {
 	if err != nil {
 		return err
 	}
-	alive := 0
+	voters := 0
 	for _, h := range health.Servers {
 		if h.Healthy && h.Voter {
-			alive++
+			voters++
 		}
 	}
-	if alive != len(c.Servers) {
-		return fmt.Errorf("%d of %d servers are ready", alive, len(c.Servers))
+	if voters != len(c.Servers) {
+		return fmt.Errorf("%d of %d servers are ready", voters, len(c.Servers))
 	}
-	// The agent itself must be in the catalog, or no session can be made.
+	// Consul makes no session for an agent that is not in the catalog.
 	_, _, err = s.API.Catalog().Node(s.Host.Name, &api.QueryOptions{RequireConsistent: true})
 	return err
 }
 
-// Leader returns the server that is the cluster's leader, as a server that
-// answers has it.
+// Leader returns the server that is the cluster's leader, as the first server that
+// answers says.
 func (c *Cluster) Leader() (*Server, error) {
 	var errs []error
 	for _, asked := range c.Servers {
@@ -213,7 +219,7 @@ func (c *Cluster) Leader() (*Server, error) {
 	return nil, errors.Join(append(errs, errors.New("the cluster has no leader"))...)
 }
 
-// Of returns the server of a host.
+// Of returns the server of a host, or nil.
 func (c *Cluster) Of(h *Host) *Server {
 	for _, s := range c.Servers {
 		if s.Host == h {

@@ -10,46 +10,57 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestClusterSurvivesItsLeader(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 10 s")
+// startLab starts a lab until the end of the test. It skips the test if there is no
+// Consul, or if tests in a lab are not to run.
+func startLab(ctx context.Context, t *testing.T, c Config) *Lab {
+	t.Helper()
+	if err := Wanted(); err != nil {
+		t.Skip(err)
 	}
 	bin, err := Consul.Find()
 	if errors.Is(err, ErrNotFound) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)
-	hosts := newLab(t).Servers
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cluster, err := StartCluster(ctx, bin, ClusterConfig{RaftMultiplier: 1}, hosts)
+	c.Programs.Consul = bin
+	l, err := Start(ctx, c)
 	require.NoError(t, err)
-	leader, err := cluster.Leader()
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return l
+}
+
+func TestClusterSurvivesItsLeader(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	l := startLab(ctx, t, Config{})
+	leader, err := l.Cluster.Leader()
 	require.NoError(t, err)
 	_, err = leader.API.KV().Put(&api.KVPair{Key: "a", Value: []byte("b")}, nil)
 	require.NoError(t, err)
 
 	require.NoError(t, leader.Kill())
 	require.NoError(t, Await(ctx, func() error {
-		next, err := cluster.Leader()
+		next, err := l.Cluster.Leader()
 		if err == nil && next == leader {
 			return errors.New("still the old leader")
 		}
 		return err
 	}))
 	require.NoError(t, leader.Start())
-	require.NoError(t, cluster.WaitReady(ctx))
+	require.NoError(t, l.Cluster.WaitReady(ctx))
 
-	require.NoError(t, hosts[0].CutOff(ctx))
+	h1 := l.Servers[0]
+	kv := l.Cluster.Of(h1).API.KV()
+	require.NoError(t, h1.CutOff(ctx))
 	require.NoError(t, Await(ctx, func() error {
-		if _, _, err := cluster.Of(hosts[0]).API.KV().Get("a", nil); err == nil {
-			return errors.New("still answered")
+		if _, _, err := kv.Get("a", nil); err == nil {
+			return errors.New("Consul still answers")
 		}
 		return nil
 	}))
-	require.NoError(t, hosts[0].Heal(ctx))
-	require.NoError(t, cluster.WaitReady(ctx))
-	pair, _, err := cluster.Of(hosts[0]).API.KV().Get("a", nil)
+	require.NoError(t, h1.Heal(ctx))
+	require.NoError(t, l.Cluster.WaitReady(ctx))
+	pair, _, err := kv.Get("a", nil)
 	require.NoError(t, err)
 	require.Equal(t, "b", string(pair.Value))
 }

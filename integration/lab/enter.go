@@ -11,16 +11,16 @@ import (
 	"syscall"
 )
 
-// insideEnv marks a process that Enter started, so that it never starts another.
+// insideEnv marks a process that Enter started, so that it does not start another.
 const insideEnv = "CONSUL_VIP_LAB_INSIDE"
 
-// Nested says if this process is root only inside a user namespace that Enter
-// made, where no other user exists.
+// Nested reports whether this process is root only inside a user namespace that Enter
+// made. No other user exists there.
 func Nested() bool { return os.Getenv(insideEnv) != "" }
 
-// Permitted says if this process may build a lab as it is. The error is a
+// permitted returns nil if this process may build a lab. The error is a
 // [fs.ErrPermission] if it may not.
-func Permitted() error {
+func permitted() error {
 	n, err := newNamespace()
 	if err != nil {
 		return err
@@ -28,13 +28,12 @@ func Permitted() error {
 	return n.close()
 }
 
-// Enter makes sure that the process may build a lab: it returns nil if so. An
-// ordinary user's process runs itself once more inside a user, a network and a
-// mount namespace in which it's root, and doesn't return but exits as that
-// process does. That process has no network but the lab's. The error says why
-// there is no way.
+// Enter returns nil if the process may build a lab. If it may not, because it is an
+// ordinary user's, Enter starts the same program once more, inside a user, a network
+// and a mount namespace in which it is root, and exits with that process's exit code.
+// That process has no network but the lab's. The error says why neither is possible.
 func Enter() error {
-	err := Permitted()
+	err := permitted()
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
@@ -43,16 +42,16 @@ func Enter() error {
 	}
 	code, err := again()
 	if err != nil {
-		return fmt.Errorf("neither root, nor are user namespaces for ordinary users allowed here: %w", err)
+		return fmt.Errorf("this is not root, and ordinary users may not make user namespaces: %w", err)
 	}
 	os.Exit(code)
 	return nil
 }
 
-// again runs this very program with the same arguments inside new namespaces
-// and returns its exit code.
+// again runs this program with the same arguments inside new namespaces and returns
+// its exit code.
 func again() (int, error) {
-	// The child gets its parent-death signal when this thread ends.
+	// The kernel sends the child's parent-death signal when this thread ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
@@ -76,7 +75,7 @@ func again() (int, error) {
 	for {
 		select {
 		case sig := <-signals:
-			// A terminal sends ^C to both. To get it twice does no harm.
+			// A terminal sends ^C to both processes; receiving it twice is harmless.
 			_ = cmd.Process.Signal(sig)
 		case err := <-ended:
 			var exit *exec.ExitError

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// consulRules drops Consul's traffic between hosts, in and out: its servers'
-// RPC and the gossip. The host's own agent stays reachable on the loopback
-// interface, and the segment itself is as before.
+// consulRules drops Consul's traffic between hosts, in and out: the servers' RPC and
+// the gossip. The host's own agent stays reachable on the loopback interface, and all
+// other frames pass.
 const consulRules = `
 table inet lab {
 	chain in {

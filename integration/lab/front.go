@@ -9,20 +9,21 @@ import (
 	"sync"
 )
 
-// Front is an HTTP server on a host that stands between consul-vip and the
-// host's Consul agent. It passes everything on, until it's told to answer
-// something else instead. All methods are safe for concurrent use.
+// Front is an HTTP proxy on a host, between consul-vip and the host's Consul agent. It
+// passes requests on until Answer makes it answer them itself. All methods are safe
+// for concurrent use.
 type Front struct {
 	Address string // host:port, as seen from the host
 
-	server *http.Server
-	agent  http.Handler
+	server  *http.Server
+	serving sync.WaitGroup
+	agent   http.Handler
 
-	mu       sync.Mutex
-	instead  http.HandlerFunc // nil: pass on
-	replaced int              // answers given by instead
-	passing  context.Context  // of the requests passed on
-	cut      context.CancelFunc
+	mu       sync.Mutex         // guards all following fields
+	instead  http.HandlerFunc   // answers every request; nil: pass requests on
+	replaced int                // number of answers by instead
+	passing  context.Context    // of the requests passed on
+	cut      context.CancelFunc // ends passing
 }
 
 // NewFront starts a front on a port of the host's loopback interface.
@@ -38,7 +39,7 @@ func (h *Host) NewFront(port uint16) (*Front, error) {
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	f.agent = proxy
 	f.server = &http.Server{Handler: http.HandlerFunc(f.serve)}
-	go func() { _ = f.server.Serve(listener) }() // ends by Close
+	f.serving.Go(func() { _ = f.server.Serve(listener) }) // always fails, when Close is called
 	return f, nil
 }
 
@@ -59,9 +60,9 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	f.agent.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// Answer makes the front answer every further request with this status, content
-// type and body, the way a broken proxy would. Requests that wait for the agent's
-// answer are cut short.
+// Answer makes the front answer every further request with this status, content type
+// and body, as a broken proxy may do. Requests that wait for the agent's answer are
+// cancelled.
 func (f *Front) Answer(status int, contentType, body string) {
 	f.set(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
@@ -81,8 +82,8 @@ func (f *Front) set(instead http.HandlerFunc) {
 	f.passing, f.cut = context.WithCancel(context.Background())
 }
 
-// Replaced returns how many requests were answered as the last call of Answer
-// says.
+// Replaced returns how many requests got the answer that the last call of Answer
+// set.
 func (f *Front) Replaced() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,5 +93,7 @@ func (f *Front) Replaced() int {
 // Close ends the front and every connection through it.
 func (f *Front) Close() error {
 	f.set(nil)
-	return f.server.Close()
+	err := f.server.Close()
+	f.serving.Wait()
+	return err
 }

@@ -13,24 +13,24 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Host is one machine of the lab: a network namespace with an interface eth0
-// on the segment, and the processes that were started in it. All methods are
-// safe for concurrent use.
+// Host is one machine of the lab: a network namespace with an interface eth0 on the
+// segment, and the processes that were started in it. All methods are safe for
+// concurrent use.
 type Host struct {
 	Name string
 	Addr netip.Addr       // of eth0, within Subnet
 	MAC  net.HardwareAddr // of eth0
 	Dir  string           // for this host's files
 
-	lab *Lab
-	ns  *namespace
-	nl  *netlink.Handle
+	segment *segment
+	ns      *namespace
+	nl      *netlink.Handle
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards all following fields
 	processes []*Process
 }
 
-// build gives the new namespace of h its interfaces and addresses.
+// build gives the host's new namespace its interfaces and addresses.
 func (h *Host) build() error {
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
 		return err
@@ -48,10 +48,10 @@ func (h *Host) build() error {
 	return h.AddAddress("eth0", netip.PrefixFrom(h.Addr, Subnet.Bits()))
 }
 
-// AddInterface plugs another interface of the host into the segment and
-// brings it up, without an address.
+// AddInterface connects another interface of the host to the segment and brings it
+// up, without an address. When it returns, frames pass.
 func (h *Host) AddInterface(name string, mac net.HardwareAddr) error {
-	return h.lab.plug(h, name, mac)
+	return h.segment.plug(h, name, mac)
 }
 
 // RemoveInterface removes an interface that AddInterface added.
@@ -63,7 +63,7 @@ func (h *Host) RemoveInterface(name string) error {
 	return h.nl.LinkDel(link)
 }
 
-// SetLink brings an interface up or down, as "ip link set" would.
+// SetLink brings an interface up or down, as "ip link set" does.
 func (h *Host) SetLink(name string, up bool) error {
 	link, err := h.nl.LinkByName(name)
 	if err != nil {
@@ -75,12 +75,12 @@ func (h *Host) SetLink(name string, up bool) error {
 	return h.nl.LinkSetDown(link)
 }
 
-// AddAddress binds an address as an administrator would by "ip addr add".
+// AddAddress binds an address, as an administrator does by "ip addr add".
 func (h *Host) AddAddress(ifname string, prefix netip.Prefix) error {
 	return h.address(ifname, prefix, h.nl.AddrAdd)
 }
 
-// RemoveAddress removes an address as an administrator would by "ip addr del".
+// RemoveAddress removes an address, as an administrator does by "ip addr del".
 func (h *Host) RemoveAddress(ifname string, prefix netip.Prefix) error {
 	return h.address(ifname, prefix, h.nl.AddrDel)
 }
@@ -98,7 +98,7 @@ func (h *Host) address(ifname string, prefix netip.Prefix, change func(netlink.L
 	return nil
 }
 
-// SetSysctl sets a variable of the host's kernel below net, named as in
+// SetSysctl sets a variable of the host's kernel, by a name below net such as
 // "net/ipv4/conf/all/arp_ignore".
 func (h *Host) SetSysctl(name, value string) error {
 	return h.ns.do(func() error {
@@ -106,8 +106,24 @@ func (h *Host) SetSysctl(name, value string) error {
 	})
 }
 
-// Dial connects to an address as seen from the host, typically one of its
-// loopback interface. It has the signature of [http.Transport]'s DialContext.
+// WriteFile writes a file into the host's directory and returns its path. The file
+// is complete at any time, also where it replaces another. The name may contain
+// directories, which are made where they are missing.
+func (h *Host) WriteFile(name string, text []byte) (path string, err error) {
+	path = filepath.Join(h.Dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	// consul-vip reads every *.hcl file of a directory, so the name ends differently.
+	partial := path + ".partial"
+	if err := os.WriteFile(partial, text, 0o644); err != nil {
+		return "", err
+	}
+	return path, os.Rename(partial, path)
+}
+
+// Dial connects to an address as seen from the host, usually one of its loopback
+// interface. It has the signature of DialContext in [net/http.Transport].
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return h.ns.dial(ctx, network, address)
 }

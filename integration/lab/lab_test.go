@@ -2,9 +2,7 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"testing"
@@ -19,7 +17,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("CONSUL_VIP_INTEGRATION") != "" {
+	if Wanted() == nil {
 		if err := Enter(); err != nil {
 			fmt.Fprintln(os.Stderr, "lab:", err)
 			os.Exit(1)
@@ -28,34 +26,62 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newLab returns a lab with the usual cast, without Consul.
-func newLab(t *testing.T) Hosts {
+// newHosts returns the hosts of a lab without Consul. It skips the test if tests in a
+// lab are not to run.
+func newHosts(t *testing.T) Hosts {
 	t.Helper()
-	l, err := New(t.TempDir())
-	if errors.Is(err, fs.ErrPermission) {
-		t.Skip("needs root; as an ordinary user, set CONSUL_VIP_INTEGRATION=1")
+	if err := Wanted(); err != nil {
+		t.Skip(err)
 	}
+	s, err := newSegment(t.TempDir())
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, l.Close()) })
-	cast, err := l.AddHosts()
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	hosts, err := s.addHosts()
 	require.NoError(t, err)
-	return cast
+	return hosts
 }
 
-// eventually fails the test if cond still objects after ten seconds.
+// soon is the time for what takes a moment, on a machine that may be busy.
+const soon = 30 * time.Second
+
+// eventually fails the test if cond still returns an error after some time.
 func eventually(t *testing.T, cond func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	require.NoError(t, Await(ctx, cond))
 }
 
-// answered returns a condition: that the client is answered by this host.
-func answered(c *Client, host string) func() error {
+// answered returns a condition: that this host answers the client.
+func answered(c *Client, h *Host) func() error {
+	return func() error { return c.CheckAnsweredBy(h) }
+}
+
+// unanswered returns a condition: that no host has answered the client of late.
+func unanswered(c *Client) func() error {
 	return func() error {
-		if by := c.AnsweredBy(); by != host {
-			return fmt.Errorf("answered by %q, not by %q", by, host)
+		if by := c.AnsweredBy(); by != "" {
+			return fmt.Errorf("%q answers the client", by)
 		}
 		return nil
 	}
+}
+
+// atLeast returns a condition: that a count has reached n.
+func atLeast(n int, count func() int) func() error {
+	return func() error {
+		if got := count(); got < n {
+			return fmt.Errorf("%d of %d", got, n)
+		}
+		return nil
+	}
+}
+
+// answers returns the number of answers or claims in these periods.
+func answers(reigns []Reign) int {
+	n := 0
+	for _, r := range reigns {
+		n += r.Answers
+	}
+	return n
 }

@@ -12,24 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errClosed is returned by every use of a namespace that has been closed.
+// errClosed is the error of every use of a closed namespace.
 var errClosed = errors.New("the namespace is closed")
 
-// namespace is an anonymous network namespace together with the one OS thread
-// that lives in it. Nothing names it in the file system, so nothing is left of
-// it once the lab's process has ended, however it ended.
+// namespace is an anonymous network namespace and one OS thread that is in it. The
+// file system has no name for it, so the kernel removes it when the lab's process
+// ends for any reason.
 //
-// The thread lasts as long as the namespace: a process's parent-death signal
-// fires when the thread that started it ends, not when its process does.
+// The thread lasts as long as the namespace: the kernel sends a process's
+// parent-death signal when the thread that started it ends, not when that thread's
+// process ends.
 type namespace struct {
 	handle netns.NsHandle
-	calls  chan func()
-	quit   chan struct{}
-	done   chan struct{}
+	calls  chan func()   // received by the thread
+	quit   chan struct{} // closed to end the thread
+	done   chan struct{} // closed when the thread ends
 }
 
-// newNamespace makes an empty namespace whose loopback interface is down.
-// The error is EPERM where the process may not make one.
+// newNamespace makes an empty namespace whose loopback interface is down. The error
+// is EPERM if the process may not make one.
 func newNamespace() (*namespace, error) {
 	n := &namespace{
 		calls: make(chan func()),
@@ -37,23 +38,23 @@ func newNamespace() (*namespace, error) {
 		done:  make(chan struct{}),
 	}
 	ready := make(chan error)
-	go n.live(ready)
+	go n.run(ready)
 	if err := <-ready; err != nil {
 		return nil, fmt.Errorf("network namespace: %w", err)
 	}
 	return n, nil
 }
 
-// live locks a thread, moves it into a new namespace and runs what do sends.
-// The thread is never unlocked: it ends with the goroutine, and with it
-// every process it started.
-func (n *namespace) live(ready chan<- error) {
+// run locks a thread, moves it into a new namespace and makes the calls that do sends.
+// It never unlocks the thread: the thread ends with the goroutine, and then the kernel
+// kills every process that the thread started.
+func (n *namespace) run(ready chan<- error) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
-		// The process's first thread can't end before the process does. Occupy
-		// it until a goroutine started now has found another one.
+		// The process's first thread cannot end before the process does. This
+		// goroutine occupies it until a new goroutine runs on another thread.
 		found := make(chan error)
-		go n.live(found)
+		go n.run(found)
 		ready <- <-found
 		runtime.UnlockOSThread()
 		return
@@ -75,9 +76,8 @@ func (n *namespace) live(ready chan<- error) {
 	}
 }
 
-// do runs f on the namespace's thread and returns f's error. Calls run one
-// after the other. Sockets that f opens belong to the namespace for good and
-// may be used from any goroutine afterwards.
+// do runs f on the namespace's thread and returns f's error. Calls run one after the
+// other. Sockets that f opens stay in the namespace; any goroutine may use them.
 func (n *namespace) do(f func() error) error {
 	result := make(chan error, 1)
 	select {
@@ -88,16 +88,16 @@ func (n *namespace) do(f func() error) error {
 	}
 }
 
-// close ends the thread; every process still alive that was started on it is
-// killed by the kernel.
+// close ends the thread. The kernel kills every process that it started and that
+// still runs.
 func (n *namespace) close() error {
 	close(n.quit)
 	<-n.done
 	return n.handle.Close()
 }
 
-// dial connects from within the namespace. It's meant for addresses that
-// answer or refuse at once, because it occupies the namespace's thread.
+// dial connects from within the namespace. The address should be one that answers or
+// refuses at once, because the call occupies the namespace's thread.
 func (n *namespace) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var conn net.Conn
 	err := n.do(func() (err error) {

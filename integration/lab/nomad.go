@@ -3,26 +3,24 @@ package lab
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 )
 
 // NomadPort is where every host's Nomad agent listens for HTTP, Nomad's default.
 const NomadPort = 4646
 
-// inPrivate runs a program as the first process of a PID namespace of its own,
-// with its own mounts and without sight of the control groups. Nomad would make
-// groups of its own there, and its tasks are no children of the lab: so they end
-// with it at the latest, and their mounts with them.
+// inPrivate runs a program as the first process of a PID namespace of its own, with
+// its own mounts and without access to the control groups. Otherwise Nomad makes
+// control groups, and its tasks, which are not children of the lab, outlive it. The
+// kernel ends the tasks and removes their mounts with the namespaces.
 const inPrivate = `if mountpoint -q /sys/fs/cgroup; then umount -R -l /sys/fs/cgroup; fi; exec "$@"`
 
 // NomadConfig says how a Nomad cluster is set up.
 type NomadConfig struct {
-	// ConsulToken is what the agents, and the commands that Run runs, show to a
+	// ConsulToken is the token of the agents, and of the commands that Run runs, for a
 	// Consul with ACLs.
 	ConsulToken string
 }
@@ -32,14 +30,14 @@ type NomadConfig struct {
 type NomadCluster struct {
 	bin    string
 	config NomadConfig
-	server *Host // which is a client as well
+	server *Host // it is a client too
 	hosts  []*Host
 	http   *http.Client
 }
 
-// StartNomad starts a Nomad agent on each of the hosts, the first of which is the
-// server as well, and waits until each can run tasks. It needs the machine's own
-// root: Nomad gives directories to other users.
+// StartNomad starts a Nomad client on each of the hosts, and the server on the first,
+// and waits until each can run tasks. It must run as the machine's root, because Nomad
+// gives directories to other users.
 func StartNomad(ctx context.Context, bin string, config NomadConfig, hosts []*Host) (*NomadCluster, error) {
 	n := &NomadCluster{
 		bin: bin, config: config, server: hosts[0], hosts: hosts,
@@ -62,13 +60,14 @@ func StartNomad(ctx context.Context, bin string, config NomadConfig, hosts []*Ho
 	return n, nil
 }
 
+// start starts the agent of a host.
 func (n *NomadCluster) start(h *Host) (*Process, error) {
 	text, err := json.Marshal(n.agent(h))
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(h.Dir, "nomad.json")
-	if err := os.WriteFile(file, text, 0o644); err != nil {
+	file, err := h.WriteFile("nomad.json", text)
+	if err != nil {
 		return nil, err
 	}
 	return h.Start(Command{Args: []string{
@@ -77,8 +76,8 @@ func (n *NomadCluster) start(h *Host) (*Process, error) {
 	}})
 }
 
-// agent returns a Nomad configuration that touches nothing outside the host's
-// directory and asks nobody outside the lab.
+// agent returns a Nomad configuration that writes only into the host's directory and
+// contacts nothing outside the lab.
 func (n *NomadCluster) agent(h *Host) map[string]any {
 	return map[string]any{
 		"name":                 h.Name,
@@ -91,7 +90,7 @@ func (n *NomadCluster) agent(h *Host) map[string]any {
 			"enabled":           true,
 			"servers":           []string{fmt.Sprintf("%s:4647", n.server.Addr)},
 			"network_interface": "eth0",
-			"cpu_total_compute": 4000, // MHz: some virtual machines do not tell
+			"cpu_total_compute": 4000, // MHz: Nomad cannot find it out on some virtual machines
 			"options": map[string]string{
 				"driver.allowlist":     "raw_exec",
 				"fingerprint.denylist": "bridge,cni,env_aws,env_azure,env_digitalocean,env_gce,vault",
@@ -104,7 +103,7 @@ func (n *NomadCluster) agent(h *Host) map[string]any {
 	}
 }
 
-// ready objects unless every host's client can run tasks.
+// ready returns an error unless every host's client can run tasks.
 func (n *NomadCluster) ready() error {
 	var nodes []struct {
 		Status  string
@@ -125,11 +124,11 @@ func (n *NomadCluster) ready() error {
 	return nil
 }
 
-// Address is the URL of the server.
+// Address returns the URL of the server.
 func (n *NomadCluster) Address() string { return fmt.Sprintf("http://%s:%d", n.server.Addr, NomadPort) }
 
-// Run runs a command of the nomad binary, as an operator does, and returns what
-// it wrote to its standard output.
+// Run runs a command of the nomad binary, as an operator does, and returns its standard
+// output.
 func (n *NomadCluster) Run(ctx context.Context, args ...string) (string, error) {
 	out, err := n.server.Run(ctx, Command{
 		Args: append([]string{n.bin}, args...),
@@ -141,7 +140,7 @@ func (n *NomadCluster) Run(ctx context.Context, args ...string) (string, error) 
 	return string(out), err
 }
 
-// Get asks the server's HTTP API and decodes the answer into v.
+// Get reads a path of the server's HTTP API and decodes the answer into v.
 func (n *NomadCluster) Get(path string, v any) error {
 	answer, err := n.http.Get(n.Address() + path)
 	if err != nil {
@@ -153,74 +152,6 @@ func (n *NomadCluster) Get(path string, v any) error {
 		return fmt.Errorf("nomad: %s: %s: %s", path, answer.Status, text)
 	}
 	return json.NewDecoder(answer.Body).Decode(v)
-}
-
-// Allocation is a job's instance on one node, as Nomad's API has it.
-type Allocation struct {
-	ID            string
-	NodeID        string
-	NodeName      string
-	JobVersion    int
-	DesiredStatus string // run or stop
-	ClientStatus  string // pending, running, complete, failed or lost
-	TaskStates    map[string]TaskState
-}
-
-// TaskState is what became of an allocation's task.
-type TaskState struct {
-	State    string // pending, running or dead
-	Failed   bool
-	Restarts int
-	Events   []TaskEvent // the latest ten, in order
-}
-
-// TaskEvent is one event in a task's life.
-type TaskEvent struct {
-	Type           string // such as Terminated
-	DisplayMessage string
-	ExitCode       int
-	Signal         int
-}
-
-// Allocations returns all allocations of a job, past ones as well.
-func (n *NomadCluster) Allocations(job string) ([]Allocation, error) {
-	var allocs []Allocation
-	err := n.Get("/v1/job/"+job+"/allocations?all=true", &allocs)
-	return allocs, err
-}
-
-// Allocation returns the one allocation of a job that is meant to run on a host.
-func (n *NomadCluster) Allocation(job string, h *Host) (Allocation, error) {
-	allocs, err := n.Allocations(job)
-	if err != nil {
-		return Allocation{}, err
-	}
-	var found []Allocation
-	for _, a := range allocs {
-		if a.NodeName == h.Name && a.DesiredStatus == "run" {
-			found = append(found, a)
-		}
-	}
-	if len(found) != 1 {
-		return Allocation{}, fmt.Errorf("%d allocations of %s are meant to run on %s", len(found), job, h.Name)
-	}
-	return found[0], nil
-}
-
-// Running objects unless each of the allocation's tasks runs.
-func (a Allocation) Running() error {
-	if a.ClientStatus != "running" {
-		return fmt.Errorf("the allocation on %s is %s", a.NodeName, a.ClientStatus)
-	}
-	if len(a.TaskStates) == 0 {
-		return errors.New("no task has a state yet")
-	}
-	for name, task := range a.TaskStates {
-		if task.State != "running" {
-			return fmt.Errorf("task %s on %s is %s", name, a.NodeName, task.State)
-		}
-	}
-	return nil
 }
 
 // NodeID returns the ID of a host's client.

@@ -9,24 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// questions is how many addresses the observer asks from, in turn, so that an
-// answer's target tells which question it answers. Every one of them becomes
-// an entry of the neighbour cache of whoever answers, and all namespaces of a
-// machine share a limit of 1024 entries.
+// questions is the number of sender addresses that the observer uses in turn, so that
+// an answer's target tells which question it answers. Each becomes an entry in the
+// neighbour cache of the host that answers, and all namespaces of a machine share a
+// limit of 1024 entries.
 const questions = 64
 
-// Observer asks everybody on the segment, again and again, who has each of some
-// addresses, and takes down who answers, and who claims it unasked. It's the
-// witness that no address ever has two owners.
+// Observer asks all hosts on the segment at an interval which of them has each of
+// some addresses. It records which hosts answer and which hosts claim an address
+// unasked, and so proves that no address ever has two owners. All methods are safe
+// for concurrent use, except that Stop must be called once.
 type Observer struct {
 	host  *Host
 	addrs []netip.Addr
 	wire  *packetSocket
 
-	quit chan struct{}
+	quit chan struct{} // closed by Stop
 	done sync.WaitGroup
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what the map's values hold; the map does not change
 	watched map[netip.Addr]*watched
 }
 
@@ -36,7 +37,7 @@ type watched struct {
 	owned     []Reign
 	announced []Reign
 	doubles   []Double
-	// answers names who answered the newest question of each sender address.
+	// answers names the hosts that answered the newest question of each sender address.
 	answers [questions][]string
 }
 
@@ -44,11 +45,11 @@ type watched struct {
 type Double struct {
 	Addr  netip.Addr
 	At    time.Time // of the second answer
-	Hosts []string  // as Lab.NameOf, in the order of their answers
+	Hosts []string  // named as in Reign, in the order of their answers
 }
 
-// NewObserver starts to ask for every one of addrs, at this interval each. It must
-// be stopped by Stop.
+// NewObserver starts to ask for all of addrs, for each at this interval. Stop must be
+// called to end it.
 func (h *Host) NewObserver(every time.Duration, addrs ...netip.Addr) (*Observer, error) {
 	o := &Observer{host: h, addrs: addrs, quit: make(chan struct{}), watched: make(map[netip.Addr]*watched)}
 	for _, addr := range addrs {
@@ -76,7 +77,7 @@ func (o *Observer) asker() func() {
 		w.answers[number] = nil
 		o.mu.Unlock()
 		a := ARP{Operation: ARPRequest, SenderMAC: o.host.MAC, SenderIP: askFrom(number), TargetIP: addr}
-		// A question that could not be sent has no answer; the next one is due soon.
+		// A question that could not be sent gets no answer; the next one follows soon.
 		_ = o.wire.write(a.Frame())
 	}
 }
@@ -86,7 +87,7 @@ func askFrom(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 77, 254, byte(1 + number)})
 }
 
-// receive takes down the answers until the socket is closed.
+// receive records the answers until the socket is closed.
 func (o *Observer) receive() {
 	buf := make([]byte, 2048)
 	for {
@@ -95,16 +96,16 @@ func (o *Observer) receive() {
 			return
 		}
 		if a, ok := parseARP(frame); ok && o.watched[a.SenderIP] != nil {
-			o.judge(a, at)
+			o.record(a, at)
 		}
 	}
 }
 
-// judge takes down a frame that somebody sent as the owner of a watched address.
-func (o *Observer) judge(a ARP, at time.Time) {
+// record records a frame whose sender has a watched address.
+func (o *Observer) record(a ARP, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w, host := o.watched[a.SenderIP], o.host.lab.NameOf(a.SenderMAC)
+	w, host := o.watched[a.SenderIP], o.host.segment.nameOf(a.SenderMAC)
 	if a.TargetIP == a.SenderIP {
 		w.announced = extend(w.announced, host, at)
 		return
@@ -115,8 +116,8 @@ func (o *Observer) judge(a ARP, at time.Time) {
 	}
 }
 
-// answer takes down an answer. Several answers by one host are one: a host with
-// two interfaces on the segment answers on both.
+// answer records an answer. Several answers by one host count once: a host with two
+// interfaces on the segment answers on both.
 func (w *watched) answer(addr netip.Addr, number int, host string, at time.Time) {
 	if slices.Contains(w.answers[number], host) {
 		return
@@ -128,21 +129,22 @@ func (w *watched) answer(addr netip.Addr, number int, host string, at time.Time)
 	}
 }
 
-// Asked returns how often the observer has asked for an address.
+// Asked returns how many questions about an address the observer has asked.
 func (o *Observer) Asked(addr netip.Addr) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.watched[addr].asked
 }
 
-// Owned returns who answered for an address so far, in order.
+// Owned returns the hosts that answered for an address so far, in order.
 func (o *Observer) Owned(addr netip.Addr) []Reign {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return slices.Clone(o.watched[addr].owned)
 }
 
-// Announced returns who claimed an address by gratuitous ARP so far, in order.
+// Announced returns the hosts that claimed an address by gratuitous ARP so far, in
+// order.
 func (o *Observer) Announced(addr netip.Addr) []Reign {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -160,7 +162,7 @@ func (o *Observer) Doubles() []Double {
 	return doubles
 }
 
-// Stop ends the observer. What it saw can still be asked for.
+// Stop ends the observer. The other methods go on to return what it saw.
 func (o *Observer) Stop() {
 	close(o.quit)
 	o.wire.close()

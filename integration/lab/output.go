@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Output is what a process wrote so far. All methods are safe for concurrent use.
+// Output is what a process has written so far. All methods are safe for concurrent use.
 type Output struct {
-	mu  sync.Mutex
+	mu  sync.Mutex // guards all following fields
 	buf bytes.Buffer
 }
 
@@ -31,7 +31,7 @@ func (o *Output) String() string {
 // Entry is one line of a log in hclog's JSON format.
 type Entry map[string]any
 
-// Entries returns the log lines written so far. Lines that aren't JSON are left out.
+// Entries returns the log lines written so far, without lines that are not JSON.
 func (o *Output) Entries() []Entry {
 	var entries []Entry
 	for line := range strings.Lines(o.String()) {
@@ -43,13 +43,13 @@ func (o *Output) Entries() []Entry {
 	return entries
 }
 
-// Get returns a field, or "" if the line has no such text.
+// Get returns a field that is a text, or "" if the line has no such field.
 func (e Entry) Get(key string) string {
 	text, _ := e[key].(string)
 	return text
 }
 
-// Message returns the line's text.
+// Message returns the line's message.
 func (e Entry) Message() string { return e.Get("@message") }
 
 // Time returns the line's time stamp, or the zero time if it has none.

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pace calls send at once and then every interval until quit is closed. The
-// times are absolute: a late call doesn't make the following ones late, and
-// calls that are overdue by more than an interval are left out.
+// pace calls send at once and then every interval until quit is closed. The times are
+// absolute: a late call does not delay the following ones, and pace leaves out calls
+// that are overdue by more than an interval.
 //
-// It sleeps in the kernel's clock_nanosleep, because the runtime's timers are
-// only as fine as a millisecond while the process is idle.
+// It sleeps in the kernel's clock_nanosleep, because the runtime's timers have a
+// resolution of a millisecond while the process is idle.
 func pace(every time.Duration, quit <-chan struct{}, send func()) {
 	next := monotonic()
 	for {
@@ -26,12 +26,12 @@ func pace(every time.Duration, quit <-chan struct{}, send func()) {
 			next = now
 		}
 		until := unix.NsecToTimespec(int64(next))
-		// An early return, by a signal, only sends a little early.
+		// If a signal ends the sleep, the next call comes a little early.
 		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &until, nil)
 	}
 }
 
-// monotonic returns the reading of the clock that pace sleeps by.
+// monotonic returns the time of the clock by which pace sleeps.
 func monotonic() time.Duration {
 	var ts unix.Timespec
 	// CLOCK_MONOTONIC exists on every Linux.

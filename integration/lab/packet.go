@@ -10,19 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer is what the kernel may hold for a packet socket: many seconds
-// of the lab's traffic, so that a busy machine doesn't look like a lost packet.
+// receiveBuffer is how many bytes the kernel may hold for a packet socket: many
+// seconds of the lab's traffic, so that no packet is lost because the machine is
+// busy.
 const receiveBuffer = 4 << 20
 
-// packetSocket sends and receives whole Ethernet frames of one EtherType on one
-// interface, received ones with the time at which the kernel received them.
+// packetSocket sends and receives complete Ethernet frames of one EtherType on one
+// interface. A received frame comes with the time at which the kernel received it.
 type packetSocket struct {
 	file *os.File
 	raw  syscall.RawConn
 }
 
-// openPacket opens a packet socket on an interface of the host. It receives
-// frames addressed to this host or to everybody, not those sent by itself.
+// openPacket opens a packet socket on an interface of the host. It receives frames
+// addressed to this host or to all hosts, but none that the host itself sends.
 func (h *Host) openPacket(ifname string, etherType uint16) (*packetSocket, error) {
 	link, err := h.nl.LinkByName(ifname)
 	if err != nil {
@@ -49,12 +50,12 @@ func (s *packetSocket) setup(fd, ifindex int, etherType uint16) (err error) {
 		return err
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
-		// Not allowed in every user namespace. What the system grants has to do.
+		// A user namespace may not allow that. Then the system's limit applies.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
 			return err
 		}
 	}
-	// Bound last: from here on, frames are received.
+	// The socket receives frames as soon as it is bound, so this comes last.
 	protocol := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, etherType))
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: ifindex}); err != nil {
 		return err
@@ -81,7 +82,7 @@ func (s *packetSocket) read(buf []byte) (frame []byte, at time.Time, err error) 
 	return buf[:n], timestamp(oob[:oobn]), nil
 }
 
-// timestamp finds the kernel's time stamp among a message's control data.
+// timestamp returns the kernel's time stamp in a message's control data.
 func timestamp(oob []byte) time.Time {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -8,31 +8,62 @@ import (
 	"path/filepath"
 )
 
-// Programs are the paths of what a run needs.
+// binaryEnv is the environment variable that names the consul-vip binary to run.
+const binaryEnv = "CONSUL_VIP_BIN"
+
+// wantedEnv is the environment variable by which tests run in a lab.
+const wantedEnv = "CONSUL_VIP_INTEGRATION"
+
+// Programs are the paths of the binaries that run on the hosts.
 type Programs struct {
 	Consul    string
 	ConsulVIP string
 }
 
-// Prepare provides the programs, building consul-vip as bin/consul-vip where bin
-// is empty, and then enters a namespace if it has to (see Enter). It has to be in
-// this order: in there is no network, so nothing can be built any more. What it
-// has found stays in the environment for the process that Enter may start.
-func Prepare(ctx context.Context, bin string, log io.Writer) (p Programs, err error) {
-	if p.Consul, err = Consul.Provide(ctx, log); err != nil {
+// Binary returns the consul-vip binary that the environment names, or "".
+func Binary() string { return os.Getenv(binaryEnv) }
+
+// Wanted returns nil if tests that need a lab are to run. Otherwise it returns an
+// error that says how to run them.
+func Wanted() error {
+	if os.Getenv(wantedEnv) == "" {
+		return errors.New("needs hosts in network namespaces: set " + wantedEnv + "=1, or use \"make test\"")
+	}
+	return nil
+}
+
+// Prepare provides Consul, other programs that are named, and consul-vip, which it
+// builds as bin/consul-vip if bin is empty. Then it enters a namespace if it has to;
+// see [Enter]. The order matters: nothing can be built without a network. A process
+// that Enter starts finds all paths in its environment.
+func Prepare(ctx context.Context, bin string, log io.Writer, others ...Program) (p Programs, err error) {
+	if p.Consul, err = Consul.export(ctx, log); err != nil {
 		return p, err
+	}
+	for _, other := range others {
+		if _, err := other.export(ctx, log); err != nil {
+			return p, err
+		}
 	}
 	if p.ConsulVIP, err = provideBinary(ctx, bin); err != nil {
 		return p, err
 	}
-	if err := errors.Join(os.Setenv(Consul.Env(), p.Consul), os.Setenv("CONSUL_VIP_BIN", p.ConsulVIP)); err != nil {
+	if err := os.Setenv(binaryEnv, p.ConsulVIP); err != nil {
 		return p, err
 	}
 	return p, Enter()
 }
 
-// provideBinary returns the absolute path of the binary, which it builds if
-// there's none.
+// export provides a program and names it in the environment.
+func (p Program) export(ctx context.Context, log io.Writer) (path string, err error) {
+	if path, err = p.Provide(ctx, log); err != nil {
+		return "", err
+	}
+	return path, os.Setenv(p.Env(), path)
+}
+
+// provideBinary returns the absolute path of the consul-vip binary. If bin is
+// empty, it builds one.
 func provideBinary(ctx context.Context, bin string) (string, error) {
 	if bin != "" {
 		return filepath.Abs(bin)
@@ -45,5 +76,5 @@ func provideBinary(ctx context.Context, bin string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
 		return "", err
 	}
-	return bin, BuildBinary(ctx, bin)
+	return bin, buildBinary(ctx, bin)
 }

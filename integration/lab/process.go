@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// drainTime is how long the output of an ended process is waited for, should a
-// child of that process still hold it.
+// drainTime is how long to wait for the end of an ended process's output: a child of
+// that process may keep it open.
 const drainTime = time.Second
 
 // Command says what to run on a host.
 type Command struct {
 	Args  []string  // the program and its arguments
-	Env   []string  // besides the lab's own environment, as in "KEY=value"
+	Env   []string  // "KEY=value", in addition to the environment of the lab's process
 	Stdin io.Reader // nil: empty
 }
 
-// Process is a program that was started on a host. It's the only thing that
-// the lab ever sends a signal to. All methods are safe for concurrent use.
+// Process is a program that was started on a host. The lab sends signals to nothing
+// else. All methods are safe for concurrent use.
 type Process struct {
 	*Output // what the program wrote to its standard output and error
 
@@ -35,8 +35,9 @@ type Process struct {
 	err   error // of cmd.Wait, once ended is closed
 }
 
-// Start starts a program on the host, in a process group of its own. It's killed
-// when the host goes, at the latest by the kernel when the lab's process ends.
+// Start starts a program on the host, in a process group of its own. Closing the lab
+// kills it, and so does the kernel when the lab's process ends. A goroutine waits for
+// its end; Kill, and so closing the lab, returns after that.
 func (h *Host) Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
@@ -59,9 +60,8 @@ func (h *Host) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// Run runs a program on the host to its end and returns what it wrote to its
-// standard output. The error of a program that failed is an [exec.ExitError]
-// and says what it wrote to its standard error.
+// Run runs a program on the host to its end and returns its standard output. If the
+// program fails, the error is an [exec.ExitError] and has its standard error.
 func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	var stdout, stderr strings.Builder
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
@@ -80,16 +80,18 @@ func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
 	return []byte(stdout.String()), err
 }
 
-// PID returns the process's number.
+// PID returns the process's ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Signal sends a signal to the process. It's an error if the process has ended.
+// Signal sends a signal to the process. The error is [os.ErrProcessDone] if the
+// process has ended.
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
 
-// Ended is closed when the process has ended and its output is complete.
+// Ended returns a channel that closes when the process has ended and its output is
+// complete.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Running says if the process has not ended yet.
+// Running reports whether the process has not ended yet.
 func (p *Process) Running() bool {
 	select {
 	case <-p.ended:
@@ -99,8 +101,8 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Wait waits for the process's end and returns its exit code, -1 if a signal
-// killed it. The error is ctx's cause if ctx ends before.
+// Wait waits for the process's end and returns its exit code, or -1 if a signal
+// killed it. If ctx ends first, the error has ctx's cause.
 func (p *Process) Wait(ctx context.Context) (code int, err error) {
 	select {
 	case <-p.ended:
@@ -110,8 +112,8 @@ func (p *Process) Wait(ctx context.Context) (code int, err error) {
 	}
 }
 
-// Kill ends the process with SIGKILL and waits for its end. To kill what has
-// ended already is no error.
+// Kill ends the process with SIGKILL and waits for its end. It is no error if the
+// process has already ended.
 func (p *Process) Kill() error {
 	err := p.Signal(syscall.SIGKILL)
 	<-p.ended

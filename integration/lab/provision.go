@@ -13,13 +13,12 @@ import (
 	"time"
 )
 
-// Program is a real program that the lab runs beside consul-vip. Where it is not
-// installed, it is built from a Go module of its own, integration/tools/NAME, so
-// that this module does not depend on it.
+// Program is a program that the lab runs beside consul-vip. If it is not installed,
+// Provide builds it from the Go module integration/tools/NAME; this module does not
+// depend on it.
 type Program string
 
-// The programs, each of the version that is built where none is installed, as
-// its go.mod says.
+// The programs, and the versions that Provide builds, as in their go.mod files.
 const (
 	Consul Program = "consul"
 	Nomad  Program = "nomad"
@@ -28,14 +27,14 @@ const (
 	NomadVersion  = "1.11.2"
 )
 
-// aliveEvery is how often something that takes long says that it's alive.
-const aliveEvery = 10 * time.Second
+// progressInterval is the time between two messages that a build still runs.
+const progressInterval = 10 * time.Second
 
-// ErrNotFound is returned by Program.Find if this machine does not have the
-// program yet.
+// ErrNotFound is the error of Program.Find if this machine does not have the program
+// yet.
 var ErrNotFound = errors.New("not found")
 
-// version is the one that Provide builds.
+// version returns the version that Provide builds.
 func (p Program) version() string {
 	if p == Nomad {
 		return NomadVersion
@@ -43,16 +42,17 @@ func (p Program) version() string {
 	return ConsulVersion
 }
 
-// pkg is the package to build.
+// pkg returns the package to build.
 func (p Program) pkg() string { return "github.com/hashicorp/" + string(p) }
 
-// tool is the directory of the module that requires it, below this one's.
+// tool returns the directory of the Go module that requires the program, below this
+// module's.
 func (p Program) tool() string { return filepath.Join("integration", "tools", string(p)) }
 
-// Env is the environment variable that names a binary to use.
+// Env returns the environment variable that names the binary to use.
 func (p Program) Env() string { return strings.ToUpper(string(p)) + "_BIN" }
 
-// cached is where Provide keeps the binary it built.
+// cached returns the path at which Provide keeps the binary that it built.
 func (p Program) cached() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -61,8 +61,8 @@ func (p Program) cached() (string, error) {
 	return filepath.Join(dir, "consul-vip", string(p)+"-"+p.version()), nil
 }
 
-// Find returns the path of the program's binary: the one that the environment
-// variable Env names, or that is in PATH, or that Provide has built before.
+// Find returns the path of the program's binary. It looks into the environment variable
+// that Env names, then into PATH, then for a binary that Provide has built.
 func (p Program) Find() (string, error) {
 	if path := os.Getenv(p.Env()); path != "" {
 		path, err := exec.LookPath(path)
@@ -84,8 +84,8 @@ func (p Program) Find() (string, error) {
 	return cached, nil
 }
 
-// Provide returns what Find does; if the program is not there yet, it builds it
-// from its Go module, once, and says on log that and how long it takes.
+// Provide returns the path that Find returns. If there is no binary yet, it builds one
+// from the program's Go module, and writes the progress to log.
 func (p Program) Provide(ctx context.Context, log io.Writer) (string, error) {
 	path, err := p.Find()
 	if !errors.Is(err, ErrNotFound) {
@@ -103,14 +103,14 @@ func (p Program) Provide(ctx context.Context, log io.Writer) (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(log, "building %s %s from its Go module, about 6 minutes, once; cached in %s\n", p, p.version(), filepath.Dir(cached))
-	defer stillAlive(log)()
+	defer reportProgress(log)()
 	unlock, err := lockFile(ctx, cached+".lock")
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
 	if _, err := os.Stat(cached); err == nil {
-		return cached, nil // somebody else has built it meanwhile
+		return cached, nil // another process has built it in the meantime
 	}
 	if err := build(ctx, filepath.Join(root, p.tool()), p.pkg(), cached); err != nil {
 		return "", fmt.Errorf("building %s: %w", p, err)
@@ -118,8 +118,8 @@ func (p Program) Provide(ctx context.Context, log io.Writer) (string, error) {
 	return cached, nil
 }
 
-// BuildBinary builds consul-vip itself from the working tree into a file.
-func BuildBinary(ctx context.Context, path string) error {
+// buildBinary builds consul-vip from the working tree into a file.
+func buildBinary(ctx context.Context, path string) error {
 	root, err := ModuleRoot()
 	if err != nil {
 		return err
@@ -127,8 +127,8 @@ func BuildBinary(ctx context.Context, path string) error {
 	return build(ctx, root, "./cmd/consul-vip", path)
 }
 
-// build runs "go build" for a package as seen from dir. The file at path is
-// never there half written.
+// build runs "go build" for a package in dir. The file at path is complete at any
+// time.
 func build(ctx context.Context, dir, pkg, path string) error {
 	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer os.Remove(partial)
@@ -141,18 +141,18 @@ func build(ctx context.Context, dir, pkg, path string) error {
 	return os.Rename(partial, path)
 }
 
-// ModuleRoot returns the directory of this repository's go.mod, as seen from
-// the working directory.
+// ModuleRoot returns the directory of this repository's go.mod. The working directory
+// must be in the repository.
 func ModuleRoot() (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/consul-vip/consul-vip").Output()
 	if err != nil {
-		return "", fmt.Errorf("this must be run from within the repository of consul-vip: %w", err)
+		return "", fmt.Errorf("the working directory is not in the repository of consul-vip: %w", err)
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
-// lockFile waits until nobody else holds the lock of this file. The kernel
-// gives the lock back when the process ends.
+// lockFile waits until no other process holds the lock of this file, and takes it. The
+// kernel releases the lock when the process ends.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -168,14 +168,14 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// stillAlive prints every ten seconds how long something has taken, until the
-// returned function is called, which says how long it took in all.
-func stillAlive(log io.Writer) (done func()) {
+// reportProgress prints at an interval how long something has taken. The returned
+// function ends that and prints how long it took in all.
+func reportProgress(log io.Writer) (done func()) {
 	start := time.Now()
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		ticker := time.NewTicker(aliveEvery)
+		ticker := time.NewTicker(progressInterval)
 		defer ticker.Stop()
 		for {
 			select {

@@ -80,8 +80,8 @@ func TestOnlyOneBuilds(t *testing.T) {
 	unlock()
 }
 
-func TestStillAliveSaysWhenItEnded(t *testing.T) {
+func TestReportProgressSaysHowLongItTook(t *testing.T) {
 	var log bytes.Buffer
-	stillAlive(&log)()
+	reportProgress(&log)()
 	require.Contains(t, log.String(), "ended after 0s")
 }

@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// Report is what a client saw. It begins with the first request that was
-// answered; what came before tells when the address came up. A request counts as
-// lost if it was never answered; those that are too young to tell don't count at all.
+// Report is what a client saw. It begins with the first request that was answered;
+// the requests before it tell when the address came up. A request counts as lost if
+// it was not answered in time; one that may still be answered does not count.
 type Report struct {
 	Before int // requests before the first one that was answered
 	Sent   int // since then
 	Lost   int
 	Gaps   []Gap   // every run of lost requests, in order
-	Owned  []Reign // who answered, in order
+	Owned  []Reign // the hosts that answered, in order
 }
 
-// Gap is a run of requests that weren't answered.
+// Gap is a run of requests that were not answered.
 type Gap struct {
 	From time.Time // when the first of them was sent
 	To   time.Time // when the next one that was answered was sent, or the end
 	Lost int
 }
 
-// Length returns for how long the target was unreachable.
+// Length returns how long the address did not answer.
 func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
 
-// Reign is a time during which one host gave all the answers, or was the only one
-// to claim an address.
+// Reign is a period in which only one host gave answers, or only one host claimed an
+// address.
 type Reign struct {
-	Host        string // as Lab.NameOf
+	Host        string // the host's name, or its MAC if it is no host of the lab
 	First, Last time.Time
 	Answers     int // or claims
 }
 
-// HostsOf returns whose reigns these are, in order.
+// HostsOf returns the hosts of these periods, in order.
 func HostsOf(reigns []Reign) []string {
 	var hosts []string
 	for _, r := range reigns {
@@ -49,40 +49,56 @@ func HostsOf(reigns []Reign) []string {
 func (c *Client) Report() Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var r Report
-	gap := -1 // where the current run of lost requests began
-	for seq, p := range c.probes {
-		if p.answered.IsZero() && r.Sent == 0 {
-			r.Before++
-			continue
-		}
-		if p.answered.IsZero() && time.Since(p.sent) < inFlight {
-			break
-		}
-		r.Sent++
-		switch {
-		case p.answered.IsZero():
-			r.Lost++
-			if gap < 0 {
-				gap = seq
-			}
-		case gap >= 0:
-			r.Gaps = append(r.Gaps, Gap{From: c.probes[gap].sent, To: p.sent, Lost: seq - gap})
-			gap = -1
-		}
-	}
-	if gap >= 0 {
-		last := r.Before + r.Sent - 1
-		r.Gaps = append(r.Gaps, Gap{From: c.probes[gap].sent, To: c.probes[last].sent.Add(ClientInterval), Lost: last + 1 - gap})
-	}
+	r := reportOn(c.decided())
 	for _, seq := range c.order {
-		p := c.probes[seq]
-		r.Owned = extend(r.Owned, c.lab.NameOf(net.HardwareAddr(p.mac[:])), p.answered)
+		answered := c.requests[seq]
+		r.Owned = extend(r.Owned, c.segment.nameOf(net.HardwareAddr(answered.mac[:])), answered.answered)
 	}
 	return r
 }
 
-// extend counts an answer, which begins a new reign if it's another host's.
+// decided returns the requests up to the first one, after the first answer, that may
+// still be answered. c.mu must be locked.
+func (c *Client) decided() []request {
+	began := false
+	for seq, r := range c.requests {
+		began = began || !r.answered.IsZero()
+		if began && r.answered.IsZero() && !c.stopped && time.Since(r.sent) < answerTimeout {
+			return c.requests[:seq]
+		}
+	}
+	return c.requests
+}
+
+// reportOn counts the requests and finds the gaps among them.
+func reportOn(requests []request) Report {
+	var r Report
+	open := false // the last gap has no end yet
+	for _, request := range requests {
+		lost := request.answered.IsZero()
+		if lost && r.Sent == 0 {
+			r.Before++
+			continue
+		}
+		r.Sent++
+		switch {
+		case lost:
+			if !open {
+				r.Gaps = append(r.Gaps, Gap{From: request.sent})
+			}
+			r.Lost++
+			gap := &r.Gaps[len(r.Gaps)-1]
+			gap.Lost++
+			gap.To = request.sent.Add(ClientInterval) // unless a later one is answered
+		case open:
+			r.Gaps[len(r.Gaps)-1].To = request.sent
+		}
+		open = lost
+	}
+	return r
+}
+
+// extend counts an answer. It begins a new period if another host gave it.
 func extend(reigns []Reign, host string, at time.Time) []Reign {
 	if n := len(reigns); n > 0 && reigns[n-1].Host == host {
 		reigns[n-1].Last = at
@@ -103,10 +119,10 @@ func (r Report) Longest() Gap {
 	return longest
 }
 
-// Hosts returns who answered, in order.
+// Hosts returns the hosts that answered, in order.
 func (r Report) Hosts() []string { return HostsOf(r.Owned) }
 
-// String says it in one line.
+// String returns the report in one line.
 func (r Report) String() string {
 	return fmt.Sprintf("answered by %s; %d of %d requests lost, at most %v without an answer",
 		strings.Join(r.Hosts(), ", then "), r.Lost, r.Sent, r.Longest().Length().Round(ClientInterval/10))

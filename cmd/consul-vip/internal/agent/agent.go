@@ -1,49 +1,79 @@
-// Package agent is the process: it assembles the configuration, the locks in
-// Consul, the wire and the kernel, and runs every VIP until it is told to stop
-// or one of them has to end it.
+// Package agent is the process: it connects the configuration, the locks in
+// Consul, the network and the kernel, and runs every VIP until it is stopped or
+// one VIP fails.
+//
+// # Files
+//
+// agent.go assembles the process. loop.go runs the VIPs, reload.go changes which
+// ones run, link.go holds the interfaces they share. The life of one address is
+// in vip.go and in one file per logged state: standby.go, takeover.go (the state
+// "acquired"), active.go and release.go. conflict.go reacts to other stations.
+//
+// # Goroutines
+//
+// The goroutine that calls [Run] is the loop. It alone knows which VIPs run and on
+// which links; all fields of the agent belong to it. The others reach it by
+// channels: events of the kernel, failures, and ends of VIPs.
+//
+// The loop starts one goroutine per VIP, which ends when its context is cancelled
+// or the VIP fails, and reports its end to the loop. The loop returns only after
+// the last of them has reported. It reaches a running VIP in four ways, none of
+// which blocks for long: it cancels the VIP's context, replaces its configuration
+// (an atomic pointer), updates its lock, and sets one of its wakes.
+//
+// The loop also starts the background goroutines that VIPs depend on: the lease
+// keeper, the watch of the kernel, and one wire per link. They end after the last
+// VIP, because a VIP needs all of them to release its address, or, a wire, when no
+// VIP uses its link any more. Run waits for them.
+//
+// A VIP's goroutine goes through all states of its address by itself, inside
+// lease's Hold while the lock is held. It starts one goroutine, which announces
+// the address from "active" on. It reads
+// only what never changes or is atomic, and is joined before the address is unbound.
+//
+// A link's state is a latest.Latest: the loop sets it, the VIPs on it follow it.
 package agent
 
 import (
 	"context"
 	"errors"
 	"net"
-	"os"
+	"net/netip"
+	"time"
 
-	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// Options is what an agent runs with.
+// Options configures [Run].
 type Options struct {
-	Config *config.Config
-	Client *api.Client // limited to lease.MaxConns connections
-	// TokenChanged: see [lease.Config].
-	TokenChanged <-chan struct{}
-	Version      string
-	Logger       hclog.Logger // its level follows the configuration
+	Config  *config.Config
+	Client  *consul.Client // Run closes it
+	Version string
+	Logger  hclog.Logger // a reload sets its level
 
-	// Reload takes configurations that are to replace the running one, Priority
-	// what is to be added to the priority of every VIP for as long as the agent
-	// runs. Either may be nil.
+	// Reload delivers configurations that replace the running one. Priority
+	// delivers steps to add to the priority of every VIP for as long as the
+	// process runs. Either may be nil.
 	Reload   <-chan *config.Config
 	Priority <-chan int
 }
 
-// Run contends for every configured VIP until ctx ends, and then gives each
-// back, within 4 s whatever Consul does. It returns nil when ctx has ended or a
-// VIP quit over a conflict as configured. The other errors wrap
-// lease.ErrLockLost, lease.ErrSessionLost, ErrAddressLost or ErrConflict, or are
-// failures.
+// Run contends for every configured VIP until ctx ends, and then releases them
+// all, within 4 s even if Consul does not answer. It returns nil if ctx has ended,
+// or after a conflict with on_conflict = "quit". Other errors wrap
+// lease.ErrLockLost, lease.ErrSessionLost, ErrAddressLost or ErrConflict, or say
+// what failed. Call it once per process.
 func Run(ctx context.Context, o Options) error {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
-	instance, err := claimInstance(o.Config.Consul)
+	instance, err := lockInstance(o.Config.Consul)
 	if err != nil {
 		return err
 	}
@@ -67,19 +97,18 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// assemble gives an agent what it stands on. Nothing runs yet.
+// assemble creates an agent and what it depends on. It starts nothing.
 func assemble(h *netif.Host, o Options) *agent {
 	c := o.Config.Consul
 	keeper := lease.New(lease.Config{
-		Client:       o.Client,
-		Prefix:       c.Prefix,
-		Service:      c.Service,
-		Node:         o.Config.NodeName,
-		SessionTTL:   c.SessionTTL,
-		CheckTTL:     c.CheckTTL,
-		TokenChanged: o.TokenChanged,
-		Version:      o.Version,
-		Logger:       o.Logger.Named("lease"),
+		Client:     o.Client,
+		Prefix:     c.Prefix,
+		Service:    c.Service,
+		Node:       o.Config.NodeName,
+		SessionTTL: c.SessionTTL,
+		CheckTTL:   c.CheckTTL,
+		Version:    o.Version,
+		Logger:     o.Logger.Named("lease"),
 	})
 	open := func(ifi *net.Interface) (segment, error) {
 		w, err := announcer.Open(ifi, announcer.Options{
@@ -91,6 +120,23 @@ func assemble(h *netif.Host, o Options) *agent {
 		}
 		return linkWire{w}, nil
 	}
-	owner := lease.Owner{AllocID: os.Getenv("NOMAD_ALLOC_ID"), Job: os.Getenv("NOMAD_JOB_NAME")}
-	return newAgent(hostKernel{h}, open, keeper, owner, o.Logger)
+	return newAgent(hostKernel{h}, open, keeper, processOwner(), o.Logger)
 }
+
+// hostKernel makes a netif.Host a host: its Bind returns the interface.
+type hostKernel struct{ *netif.Host }
+
+func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error) {
+	a, err := k.Host.Bind(ifindex, p, lifetime)
+	if err != nil {
+		return nil, err // not a nil *netif.Address in a bound
+	}
+	return a, nil
+}
+
+// linkWire makes an announcer.Wire a segment: its Listen and Handover return the
+// interfaces.
+type linkWire struct{ *announcer.Wire }
+
+func (w linkWire) Listen(addr netip.Addr) listener   { return w.Wire.Listen(addr) }
+func (w linkWire) Handover(addr netip.Addr) handover { return w.Wire.Handover(addr) }

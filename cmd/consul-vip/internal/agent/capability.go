@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errIncapable = errors.New("this process may not do its work")
+var errIncapable = errors.New("missing capability")
 
-// needed are the capabilities without which an agent can do nothing, as
-// capabilities(7) numbers them.
+// needed lists the capabilities that every agent needs, with their numbers in
+// capabilities(7).
 var needed = []struct {
 	bit     uint
 	purpose string
@@ -20,10 +20,10 @@ var needed = []struct {
 	{unix.CAP_NET_RAW, "CAP_NET_RAW (to send and hear ARP)"},
 }
 
-// checkCapabilities returns an error that names what this process lacks and
-// where it is given. In a user namespace it asks for what counts there.
+// checkCapabilities returns an error that names the missing capabilities and how to
+// add them. In a user namespace it checks the capabilities there.
 func checkCapabilities() error {
-	var data [2]unix.CapUserData // the lower 32 capabilities, and the upper
+	var data [2]unix.CapUserData // the lower 32 capabilities, then the upper 32
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return fmt.Errorf("looking up this process's capabilities: %w", err)
@@ -31,7 +31,7 @@ func checkCapabilities() error {
 	return lacking(uint64(data[1].Effective)<<32 | uint64(data[0].Effective))
 }
 
-// lacking judges a set of capabilities.
+// lacking returns an error if a set of capabilities, as a bit mask, is not enough.
 func lacking(effective uint64) error {
 	var missing []string
 	for _, c := range needed {

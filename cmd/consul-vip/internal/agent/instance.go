@@ -12,30 +12,32 @@ import (
 
 var errRunning = errors.New("an instance is already running on this host")
 
-// instance is this process's claim to be the only one of its kind here. Two
-// with the same prefix would take each other for a dead predecessor, two with
-// the same service would refresh each other's check.
+// instance is a lock that keeps a second process with the same prefix or service
+// from running on this host. With the same prefix they would destroy each other's
+// session and remove each other's addresses, as those of a previous process. With
+// the same service they would refresh each other's check.
 type instance []net.Listener
 
-// claimInstance claims the names as abstract sockets: they belong to the
-// network namespace, as the addresses do, and end with the process, however it
-// ends.
-func claimInstance(c config.Consul) (instance, error) {
-	var claimed instance
+// lockInstance locks prefix and service by abstract sockets. These belong to the
+// network namespace, as the addresses do, and close when the process ends, even if
+// it is killed.
+func lockInstance(c config.Consul) (instance, error) {
+	var locked instance
 	for _, name := range []string{"prefix=" + c.Prefix, "service=" + c.Service} {
 		l, err := net.Listen("unix", "@consul-vip "+name)
 		if err != nil {
-			claimed.Close()
+			locked.Close()
 			if errors.Is(err, unix.EADDRINUSE) {
 				return nil, fmt.Errorf("%w, with %s", errRunning, name)
 			}
-			return nil, fmt.Errorf("claiming %s: %w", name, err)
+			return nil, fmt.Errorf("locking the instance by %s: %w", name, err)
 		}
-		claimed = append(claimed, l)
+		locked = append(locked, l)
 	}
-	return claimed, nil
+	return locked, nil
 }
 
+// Close releases the lock.
 func (i instance) Close() {
 	for _, l := range i {
 		_ = l.Close()

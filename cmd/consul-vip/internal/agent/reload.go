@@ -2,44 +2,45 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/consul-vip/consul-vip/config"
 )
 
-// Why a reload ends a VIP, as the records and the log say it.
+// Why a reload ends a VIP. Both reach the log and, in a released lock, the record.
 var (
 	errRemoved = errors.New("removed from the configuration")
 	errMoved   = errors.New("its interface or prefix length has changed in the configuration")
 )
 
-// plan is what it takes to get from one configuration to another.
+// plan lists the steps from one configuration to another.
 type plan struct {
-	cfg       *config.Config // as far as it can be had without a restart
+	cfg       *config.Config // the configuration as far as it applies without a restart
 	added     []config.VIP
 	removed   []netip.Addr
 	changed   []change
 	unchanged int
-	restart   []string // keys that change only by a restart of the process
+	restart   []string // changed keys that take effect only after a restart
 }
 
-// change is a VIP as it is and as it is to be.
+// change is a VIP whose configuration differs.
 type change struct{ from, to config.VIP }
 
-// decide compares the running configuration with the one that is to be.
-func decide(from, to *config.Config) plan {
+// newPlan compares the running configuration with its replacement.
+func newPlan(from, to *config.Config) plan {
 	p := plan{cfg: new(config.Config)}
 	*p.cfg = *from
 	p.cfg.VIPs, p.cfg.LogLevel = to.VIPs, to.LogLevel
-	p.restart = fixed(from, to)
+	p.restart = needRestart(from, to)
 
-	was := make(map[netip.Addr]config.VIP)
+	gone := make(map[netip.Addr]config.VIP)
 	for _, v := range from.VIPs {
-		was[v.Addr()] = v
+		gone[v.Addr()] = v
 	}
 	for _, v := range to.VIPs {
-		old, known := was[v.Addr()]
-		delete(was, v.Addr())
+		old, known := gone[v.Addr()]
+		delete(gone, v.Addr())
 		switch {
 		case !known:
 			p.added = append(p.added, v)
@@ -50,15 +51,15 @@ func decide(from, to *config.Config) plan {
 		}
 	}
 	for _, v := range from.VIPs {
-		if _, gone := was[v.Addr()]; gone {
+		if _, ok := gone[v.Addr()]; ok {
 			p.removed = append(p.removed, v.Addr())
 		}
 	}
 	return p
 }
 
-// fixed names the keys that differ and that a running process cannot change.
-func fixed(from, to *config.Config) (differ []string) {
+// needRestart names the keys that differ and that a running process cannot change.
+func needRestart(from, to *config.Config) (differ []string) {
 	a, b := from.Consul, to.Consul
 	for _, key := range []struct {
 		name string
@@ -80,27 +81,7 @@ func fixed(from, to *config.Config) (differ []string) {
 	return differ
 }
 
-// reload makes cfg the running configuration, or changes nothing at all and
-// says why. It returns when everything has been set going.
-func (a *agent) reload(cfg *config.Config) {
-	p := decide(a.cfg, cfg)
-	links, err := a.place(p)
-	if err != nil {
-		a.log.Error("the configuration is not reloaded, nothing has changed", "error", err)
-		return
-	}
-	a.log.SetLevel(p.cfg.LogLevel)
-	for _, key := range p.restart {
-		a.log.Warn("a key has changed that needs a restart of the agent", "key", key)
-	}
-	a.apply(p, links)
-	if len(p.added)+len(p.changed) > 0 {
-		logWorstCases(a.log, a.cfg)
-	}
-	a.log.Info("configuration reloaded", p.summary()...)
-}
-
-// summary is the plan as the log shows it.
+// summary returns the plan as log fields.
 func (p plan) summary() []any {
 	added, changed, removed := []string{}, []string{}, []string{}
 	for _, v := range p.added {
@@ -115,35 +96,97 @@ func (p plan) summary() []any {
 	return []any{"added", added, "removed", removed, "changed", changed, "unchanged", p.unchanged}
 }
 
-// apply carries out p, with a link for every VIP that is new or changed. Nobody
-// else hears of it.
+// reload replaces the running configuration by cfg, or logs why not and changes
+// nothing. It does not wait for VIPs to end or to start.
+func (a *agent) reload(cfg *config.Config) {
+	p := newPlan(a.cfg, cfg)
+	links, err := a.prepare(p)
+	if err != nil {
+		a.log.Error("configuration not reloaded, nothing has changed", "error", err)
+		return
+	}
+	a.log.SetLevel(p.cfg.LogLevel)
+	for _, key := range p.restart {
+		a.log.Warn("a changed key takes effect only after a restart", "key", key)
+	}
+	a.apply(p, links)
+	if len(p.added)+len(p.changed) > 0 {
+		logWorstCases(a.log, a.cfg)
+	}
+	a.log.Info("configuration reloaded", p.summary()...)
+}
+
+// prepare does everything in p that can fail: it finds and opens the link of every
+// new or changed VIP, and makes sure that no other program uses a new address.
+// After an error everything is as before.
+func (a *agent) prepare(p plan) (links map[netip.Addr]*link, err error) {
+	defer func() {
+		if err != nil {
+			a.closeUnusedLinks()
+		}
+	}()
+	links = make(map[netip.Addr]*link)
+	for _, v := range p.added {
+		if links[v.Addr()], err = a.linkFor(v); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range p.changed {
+		if links[c.to.Addr()], err = a.linkAfterChange(c); err != nil {
+			return nil, err
+		}
+	}
+	return links, a.clearLeftovers(p.added)
+}
+
+// clearLeftovers removes new addresses that a previous process left bound. The
+// instance lock rules out that another running process has bound them. Addresses
+// that this process has bound itself are not touched.
+func (a *agent) clearLeftovers(added []config.VIP) error {
+	var addrs []netip.Addr
+	for _, v := range added {
+		if a.slots[v.Addr()] == nil {
+			addrs = append(addrs, v.Addr())
+		}
+	}
+	cleared, err := a.host.Clear(addrs)
+	for _, p := range cleared {
+		a.log.Warn("removed an address left by a previous process", "vip", p.Addr())
+	}
+	if err != nil {
+		return fmt.Errorf("clearing leftovers: %w", err)
+	}
+	return nil
+}
+
+// apply carries out p, with the links from prepare. It cannot fail.
 func (a *agent) apply(p plan, links map[netip.Addr]*link) {
 	a.cfg = p.cfg
 	for _, addr := range p.removed {
 		a.end(addr, errRemoved)
 	}
 	for _, c := range p.changed {
-		a.want(placement{c.to, links[c.to.Addr()]})
+		a.applyVIP(placement{c.to, links[c.to.Addr()]})
 	}
 	for _, v := range p.added {
-		a.want(placement{v, links[v.Addr()]})
+		a.applyVIP(placement{v, links[v.Addr()]})
 	}
-	a.closeUnused()
+	a.closeUnusedLinks()
 }
 
-// want has a VIP run as p says: at once, or after what it replaces, which has to
-// give the address back first.
-func (a *agent) want(p placement) {
-	post := a.posts[p.cfg.Addr()]
+// applyVIP starts or changes a VIP. If it moves to another link or prefix, the
+// running VIP first has to release the address.
+func (a *agent) applyVIP(p placement) {
+	s := a.slots[p.cfg.Addr()]
 	switch {
-	case post == nil:
+	case s == nil:
 		a.start(p)
-	case post.told:
-		post.next = &p
-	case post.vip.link == p.link && post.vip.cfg().Prefix == p.cfg.Prefix:
-		post.vip.change(p.cfg)
+	case s.ending:
+		s.next = &p
+	case s.vip.link == p.link && s.vip.cfg().Prefix == p.cfg.Prefix:
+		s.vip.change(p.cfg)
 	default:
-		post.end(errMoved)
-		post.next = &p
+		s.end(errMoved)
+		s.next = &p
 	}
 }

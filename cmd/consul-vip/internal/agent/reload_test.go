@@ -1,12 +1,10 @@
 package agent
 
 import (
-	"net"
 	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
@@ -16,7 +14,7 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-func TestDecide(t *testing.T) {
+func TestPlan(t *testing.T) {
 	tests := map[string]struct {
 		from, to                []string
 		added, changed, removed []string
@@ -37,7 +35,7 @@ func TestDecide(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			p := decide(configured(t, "", test.from...), configured(t, "", test.to...))
+			p := newPlan(configured(t, "", test.from...), configured(t, "", test.to...))
 			list := func(addrs []string) []string { return append([]string{}, addrs...) }
 			assert.Equal(t, []any{
 				"added", list(test.added), "removed", list(test.removed),
@@ -48,9 +46,9 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Every key of a configuration is either taken up or named as one that is not,
-// also those that are yet to come.
-func TestDecideOverlooksNoKey(t *testing.T) {
+// A reload applies every key of a configuration or names it as one that needs a
+// restart, also keys that will be added to config.
+func TestPlanCoversEveryKey(t *testing.T) {
 	from := configured(t, "", "10.0.0.1")
 	restarts := map[string]string{
 		"LogJSON": "log_json", "NodeName": "node_name",
@@ -61,10 +59,10 @@ func TestDecideOverlooksNoKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			to := *from
 			alter(t, change(&to))
-			p := decide(from, &to)
+			p := newPlan(from, &to)
 			if key, ok := restarts[name]; ok {
 				assert.Equal(t, []string{key}, p.restart)
-				assert.Equal(t, *from, *p.cfg, "it goes on as before")
+				assert.Equal(t, *from, *p.cfg, "nothing else changes")
 				return
 			}
 			assert.Empty(t, p.restart)
@@ -81,7 +79,7 @@ func TestDecideOverlooksNoKey(t *testing.T) {
 	}
 }
 
-// alter gives a field another value.
+// alter changes the value of a field.
 func alter(t *testing.T, field reflect.Value) {
 	t.Helper()
 	switch field.Kind() {
@@ -92,20 +90,17 @@ func alter(t *testing.T, field reflect.Value) {
 	case reflect.Int32, reflect.Int64:
 		field.SetInt(field.Int() + 1)
 	default:
-		t.Fatalf("do not know how to alter a %s", field.Kind())
+		require.Failf(t, "cannot alter the field", "a %s", field.Kind())
 	}
 }
 
 func TestReload(t *testing.T) {
-	tests := map[string]struct {
-		from, to []string
-		did      []string // in any order but for the same address
-	}{
+	reloads(t, map[string]reloadTest{
 		"nothing changes": {[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1", "10.0.0.2"}, nil},
 		"added":           {[]string{"10.0.0.1"}, []string{"10.0.0.1", "10.0.0.2"}, []string{"contend for 10.0.0.2"}},
 		"removed": {
 			[]string{"10.0.0.1", "10.0.0.2"}, []string{"10.0.0.1"},
-			[]string{"give up 10.0.0.2: removed from the configuration"},
+			[]string{"release 10.0.0.2: removed from the configuration"},
 		},
 		"priority": {[]string{"10.0.0.1"}, []string{"10.0.0.1 priority = 7"}, []string{"update 10.0.0.1: 7, 0s"}},
 		"preempt":  {[]string{"10.0.0.1"}, []string{"10.0.0.1 preempt = true"}, []string{"update 10.0.0.1: 100, 10s"}},
@@ -113,301 +108,209 @@ func TestReload(t *testing.T) {
 			[]string{"10.0.0.1 preempt = true"}, []string{`10.0.0.1 preempt = true; preempt_delay = "3s"`},
 			[]string{"update 10.0.0.1: 100, 3s"},
 		},
-		"what only this process sees": {
+		"keys that do not concern the lock": {
 			[]string{"10.0.0.1"},
 			[]string{`10.0.0.1 on_conflict = "log"; on_loss = "contend"; takeover = "strict"; dead_man = "9s"; announce { interval = "3s" }`},
 			nil,
 		},
-		"interface, the one it is on": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
-		"interface, another": {
+		"the current interface": {[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth0"`}, nil},
+	})
+}
+
+func TestReloadThatMoves(t *testing.T) {
+	reloads(t, map[string]reloadTest{
+		"another interface": {
 			[]string{"10.0.0.1", "10.0.0.2"}, []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"},
-			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"prefix length": {
 			[]string{"10.0.0.1"}, []string{"10.0.0.1/24"},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
-		"the last of an interface moves": {
+		"the last address of an interface": {
 			[]string{"10.0.0.1"}, []string{`10.0.0.1 interface = "eth1"`},
-			[]string{"open eth1", "give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
+			[]string{"open eth1", "release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1", "close eth0"},
 		},
-		"the last of an interface goes": {
+		"the last address of an interface is removed": {
 			[]string{"10.0.0.1", `10.0.0.2 interface = "eth1"`}, []string{"10.0.0.1"},
-			[]string{"give up 10.0.0.2: removed from the configuration", "close eth1"},
+			[]string{"release 10.0.0.2: removed from the configuration", "close eth1"},
 		},
-	}
+	})
+}
+
+// reloadTest is a reload and the calls that the agent makes because of it, in any
+// order.
+type reloadTest struct{ from, to, calls []string }
+
+func reloads(t *testing.T, tests map[string]reloadTest) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			from, to := configured(t, "", test.from...), configured(t, "", test.to...)
-			onGround(t, from, nil, func(g *ground) {
-				assert.ElementsMatch(t, test.did, g.since(func() { g.reload <- to }))
-				assert.Equal(t, to.VIPs, g.agent.cfg.VIPs)
+			runFakeHost(t, from, nil, func(h *fakeHost) {
+				assert.ElementsMatch(t, test.calls, h.since(func() { h.reload <- to }))
+				assert.Equal(t, to.VIPs, h.agent.cfg.VIPs)
 				for _, v := range to.VIPs {
-					assert.Equal(t, v.DeadMan, g.agent.posts[v.Addr()].vip.cfg().DeadMan)
+					assert.Equal(t, v.DeadMan, h.agent.slots[v.Addr()].vip.cfg().DeadMan)
 				}
-				assert.Len(t, g.logged("configuration reloaded", "unchanged"), 1)
-				assert.Empty(t, g.since(func() { g.reload <- to }), "the second time there is nothing to do")
+				assert.Len(t, h.logged("configuration reloaded", "unchanged"), 1)
+				assert.Empty(t, h.since(func() { h.reload <- to }), "the second reload changes nothing")
 			})
 		})
 	}
 }
 
-// What an address moves away from gives it back first.
+// A VIP that moves releases the address before its successor contends.
 func TestReloadMovesInOrder(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1"), slow, func(g *ground) {
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1"), slow, func(h *fakeHost) {
 		to := configured(t, "", `10.0.0.1 interface = "eth1"`)
-		assert.Equal(t, []string{"open eth1"}, g.since(func() { g.reload <- to }))
-		did := g.since(func() { close(g.last) })
-		assert.Equal(t, "give up 10.0.0.1: "+errMoved.Error(), did[0])
-		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, did[1:])
+		assert.Equal(t, []string{"open eth1"}, h.since(func() { h.reload <- to }))
+		calls := h.since(func() { close(h.mayRelease) })
+		assert.Equal(t, "release 10.0.0.1: "+errMoved.Error(), calls[0])
+		assert.ElementsMatch(t, []string{"contend for 10.0.0.1", "close eth0"}, calls[1:])
 	})
 }
 
-// Reloads that come before the last is done with.
-func TestReloadWhileOneEnds(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
+// Reloads can arrive while VIPs of an earlier one are still ending.
+func TestReloadWhileAVIPEnds(t *testing.T) {
 	both := []string{"10.0.0.1", "10.0.0.2"}
-	tests := map[string]struct {
+	moved := []string{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}
+	for name, test := range map[string]struct {
 		to   [][]string // one after the other
-		then []string
+		then []string   // the calls when the VIP may release its lock
 	}{
 		"removed, added again": {
 			[][]string{{"10.0.0.2"}, both},
-			[]string{"give up 10.0.0.1: removed from the configuration", "contend for 10.0.0.1"},
+			[]string{"release 10.0.0.1: removed from the configuration", "contend for 10.0.0.1"},
 		},
 		"removed, added again, removed": {
 			[][]string{{"10.0.0.2"}, both, {"10.0.0.2"}},
-			[]string{"give up 10.0.0.1: removed from the configuration"},
+			[]string{"release 10.0.0.1: removed from the configuration"},
 		},
 		"moved, moved back": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, both},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[][]string{moved, both},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, changed": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
-			[]string{"give up 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
+			[][]string{moved, {`10.0.0.1 interface = "eth1"; priority = 9`, "10.0.0.2"}},
+			[]string{"release 10.0.0.1: " + errMoved.Error(), "contend for 10.0.0.1"},
 		},
 		"moved, removed": {
-			[][]string{{`10.0.0.1 interface = "eth1"`, "10.0.0.2"}, {"10.0.0.2"}},
-			[]string{"give up 10.0.0.1: " + errMoved.Error()},
+			[][]string{moved, {"10.0.0.2"}},
+			[]string{"release 10.0.0.1: " + errMoved.Error()},
 		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			onGround(t, configured(t, "", both...), slow, func(g *ground) {
-				var last *config.Config
-				did := g.since(func() {
-					for _, to := range test.to {
-						last = configured(t, "", to...)
-						g.reload <- last
-					}
-				})
-				for _, d := range did {
-					assert.Contains(t, []string{"open eth1", "close eth1"}, d)
-				}
-				then := g.since(func() { close(g.last) })
-				assert.Equal(t, test.then, slices.DeleteFunc(then, func(d string) bool { return d == "close eth0" || d == "close eth1" }))
-				assert.Len(t, g.agent.posts, len(last.VIPs))
-				for _, v := range last.VIPs {
-					assert.Equal(t, v, *g.agent.posts[v.Addr()].vip.cfg())
-				}
-			})
-		})
+	} {
+		t.Run(name, func(t *testing.T) { testReloadsWhileAVIPEnds(t, both, test.to, test.then) })
 	}
 }
 
-// Where an address belongs is found out when it is new or is to move, not when
-// something else about it changes.
-func TestReloadFindsOnlyWhatMoves(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		g.home = "eth1"
-		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"},
-			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3") }))
-		assert.Equal(t, []string{"open eth1", "contend for 10.0.0.2"},
-			g.since(func() { g.reload <- configured(t, "", "10.0.0.1 priority = 3", "10.0.0.2") }))
+func testReloadsWhileAVIPEnds(t *testing.T, from []string, to [][]string, then []string) {
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", from...), slow, func(h *fakeHost) {
+		var last *config.Config
+		assert.Subset(t, []string{"open eth1", "close eth1"}, h.since(func() {
+			for _, vips := range to {
+				last = configured(t, "", vips...)
+				h.reload <- last
+			}
+		}), "the lock is not released yet")
+		calls := h.since(func() { close(h.mayRelease) })
+		assert.Equal(t, then, slices.DeleteFunc(calls, func(call string) bool { return call == "close eth0" || call == "close eth1" }))
+		assert.Len(t, h.agent.slots, len(last.VIPs))
+		for _, v := range last.VIPs {
+			assert.Equal(t, v, *h.agent.slots[v.Addr()].vip.cfg())
+		}
 	})
 }
 
-// Of what this process still has bound nothing is a predecessor's.
+// A reload looks for the interface of an address only if the address is new or its
+// interface is changed.
+func TestReloadFindsOnlyWhatMoves(t *testing.T) {
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		h.home = "eth1"
+		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"},
+			h.since(func() { h.reload <- configured(t, "", "10.0.0.1 priority = 3") }))
+		assert.Equal(t, []string{"open eth1", "contend for 10.0.0.2"},
+			h.since(func() { h.reload <- configured(t, "", "10.0.0.1 priority = 3", "10.0.0.2") }))
+	})
+}
+
+// An address whose VIP still runs was bound by this process, not left by a previous
+// one.
 func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
 	one, two, three := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
-		assert.Equal(t, []netip.Addr{one, two}, g.cleared)
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`, "10.0.0.2", "10.0.0.3") })
-		assert.Equal(t, []netip.Addr{one, two, three}, g.cleared)
-		close(g.last)
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(h *fakeHost) {
+		assert.Equal(t, []netip.Addr{one, two}, h.cleared)
+		h.since(func() { h.reload <- configured(t, "", "10.0.0.1") })
+		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`, "10.0.0.2", "10.0.0.3") })
+		assert.Equal(t, []netip.Addr{one, two, three}, h.cleared)
+		close(h.mayRelease)
 	})
 }
 
-func TestReloadChangesNothingIfItCannotAll(t *testing.T) {
-	taken := func(g *ground) { g.foreign = netip.MustParseAddr("10.0.0.9") }
+func TestFailedReloadChangesNothing(t *testing.T) {
+	taken := func(h *fakeHost) { h.foreign = netip.MustParseAddr("10.0.0.9") }
 	from := configured(t, "", "10.0.0.1", "10.0.0.2")
 	for name, test := range map[string]struct {
 		to  []string
 		err string
 	}{
-		"no such interface for a new one":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
-		"no such interface for an old one": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
-		"another program has it":           {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
+		"no interface for a new address":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
+		"no interface for an old address": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
+		"used by another program":         {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onGround(t, from, taken, func(g *ground) {
+			runFakeHost(t, from, taken, func(h *fakeHost) {
 				to := configured(t, `log_level = "debug"`, test.to...)
-				assert.Empty(t, g.since(func() { g.reload <- to }))
-				assert.Equal(t, from.VIPs, g.agent.cfg.VIPs)
-				assert.Equal(t, hclog.Info, g.level.GetLevel())
-				assert.Empty(t, g.logged("configuration reloaded", "added"))
-				logged := g.logged("the configuration is not reloaded, nothing has changed", "error")
+				assert.Empty(t, h.since(func() { h.reload <- to }))
+				assert.Equal(t, from.VIPs, h.agent.cfg.VIPs)
+				assert.Equal(t, hclog.Info, h.logger.GetLevel())
+				assert.Empty(t, h.logged("configuration reloaded", "added"))
+				logged := h.logged("configuration not reloaded, nothing has changed", "error")
 				require.Len(t, logged, 1)
 				assert.Contains(t, logged[0], test.err)
 			})
 		})
 	}
-	t.Run("what was opened for it is closed", func(t *testing.T) {
-		onGround(t, from, taken, func(g *ground) {
+	t.Run("its links are closed", func(t *testing.T) {
+		runFakeHost(t, from, taken, func(h *fakeHost) {
 			to := configured(t, "", `10.0.0.3 interface = "eth1"`, "10.0.0.9")
-			assert.Equal(t, []string{"open eth1", "close eth1"}, g.since(func() { g.reload <- to }))
+			assert.Equal(t, []string{"open eth1", "close eth1"}, h.since(func() { h.reload <- to }))
 		})
 	})
 }
 
 func TestReloadOfKeysThatNeedARestart(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
 		to := configured(t, "node_name = \"other\"\nconsul { session_ttl = \"60s\" }", "10.0.0.1 priority = 3")
-		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, g.since(func() { g.reload <- to }))
+		assert.Equal(t, []string{"update 10.0.0.1: 3, 0s"}, h.since(func() { h.reload <- to }))
 		keys := []any{"node_name", "consul.session_ttl"}
-		logged := func() []any { return g.logged("a key has changed that needs a restart of the agent", "key") }
+		logged := func() []any { return h.logged("a changed key takes effect only after a restart", "key") }
 		assert.Equal(t, keys, logged())
-		assert.Equal(t, config.DefaultSessionTTL, g.agent.cfg.Consul.SessionTTL)
-		g.since(func() { g.reload <- to })
-		assert.Equal(t, append(keys, keys...), logged(), "as long as they differ")
+		assert.Equal(t, config.DefaultSessionTTL, h.agent.cfg.Consul.SessionTTL)
+		h.since(func() { h.reload <- to })
+		assert.Equal(t, append(keys, keys...), logged(), "at every reload while they differ")
 	})
 }
 
 func TestReloadOfTheLogLevel(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		assert.Empty(t, g.since(func() { g.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
-		assert.Equal(t, hclog.Warn, g.level.GetLevel())
-		assert.False(t, g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "nor do the VIPs' loggers")
+	runFakeHost(t, configured(t, "", "10.0.0.1"), nil, func(h *fakeHost) {
+		assert.Empty(t, h.since(func() { h.reload <- configured(t, `log_level = "warn"`, "10.0.0.1") }))
+		assert.Equal(t, hclog.Warn, h.logger.GetLevel())
+		assert.False(t, h.agent.slots[netip.MustParseAddr("10.0.0.1")].vip.log.IsInfo(), "the VIPs' loggers follow")
 	})
 }
 
-func TestReloadTellsTheWorstCases(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		first := g.logged("worst case", "address_gone_within")
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
-		second := g.logged("worst case", "address_gone_within")
-		require.Len(t, second, 2*len(first))
-		assert.Equal(t, "5.5s", second[0])
-		assert.Equal(t, "9.5s", second[len(first)])
-	})
-}
-
-func TestWorstCasesOfAStrictTakeover(t *testing.T) {
-	takenOver := func(lines string) (found []any) {
-		onGround(t, configured(t, "", "10.0.0.1 "+lines), nil, func(g *ground) {
-			found = g.logged("worst case", "taken_over_within")
-		})
-		return found
-	}
-	probe, strict := takenOver(""), takenOver(`takeover = "strict"`)
-	require.Len(t, strict, len(probe))
-	for i, within := range probe {
-		if within == nil {
-			continue // a lost carrier, after which Consul may be away
-		}
-		faster, err := time.ParseDuration(within.(string))
-		require.NoError(t, err)
-		assert.Equal(t, (faster + config.DefaultSessionTTL).String(), strict[i])
-	}
-}
-
-// The record of a handover has to name the MAC that the go comes from.
-func TestNewMACIsTheOwners(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		vip := g.agent.posts[netip.MustParseAddr("10.0.0.1")].vip
-		up := netif.LinkChanged{Index: vip.link.index, Name: vip.link.name, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 77}}
-		did := g.since(func() { g.events <- up })
-		assert.Contains(t, did, "update 10.0.0.1: 100, 0s")
-		assert.Equal(t, "02:00:00:00:00:4d", vip.lock().Owner.MAC)
-		assert.NotContains(t, g.since(func() { g.events <- up }), "update 10.0.0.1: 100, 0s", "nothing new")
-	})
-}
-
-// A stop does not wait for what a reload has begun, but ends it, too.
+// A stop also ends the VIPs that a reload is moving.
 func TestStopDuringReload(t *testing.T) {
-	slow := func(g *ground) { g.last = make(chan struct{}) }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(g *ground) {
-		g.since(func() { g.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`) })
-		assert.Equal(t, []string{"leave"}, g.since(func() { g.stop(errTest) }))
+	slow := func(h *fakeHost) { h.mayRelease = make(chan struct{}) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), slow, func(h *fakeHost) {
+		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 interface = "eth1"`) })
+		assert.Equal(t, []string{"leave"}, h.since(func() { h.stop(errTest) }))
 		assert.ElementsMatch(t, []string{
-			"give up 10.0.0.1: " + errMoved.Error(), "give up 10.0.0.2: removed from the configuration",
+			"release 10.0.0.1: " + errMoved.Error(), "release 10.0.0.2: removed from the configuration",
 			"close eth0", "close eth1", "end session",
-		}, g.since(func() { close(g.last) }))
-	})
-}
-
-func TestPriority(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		assert.Equal(t, []string{"prioritize -2"}, g.since(func() { g.priority <- -2 }))
-	})
-}
-
-// A VIP that comes by a reload hears of the kernel like any other, and so does
-// its link, also of what was said before.
-func TestReloadedHearTheKernel(t *testing.T) {
-	addr := netip.MustParseAddr("10.0.0.2")
-	onGround(t, configured(t, "", "10.0.0.1"), nil, func(g *ground) {
-		g.since(func() { g.events <- netif.LinkChanged{Index: 8, Name: "eth1"} })
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth1"`) })
-		v := g.agent.posts[addr].vip
-		up, _, _ := v.link.state()
-		assert.False(t, up)
-		assert.Equal(t, []string{"contend for 10.0.0.2"}, g.since(func() {
-			g.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
-		}))
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 7, Addr: addr} // on another interface
-		})
-		assert.Empty(t, v.missing)
-		g.since(func() {
-			g.events <- netif.AddressRemoved{Index: 8, Addr: addr}
-			g.events <- netif.AddressForeign{Index: 8, Addr: addr}
-			g.events <- netif.AddressRemoved{Index: 8, Addr: netip.MustParseAddr("10.0.0.99")}
-		})
-		assert.Len(t, v.missing, 1)
-		assert.Len(t, v.taken, 1)
-	})
-}
-
-// The first failure ends all, but not that of what was to end anyway.
-func TestFailures(t *testing.T) {
-	fails := func(g *ground) { g.lost["10.0.0.2"] = errTest }
-	onGround(t, configured(t, "", "10.0.0.1"), fails, func(g *ground) {
-		did := g.since(func() { g.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
-		assert.Equal(t, []string{
-			"contend for 10.0.0.2", "leave", "give up 10.0.0.1: " + errTest.Error(),
-		}, did[:3])
-		err := <-g.result
-		require.ErrorIs(t, err, errTest)
-		g.result <- err
-	})
-	removed := func(g *ground) { g.lateLoss = errTest }
-	onGround(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(g *ground) {
-		g.since(func() { g.reload <- configured(t, "", "10.0.0.1") })
-		time.Sleep(time.Minute)
-		assert.Empty(t, g.result, "one that is given up may fail")
-	})
-}
-
-func TestStartFailsWithoutAnInterface(t *testing.T) {
-	onGround(t, configured(t, "", "10.0.0.1", `10.0.0.2 interface = "eth9"`), nil, func(g *ground) {
-		err := <-g.result
-		require.ErrorIs(t, err, errNoLink)
-		assert.Equal(t, []string{"open eth0", "close eth0"}, g.deeds())
-		g.result <- err
+		}, h.since(func() { close(h.mayRelease) }))
 	})
 }

@@ -1,4 +1,4 @@
-# Every line but the blank ones and the braces is wrong.
+# Every line is wrong, except blank lines and braces.
 log_level = inf
 log_jso   = true
 

@@ -1,4 +1,4 @@
-# What the other file has already.
+# The other file already has these keys.
 log_level = "info"
 
 consul {

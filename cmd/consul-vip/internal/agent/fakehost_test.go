@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/netif"
+)
+
+// fakeHost is a machine with an agent on it. It has the interfaces eth0 and eth1;
+// addresses belong on eth0 unless the configuration names eth1. Its keeper never
+// acquires a lock. It records what the agent does.
+type fakeHost struct {
+	recorder
+	kernel // nil: no address is bound without a lock
+
+	agent  *agent
+	log    bytes.Buffer // JSON
+	logger hclog.Logger
+
+	reload   chan *config.Config
+	priority chan int
+	events   chan netif.Event
+	stop     context.CancelCauseFunc
+	result   chan error
+
+	home       string           // the interface whose subnet has all addresses
+	foreign    netip.Addr       // bound by another program
+	cleared    []netip.Addr     // the addresses that Clear was called with
+	mayRelease chan struct{}    // if not nil, Hold does not return before it is closed
+	holdErrs   map[string]error // by address: what Hold returns at once
+	stopErr    error            // what Hold returns when its context ends
+}
+
+var errNoLink = errors.New("no such interface")
+
+// runFakeHost runs an agent with cfg on a fake host, and test beside it.
+func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test func(*fakeHost)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &fakeHost{
+			reload:   make(chan *config.Config),
+			priority: make(chan int),
+			events:   make(chan netif.Event),
+			result:   make(chan error, 1),
+			home:     "eth0",
+			holdErrs: map[string]error{},
+		}
+		if prepare != nil {
+			prepare(h)
+		}
+		h.logger = hclog.New(&hclog.LoggerOptions{Output: &h.log, JSONFormat: true})
+		h.agent = newAgent(h, h.open, h, Owner{Job: "job"}, h.logger)
+		ctx, stop := context.WithCancelCause(context.Background())
+		h.stop = stop
+		go func() {
+			h.result <- h.agent.run(ctx, Options{Config: cfg, Reload: h.reload, Priority: h.priority})
+		}()
+		synctest.Wait()
+		test(h)
+		stop(errTest)
+		synctest.Wait()
+		require.NotEmpty(t, h.result, "the agent has not ended")
+		require.Error(t, <-h.result)
+	})
+}
+
+// since returns what the agent did because of do, in order.
+func (h *fakeHost) since(do func()) []string {
+	before := len(h.recorded())
+	do()
+	synctest.Wait()
+	return slices.Clone(h.recorded()[before:])
+}
+
+// logged returns the values of a key in the log lines with this message.
+func (h *fakeHost) logged(message, key string) (values []any) {
+	for line := range strings.Lines(h.log.String()) {
+		var entry map[string]any
+		if json.Unmarshal([]byte(line), &entry) == nil && entry["@message"] == message {
+			values = append(values, entry[key])
+		}
+	}
+	return values
+}
+
+// A host.
+
+func (h *fakeHost) Find(_ netip.Addr, name string) (*net.Interface, error) {
+	index := map[string]int{"eth0": 7, "eth1": 8}[cmp.Or(name, h.home)]
+	if index == 0 {
+		return nil, errNoLink
+	}
+	return &net.Interface{Index: index, Name: fmt.Sprint("eth", index-7), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)}}, nil
+}
+
+func (h *fakeHost) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
+	if slices.Contains(addrs, h.foreign) {
+		return nil, netif.ErrForeign
+	}
+	h.cleared = append(h.cleared, addrs...)
+	return nil, nil
+}
+
+func (h *fakeHost) Watch(ctx context.Context, events chan<- netif.Event) error {
+	for {
+		select {
+		case e := <-h.events:
+			events <- e
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (h *fakeHost) open(ifi *net.Interface) (segment, error) {
+	h.record("open " + ifi.Name)
+	return &fakeWire{host: h, name: ifi.Name}, nil
+}
+
+// fakeWire is the wire of one of the interfaces.
+type fakeWire struct {
+	segment // nil: no frames are sent or received for an unbound address
+	host    *fakeHost
+	name    string
+}
+
+func (w *fakeWire) Run(ctx context.Context) error {
+	<-ctx.Done()
+	w.host.record("close " + w.name)
+	return nil
+}
+
+func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
+
+func (w *fakeWire) Handover(netip.Addr) handover { return fakeHandover{} }
+
+// fakeHandover can only be closed.
+type fakeHandover struct{ handover }
+
+func (fakeHandover) Close() {}
+
+// A keeper.
+
+func (h *fakeHost) Run(ctx context.Context) error {
+	<-ctx.Done()
+	h.record("end session")
+	return nil
+}
+
+func (h *fakeHost) Hold(ctx context.Context, l lease.Lock, _ func(context.Context, *lease.Held) error) error {
+	h.record("contend for " + l.Name)
+	if err := h.holdErrs[l.Name]; err != nil {
+		return err
+	}
+	<-ctx.Done()
+	if h.mayRelease != nil {
+		<-h.mayRelease
+	}
+	h.record(fmt.Sprintf("release %s: %v", l.Name, context.Cause(ctx)))
+	return h.stopErr
+}
+
+func (h *fakeHost) Update(l lease.Lock) bool {
+	h.record(fmt.Sprintf("update %s: %d, %s", l.Name, l.Priority, l.PreemptDelay))
+	return true
+}
+
+func (h *fakeHost) Prioritize(delta int) int {
+	h.record(fmt.Sprintf("prioritize %+d", delta))
+	return delta
+}
+
+func (h *fakeHost) Leave() { h.record("leave") }
+
+// configured returns a configuration of these addresses. Each may be followed by
+// the lines of its block, separated by "; ".
+func configured(t *testing.T, head string, vips ...string) *config.Config {
+	t.Helper()
+	src := head + "\n"
+	for _, vip := range vips {
+		addr, lines, _ := strings.Cut(vip, " ")
+		src += fmt.Sprintf("vip %q {\n%s\n}\n", addr, strings.ReplaceAll(lines, "; ", "\n"))
+	}
+	cfg, err := config.Parse("test.hcl", []byte(src))
+	require.NoError(t, err)
+	return cfg
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/operator"
+)
+
+const defaultTimeout = 15 * time.Second
+
+// operatorFlags are the flags and arguments of a command that only talks to
+// Consul: status, and the commands by which an operator controls the instances.
+type operatorFlags struct {
+	*flag.FlagSet
+	prefix  string
+	timeout time.Duration
+	consul  consul.Flags
+
+	args []string // the arguments that are not flags
+}
+
+func newOperatorFlags(name string, out io.Writer) *operatorFlags {
+	f := &operatorFlags{FlagSet: flagSet(name, out)}
+	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix`, as in the configuration of the instances")
+	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "maximum time to wait, a `duration` such as 30s")
+	f.consul.Register(f.FlagSet)
+	return f
+}
+
+// parse accepts flags before and after the arguments. The flag package would
+// stop at the first argument.
+func (f *operatorFlags) parse(args []string) error {
+	for {
+		if err := parse(f.FlagSet, args); err != nil {
+			return err
+		}
+		if f.NArg() == 0 {
+			return nil
+		}
+		f.args = append(f.args, f.Arg(0))
+		args = f.Args()[1:]
+	}
+}
+
+// noArguments returns a usageError if there is an argument.
+func (f *operatorFlags) noArguments() error {
+	if len(f.args) > 0 {
+		return usageError(fmt.Sprintf("%s takes no arguments, got %q", f.command(), strings.Join(f.args, " ")))
+	}
+	return nil
+}
+
+// address returns the only argument, an IP address, in the form that the keys use.
+func (f *operatorFlags) address() (string, error) {
+	if len(f.args) != 1 {
+		return "", usageError(fmt.Sprintf("%s needs one address, got %q", f.command(), strings.Join(f.args, " ")))
+	}
+	addr, err := netip.ParseAddr(f.args[0])
+	if err != nil {
+		return "", usageError(fmt.Sprintf("%q is not an IP address", f.args[0]))
+	}
+	return addr.Unmap().String(), nil
+}
+
+// command is the name of the command, such as "move".
+func (f *operatorFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
+
+// hint is a command line that the user can enter next, for the same prefix.
+func (f *operatorFlags) hint(command, argument string) string {
+	if f.prefix != config.DefaultPrefix {
+		command += " -prefix=" + f.prefix
+	}
+	return fmt.Sprintf("`consul-vip %s %s`", command, argument)
+}
+
+func (f *operatorFlags) operator() (*operator.Operator, error) {
+	client, err := f.consul.Connect("", "", hclog.NewNullLogger())
+	if err != nil {
+		return nil, err
+	}
+	return operator.New(client, f.prefix), nil
+}
+
+// operate calls do with a context that ends after the timeout, or when SIGTERM or
+// SIGINT arrives.
+func (f *operatorFlags) operate(do func(context.Context, *operator.Operator) error) error {
+	o, err := f.operator()
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilStopSignal()
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("timed out after %s", f.timeout))
+	defer cancel()
+	return do(ctx, o)
+}

@@ -1,0 +1,48 @@
+package config
+
+import "github.com/hashicorp/hcl/v2"
+
+// These types define the language: which keys and blocks are allowed where. Decoding
+// into them finds unknown and repeated keys. The checker does the rest.
+type (
+	rawConfig struct {
+		LogLevel *hcl.Attribute `hcl:"log_level"`
+		LogJSON  *hcl.Attribute `hcl:"log_json"`
+		NodeName *hcl.Attribute `hcl:"node_name"`
+		Consul   []rawConsul    `hcl:"consul,block"`
+		VIPs     []rawVIP       `hcl:"vip,block"`
+	}
+
+	rawConsul struct {
+		Address    *hcl.Attribute `hcl:"address"`
+		TokenFile  *hcl.Attribute `hcl:"token_file"`
+		Prefix     *hcl.Attribute `hcl:"prefix"`
+		Service    *hcl.Attribute `hcl:"service"`
+		SessionTTL *hcl.Attribute `hcl:"session_ttl"`
+		CheckTTL   *hcl.Attribute `hcl:"check_ttl"`
+		Range      hcl.Range      `hcl:",def_range"`
+	}
+
+	rawVIP struct {
+		Address      string         `hcl:"address,label"`
+		Interface    *hcl.Attribute `hcl:"interface"`
+		Priority     *hcl.Attribute `hcl:"priority"`
+		OnConflict   *hcl.Attribute `hcl:"on_conflict"`
+		OnLoss       *hcl.Attribute `hcl:"on_loss"`
+		Takeover     *hcl.Attribute `hcl:"takeover"`
+		Preempt      *hcl.Attribute `hcl:"preempt"`
+		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
+		DeadMan      *hcl.Attribute `hcl:"dead_man"`
+		Announce     []rawAnnounce  `hcl:"announce,block"`
+		AddressRange hcl.Range      `hcl:"address,label_range"`
+	}
+
+	rawAnnounce struct {
+		Interval *hcl.Attribute `hcl:"interval"`
+		Jitter   *hcl.Attribute `hcl:"jitter"`
+		Range    hcl.Range      `hcl:",def_range"`
+	}
+)
+
+func (r rawConsul) at() hcl.Range   { return r.Range }
+func (r rawAnnounce) at() hcl.Range { return r.Range }

@@ -1,0 +1,92 @@
+package main
+
+// The page's text, in Markdown.
+
+const intro = `# Benchmarks
+
+` + "`make bench`" + ` writes this page. It shows what a client sees when the host that owns
+the address fails: in one lab and in one run, with consul-vip and with two programs
+that do a similar job. Every figure is the median and the worst of all repetitions, in
+milliseconds; if both are equal, there is one figure. "Not taken over" means: not
+within %d s (%d s for a killed or frozen ` + "`consul lock`" + `).
+
+`
+
+const gapText = `The client sends an echo request every millisecond. Less is better.
+
+`
+
+const takenText = `This is not the same: as long as the old owner answers, the client misses nothing.
+
+`
+
+const doubleText = `The observer asks by ARP every 10 ms which host has the address. The figure is the
+number of its questions that two hosts answered, times 10 ms. It must always be 0. ">"
+means that two hosts still had the address at the end of the repetition.
+
+`
+
+const leftText = `Does the old host still have the address at the end of the repetition? If it may keep
+it, the end is at least %[1]d s after the failure and at least %[1]d s after the takeover. When
+its cable or its process comes back, it answers again. A dead host has no address.
+
+`
+
+const aimsText = `All figures are the client's longest gap, unless the aim says otherwise.
+
+`
+
+const handoverText = `From the time stamps of both logs, in milliseconds since the signal. The old owner
+answers the client until the address is unbound. Each line is logged after the event,
+so the last three are less exact than the client's gap.
+
+`
+
+const method = `Three hosts, a client and an observer are network namespaces on one machine; a bridge
+connects them. Each host runs a Consul server (` + "`raft_multiplier` 1" + `). For each
+repetition, the daemons of all three hosts start anew. Each repetition has another host
+as the owner, so the owner's host is sometimes Consul's leader too. All daemons are
+ready for more than a second before the failure. A daemon that ends starts again after
+a second, as a scheduler restarts it, except the one that the failure hits.
+
+- **consul-vip** has the configuration ` + "`vip \"10.77.0.100\" {}`" + ` and defaults for all else
+  (except that the log is JSON).
+- **keepalived** is Debian's, with adverts every 1 s (VRRP version 2), 100 ms and
+  10 ms (version 3), priorities 150, 100 and 50, and defaults for all else.
+- **consul lock** runs a script that binds the address, sends a gratuitous ARP with
+  arping every 5 s, and removes the address when it gets a signal to end.
+
+The failures, all of the host that owns the address:
+
+- *planned stop*: SIGTERM to the daemon, as a scheduler or systemd stops it.
+- *SIGKILL*: to all processes of consul-vip (one) and of keepalived (two: if only the
+  first is killed, the second notices that and stops in an orderly way), but only to
+  ` + "`consul lock`" + ` itself: its script is not the daemon and goes on.
+- *SIGSTOP*: to all processes, also to those of the script.
+- *host death*: the cable is taken out, then all processes and the host's Consul server
+  are killed. (With keepalived, the Consul server goes on: keepalived does not use it.)
+- *cut-off from Consul*: a firewall on the host drops the traffic between its Consul
+  agent and the other hosts.
+- *carrier loss*: the cable is taken out and stays out; no process is touched. This cuts
+  the host off from Consul too.
+- *foreign ARP*: one gratuitous ARP request for the address from a MAC that belongs to
+  none of the hosts. The client believes it until another frame corrects it or its
+  neighbour entry expires.
+
+A planned stop is measured with one program at a time, and so is every failure of
+consul-vip's process. Takeovers that take seconds are measured side by side, each with
+an address of its own, because otherwise the run would take an hour: keepalived with 1 s
+and with 100 ms; consul-vip and ` + "`consul lock`" + ` if the host fails; all repetitions of
+a killed or frozen ` + "`consul lock`" + `.
+
+The gap is the time from the first request without an answer to the next one with an
+answer. The figure is the longest gap that ended after the failure. A request without an
+answer within 100 ms counts as lost. The repetition ends at least one second after
+another host's first answer to the client. If the old host may keep the address, it ends
+at least %[1]d s after the failure and when the old host has removed the address, but at
+most %[1]d s after the takeover.
+
+All hosts share one machine, so a frame takes microseconds and a write to Consul about a
+millisecond. On real hosts, add the latency of the network. Failed switch ports and lost
+frames are not part of these figures.
+`

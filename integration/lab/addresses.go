@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Address is an address of an interface as "ip -json address" shows it.
+type Address struct {
+	Interface string
+	Prefix    netip.Prefix
+}
+
+// Addresses returns all IPv4 addresses of the host as "ip address" shows them,
+// except those of the loopback interface.
+func (h *Host) Addresses(ctx context.Context) ([]Address, error) {
+	out, err := h.Run(ctx, Command{Args: []string{"ip", "-json", "-4", "address", "show"}})
+	if err != nil {
+		return nil, err
+	}
+	var links []struct {
+		Ifname string `json:"ifname"`
+		Info   []struct {
+			Local     netip.Addr `json:"local"`
+			Prefixlen int        `json:"prefixlen"`
+		} `json:"addr_info"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil {
+		return nil, fmt.Errorf("output of ip on %s: %w", h.Name, err)
+	}
+	var addrs []Address
+	for _, link := range links {
+		if link.Ifname == "lo" {
+			continue
+		}
+		for _, i := range link.Info {
+			addrs = append(addrs, Address{link.Ifname, netip.PrefixFrom(i.Local, i.Prefixlen)})
+		}
+	}
+	return addrs, nil
+}
+
+// Owns reports whether "ip address" shows an address on any interface of the host.
+func (h *Host) Owns(ctx context.Context, addr netip.Addr) (bool, error) {
+	addrs, err := h.Addresses(ctx)
+	for _, a := range addrs {
+		if a.Prefix.Addr() == addr {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// Bound returns the IPv4 addresses of eth0. It asks the kernel directly, which is
+// much faster than Addresses.
+func (h *Host) Bound() ([]netip.Addr, error) {
+	link, err := h.nl.LinkByName("eth0")
+	if err != nil {
+		return nil, err
+	}
+	found, err := h.nl.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", h.Name, err)
+	}
+	var addrs []netip.Addr
+	for _, a := range found {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, addr.Unmap())
+		}
+	}
+	return addrs, nil
+}

@@ -1,0 +1,89 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Hosts are the machines of a lab.
+type Hosts struct {
+	Servers  []*Host // h1, h2, h3: consul-vip and Consul run here
+	Client   *Host   // sends the echo requests
+	Observer *Host   // sends the ARP questions and the forged frames
+}
+
+// addHosts adds the machines of a lab to the segment.
+func (s *segment) addHosts() (Hosts, error) {
+	var hosts Hosts
+	for number := byte(1); number <= 3; number++ {
+		h, err := s.addHost(fmt.Sprintf("h%d", number), number)
+		if err != nil {
+			return Hosts{}, err
+		}
+		hosts.Servers = append(hosts.Servers, h)
+	}
+	var err error
+	if hosts.Client, err = s.addHost("client", 40); err != nil {
+		return Hosts{}, err
+	}
+	hosts.Observer, err = s.addHost("observer", 50)
+	return hosts, err
+}
+
+// Bound returns the hosts that have each floating address on eth0, as their kernels
+// say.
+func (hosts Hosts) Bound() (map[netip.Addr][]*Host, error) {
+	bound := make(map[netip.Addr][]*Host)
+	for _, h := range hosts.Servers {
+		addrs, err := h.Bound()
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range addrs {
+			if a != h.Addr {
+				bound[a] = append(bound[a], h)
+			}
+		}
+	}
+	return bound, nil
+}
+
+// Owner returns the host that alone has an address bound and answers a client of
+// that address. The error says what is not so.
+func (hosts Hosts) Owner(addr netip.Addr, c *Client) (*Host, error) {
+	bound, err := hosts.Bound()
+	if err != nil {
+		return nil, err
+	}
+	owners := bound[addr]
+	if len(owners) != 1 {
+		return nil, fmt.Errorf("%s is bound on %d hosts: %s", addr, len(owners), strings.Join(NamesOf(owners), ", "))
+	}
+	return owners[0], c.CheckAnsweredBy(owners[0])
+}
+
+// AwaitOwner waits until an address has an owner other than old, which may be nil,
+// and returns the owner.
+func (hosts Hosts) AwaitOwner(ctx context.Context, addr netip.Addr, c *Client, old *Host) (owner *Host, err error) {
+	err = Await(ctx, func() error {
+		if owner, err = hosts.Owner(addr, c); err != nil {
+			return err
+		}
+		if owner == old {
+			return fmt.Errorf("%s is still on %s", addr, old.Name)
+		}
+		return nil
+	})
+	return owner, err
+}
+
+// NamesOf returns the names of hosts, in their order.
+func NamesOf(hosts []*Host) []string {
+	var names []string
+	for _, h := range hosts {
+		names = append(names, h.Name)
+	}
+	return names
+}

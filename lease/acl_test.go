@@ -1,0 +1,66 @@
+package lease
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+)
+
+// An owner that may no longer read its lock goes on: it was not deleted.
+func TestFilteredListIsNoLoss(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		b.consul.On(fakeconsul.Only("/v1/kv/p/", fakeconsul.Filtered))
+		b.consul.Put("p/other", "wakes the watch", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost)
+		b.consul.On(nil)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+// The agent reports the check under the token of the registration.
+func TestRegistersAnewWithAnotherToken(t *testing.T) {
+	const register, session = "PUT /v1/agent/service/register", "PUT /v1/session/create"
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		time.Sleep(time.Minute)
+		require.Equal(t, 1, b.consul.Count(register))
+		b.consul.On(fakeconsul.Only("/v1/agent/service/register", fakeconsul.Answer(500, "text/plain", "")))
+		b.token.Set()
+		time.Sleep(time.Minute)
+		n := b.consul.Count(register)
+		assert.Greater(t, n, 2, "until it is done")
+		b.consul.On(nil)
+		time.Sleep(time.Minute)
+		assert.Equal(t, n+1, b.consul.Count(register))
+		assert.Equal(t, 1, b.consul.Count(session))
+		require.NoError(t, h.release("done"))
+	})
+}
+
+// Consul refuses a transaction for want of a right as for any other reason.
+func TestRefusedTransactionRaisesASuspicion(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		require.NoError(t, h.release("done"))
+		time.Sleep(time.Minute)
+		n := b.consul.Count("POST " + fakeconsul.AuthorizePath)
+		b.consul.On(fakeconsul.Only("/v1/txn", fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"Permission denied"}]}`)))
+		h = b.hold()
+		time.Sleep(time.Minute)
+		assert.Greater(t, b.consul.Count("POST "+fakeconsul.AuthorizePath), n)
+		b.consul.On(nil)
+		<-h.held
+		require.NoError(t, h.release("done"))
+	})
+}

@@ -1,0 +1,120 @@
+package lease
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// priority is what the member key of node says about the lock.
+func (b *bench) priority(node string) int {
+	v := state.New(b.keeper.keys, api.KVPairs{b.consul.Get("p/.members/" + node)}, 1)
+	return v.Members[node].VIPs[vip]
+}
+
+func TestPrioritizeMovesTheRanks(t *testing.T) {
+	eager, second := ours, ours
+	eager.PreemptDelay, second.PreemptDelay = 10*time.Second, 10*time.Second
+	second.Priority = 101
+	bubble(t, func(b *bench) {
+		h := b.holdLock(eager)
+		<-h.held
+		o := b.second()
+		next := o.holdLock(second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, next.held)
+		assert.Equal(t, 2, b.keeper.Prioritize(2))
+		synctest.Wait()
+		assert.Equal(t, 102, b.priority("h1"))
+		assert.Equal(t, 101, b.priority("h2"))
+		began := time.Now()
+		<-next.held
+		assert.Equal(t, eager.PreemptDelay, time.Since(began))
+		require.ErrorIs(t, <-h.result, ErrTransferred)
+
+		again := b.holdLock(eager)
+		assert.Equal(t, 0, b.keeper.Prioritize(-2))
+		began = time.Now()
+		<-again.held
+		assert.Equal(t, eager.PreemptDelay, time.Since(began))
+		require.ErrorIs(t, <-next.result, ErrTransferred)
+		require.NoError(t, again.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestPrioritiesStayInRange(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		for _, step := range []struct{ delta, offset, effective int }{
+			{-99, -99, 1}, {-1, -100, 0}, {-1, -101, 0}, {2, -99, 1},
+			{math.MaxInt, 1000, 1000}, {-100, 900, 1000}, {-1, 899, 999}, {math.MinInt, -1000, 0},
+		} {
+			assert.Equal(t, step.offset, b.keeper.Prioritize(step.delta))
+			synctest.Wait()
+			assert.Equal(t, step.effective, b.priority("h1"))
+		}
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestUpdateDoesNotTouchTheHold(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		before := b.consul.Get(lockKey).ModifyIndex
+		changed := ours
+		changed.Priority, changed.PreemptDelay = 200, 30*time.Second
+		changed.Owner = `{"mac":"02:00:00:00:00:99"}`
+		assert.True(t, b.keeper.Update(changed))
+		assert.False(t, b.keeper.Update(Lock{Name: "10.77.0.199", Priority: 1}))
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, 200, b.priority("h1"))
+		assert.NotContains(t, string(b.consul.Get("p/.members/h1").Value), "10.77.0.199")
+		assert.Empty(t, h.lost)
+		assert.Equal(t, before, b.consul.Get(lockKey).ModifyIndex, "the lock was not written to")
+
+		// A delay that changes counts from when it began; none at all stays.
+		changed.PreemptDelay = 0
+		b.keeper.Update(changed)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, h.lost)
+		changed.PreemptDelay = time.Hour
+		b.keeper.Update(changed)
+		began := time.Now()
+		time.Sleep(20 * time.Second)
+		changed.PreemptDelay = 30 * time.Second
+		b.keeper.Update(changed)
+		got := <-next.held
+		assert.Equal(t, 30*time.Second, time.Since(began))
+		assert.Equal(t, changed.Owner, got.Predecessor.Owner)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
+	})
+}
+
+func TestUpdateWhileContending(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.foreign()
+		h := b.hold()
+		time.Sleep(5 * time.Second)
+		changed := ours
+		changed.Priority = 7
+		changed.Owner = `{"interface":"eth1"}`
+		b.keeper.Update(changed)
+		time.Sleep(time.Second)
+		assert.Equal(t, 7, b.priority("h1"))
+		b.consul.Destroy("foreign")
+		<-h.held
+		assert.Equal(t, changed.Owner, b.record().Owner)
+		require.NoError(t, h.release("done"))
+	})
+}

@@ -1,0 +1,106 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/consul-vip/consul-vip/internal/failurelog"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// keepMember keeps this process's member key under session s and up to date, for
+// as long as s lives and Leave has not been called: whatever happens to the key, it
+// is written again.
+func (k *Keeper) keepMember(s *session) {
+	var (
+		written  uint64 // a State older than this does not show our last write yet
+		pause    consul.Backoff
+		failures = failurelog.New(k.log, "registering as a member")
+	)
+	for s.ctx.Err() == nil {
+		v, seen := k.latest.Get()
+		priorities, leaving, altered := k.desired.priorities()
+		if v.State == nil || v.Index < written || current(v.Members[k.node], s.id, priorities, leaving) {
+			select {
+			case <-seen:
+			case <-altered:
+			case <-s.ctx.Done():
+			}
+			continue
+		}
+		ops := k.enroll(s, priorities)
+		if leaving {
+			ops = k.withdraw(s)
+		}
+		index, err := k.consul.Commit(s.ctx, ops...)
+		switch {
+		case s.ctx.Err() != nil:
+		case errors.Is(err, consul.ErrConflict) && !leaving:
+			// Another session has the key, or ours has ended, which the session's
+			// goroutines are about to find out.
+			k.log.Debug("member key not acquired", "error", err)
+			pause.Wait(s.ctx)
+		case err != nil && !errors.Is(err, consul.ErrConflict):
+			failures.Record(err)
+			pause.Wait(s.ctx)
+		default:
+			failures.Record(nil)
+			pause.Reset()
+			written = max(index, v.Index+1)
+		}
+	}
+}
+
+// current reports whether m is the entry of a process with this session and these
+// priorities.
+func current(m state.Member, session string, priorities map[string]int, leaving bool) bool {
+	if leaving {
+		return m.Session != session
+	}
+	return m.Session == session && maps.Equal(m.VIPs, priorities)
+}
+
+// enroll writes the member key.
+func (k *Keeper) enroll(s *session, priorities map[string]int) []consul.Op {
+	value := state.Member{Node: k.node, Session: s.id, VIPs: priorities, Version: k.cfg.Version}.Encode()
+	return []consul.Op{consul.Enroll(k.keys.Member(k.node), value, s.id)}
+}
+
+// withdraw deletes the member key if it is ours.
+func (k *Keeper) withdraw(s *session) []consul.Op {
+	key := k.keys.Member(k.node)
+	return []consul.Op{consul.HeldBy(key, s.id), consul.Delete(key)}
+}
+
+// evictPrevious ends the sessions that a dead process of this node left behind, so
+// that its locks are free at once. It does so until it has succeeded once, before
+// this process has a session of its own.
+func (k *Keeper) evictPrevious(ctx context.Context) error {
+	if k.evicted {
+		return nil
+	}
+	s, err := k.consul.List(ctx, k.keys)
+	if err != nil {
+		return err
+	}
+	for _, id := range s.SessionsOf(k.node) {
+		previous, err := k.consul.Session(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case previous.Name != sessionName:
+			continue
+		case previous.Node != k.agentNode:
+			return fmt.Errorf("%w: %q is in use by an instance on Consul's node %q", ErrNodeTaken, k.node, previous.Node)
+		}
+		k.log.Info("destroying the session of a previous process", "session", id)
+		if err := k.consul.DestroySession(ctx, id); err != nil {
+			return err
+		}
+	}
+	k.evicted = true
+	return nil
+}

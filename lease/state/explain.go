@@ -1,0 +1,198 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// The states of a lock as seen from outside.
+const (
+	StatusHeld    = "held"    // an instance holds it
+	StatusForeign = "foreign" // another program holds it, such as `consul lock`
+	StatusFree    = "free"    // no session is on it
+)
+
+// Names lists every lock that exists or has a candidate, in order.
+func (s *State) Names() []string {
+	names := map[string]bool{}
+	for name := range s.Locks {
+		names[name] = true
+	}
+	for _, m := range s.Members {
+		for name := range m.VIPs {
+			names[name] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(names), compareNames)
+}
+
+// compareNames orders addresses as numbers, and other names after them.
+func compareNames(a, b string) int {
+	x, errX := netip.ParseAddr(a)
+	y, errY := netip.ParseAddr(b)
+	switch {
+	case errX == nil && errY == nil:
+		return x.Compare(y)
+	case errX == nil:
+		return -1
+	case errY == nil:
+		return 1
+	}
+	return cmp.Compare(a, b)
+}
+
+// CheckName returns an error that lists the known addresses unless name is one of
+// them.
+func (s *State) CheckName(name string) error {
+	names := s.Names()
+	switch {
+	case slices.Contains(names, name):
+		return nil
+	case len(names) == 0:
+		return fmt.Errorf("no address %s below %s, and no other address either", name, s.keys.Folder())
+	}
+	return fmt.Errorf("no address %s below %s; known addresses: %s", name, s.keys.Folder(), enumerate(names))
+}
+
+// enumerate lists the first 20 names and counts the others.
+func enumerate(names []string) string {
+	const most = 20
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Owner returns the state of a lock: StatusHeld with the node that holds it,
+// StatusForeign or StatusFree.
+func (s *State) Owner(name string) (status, node string) {
+	l := s.Locks[name]
+	switch l.Session {
+	case "":
+		return StatusFree, ""
+	case l.Record.Session:
+		return StatusHeld, l.Record.Node
+	}
+	return StatusForeign, ""
+}
+
+// ServedBy is the node that holds a lock and has confirmed it: no transfer to it
+// is in progress. It is empty where there is none.
+func (s *State) ServedBy(name string) string {
+	if _, node := s.Owner(name); s.Locks[name].Record.State == RecordHeld {
+		return node
+	}
+	return ""
+}
+
+// Contenders lists the members that hold a lock or contend for it, by name.
+func (s *State) Contenders(name string) []string {
+	var nodes []string
+	for node, m := range s.Members {
+		if _, ok := m.VIPs[name]; ok {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+// ContendersText lists the contenders for people, as a part of a sentence.
+func (s *State) ContendersText(name string) string {
+	nodes := s.Contenders(name)
+	if len(nodes) == 0 {
+		return "no node contends for it"
+	}
+	_, owner := s.Owner(name)
+	for i, node := range nodes {
+		switch {
+		case s.Drained(node):
+			nodes[i] += " (drained)"
+		case node == owner:
+			nodes[i] += " (owner)"
+		}
+	}
+	return "members: " + enumerate(nodes)
+}
+
+// Situation tells people the state of a lock, as a part of a sentence.
+func (s *State) Situation(name string) string {
+	situation := "no node holds it"
+	switch status, node := s.Owner(name); status {
+	case StatusHeld:
+		situation = node + " holds it"
+	case StatusForeign:
+		situation = "another program holds its lock"
+	}
+	if remarks := s.Remarks(name); len(remarks) > 0 {
+		situation += " (" + strings.Join(remarks, "; ") + ")"
+	}
+	return situation
+}
+
+// Remarks tell people what the owner of a lock alone does not: how a lock became
+// free, why no member takes it, and what operators have asked for.
+func (s *State) Remarks(name string) []string {
+	remarks := []string{s.history(name), s.PinText(name), s.absence(name)}
+	if _, owner := s.Owner(name); owner != "" && s.Drained(owner) {
+		remarks = append(remarks, owner+" is drained")
+	}
+	if r, ok := s.Requests[name]; ok {
+		remarks = append(remarks, "release requested from "+r.Node)
+	}
+	return slices.DeleteFunc(remarks, func(r string) bool { return r == "" })
+}
+
+// history tells how a lock came to its present state.
+func (s *State) history(name string) string {
+	r := s.Locks[name].Record
+	switch status, _ := s.Owner(name); {
+	case status == StatusHeld && r.State == RecordHandover:
+		return fmt.Sprintf("transfer from %s in progress", r.From)
+	case status != StatusFree || r.State == RecordUnknown:
+		return ""
+	case r.State == RecordReleased:
+		return fmt.Sprintf("released by %s: %s", r.Node, r.Reason)
+	case r.Reason != "":
+		return fmt.Sprintf("given up by %s: %s", r.Node, r.Reason)
+	}
+	return r.Node + " stopped without releasing it"
+}
+
+// PinText tells people the pin of a lock, and why the pinned node cannot take it.
+// It is empty where there is no pin.
+func (s *State) PinText(name string) string {
+	pin := s.Pin(name)
+	_, owner := s.Owner(name)
+	switch {
+	case pin == "":
+		return ""
+	case pin == Nobody:
+		return "pinned to nobody"
+	case pin == owner:
+		return "pinned to " + pin
+	case !slices.Contains(s.Contenders(name), pin):
+		return fmt.Sprintf("pinned to %s, which is not a member", pin)
+	case s.Drained(pin):
+		return fmt.Sprintf("pinned to %s, which is drained", pin)
+	}
+	return "pinned to " + pin
+}
+
+// absence tells why no member takes a free lock, where the pin is not the reason.
+func (s *State) absence(name string) string {
+	nodes := s.Contenders(name)
+	switch status, _ := s.Owner(name); {
+	case status != StatusFree || s.Pin(name) != "":
+		return ""
+	case len(nodes) == 0:
+		return "no members"
+	case !slices.ContainsFunc(nodes, func(node string) bool { return !s.Drained(node) }):
+		return "all members are drained"
+	}
+	return ""
+}

@@ -1,0 +1,141 @@
+package state
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// contended builds a State in which nodes contend for n locks, of which held says
+// which node holds them.
+func contended(n int, nodes []string, held map[string]string, drained ...string) *State {
+	var pairs api.KVPairs
+	vips := map[string]int{}
+	for i := range n {
+		name := fmt.Sprintf("10.77.0.%d", 100+i)
+		vips[name] = 100
+		if node, ok := held[name]; ok {
+			pairs = append(pairs, &api.KVPair{Key: "p/" + name + "/.lock", Session: "s-" + node})
+		}
+	}
+	for _, node := range nodes {
+		pairs = append(pairs, &api.KVPair{Key: "p/.members/" + node, Value: Member{Node: node, VIPs: vips}.Encode(), Session: "s-" + node})
+	}
+	for _, node := range drained {
+		pairs = append(pairs, &api.KVPair{Key: "p/.drain/" + node})
+	}
+	return New(NewKeys("p"), pairs, 1)
+}
+
+// best counts the names that each node is the best candidate for; a lock that is
+// held stays with its holder.
+func best(r ranking, held map[string]string) map[string]int {
+	counts := map[string]int{}
+	for name, candidates := range r {
+		if node, ok := held[name]; ok {
+			counts[node]++
+		} else {
+			counts[candidates[0].Node]++
+		}
+	}
+	return counts
+}
+
+// assigned gives every lock to its best candidate.
+func assigned(s *State) map[string]string {
+	held := map[string]string{}
+	for name, candidates := range s.rankings.free() {
+		held[name] = candidates[0].Node
+	}
+	return held
+}
+
+// successorsOf counts the successors of the locks that node holds.
+func successorsOf(t *testing.T, s *State, held map[string]string, node string) map[string]int {
+	t.Helper()
+	moves := map[string]int{}
+	for name, holder := range held {
+		to, ok := s.Successor(name, holder)
+		require.True(t, ok)
+		require.NotEqual(t, holder, to.Node)
+		if holder == node {
+			moves[to.Node]++
+		}
+	}
+	return moves
+}
+
+var threeNodes = []string{"h1", "h2", "h3"}
+
+func TestLocksSpreadEvenly(t *testing.T) {
+	fresh := contended(30, threeNodes, nil)
+	assert.Equal(t, map[string]int{"h1": 10, "h2": 10, "h3": 10}, best(fresh.rankings.free(), nil))
+	assert.Equal(t, fresh.rankings.free(), fresh.rankings.ideal())
+
+	held := assigned(fresh)
+	stopping := contended(30, threeNodes, held)
+	assert.Equal(t, map[string]int{"h1": 5, "h3": 5}, successorsOf(t, stopping, held, "h2"), "the locks that h2 transfers")
+
+	for name, node := range held {
+		if node == "h2" {
+			delete(held, name)
+		}
+	}
+	dead := contended(30, []string{"h1", "h3"}, held)
+	assert.Equal(t, map[string]int{"h1": 15, "h3": 15}, best(dead.rankings.free(), held))
+}
+
+func TestDrainedNodesHaveNoPositionAndNoShare(t *testing.T) {
+	fresh := contended(30, threeNodes, nil, "h2")
+	assert.Equal(t, map[string]int{"h1": 15, "h3": 15}, best(fresh.rankings.free(), nil))
+	assert.Equal(t, fresh.rankings.free(), fresh.rankings.ideal())
+
+	held := assigned(contended(30, threeNodes, nil))
+	draining := contended(30, threeNodes, held, "h2")
+	moves := map[string]int{}
+	for name, node := range held {
+		to, ok := draining.Successor(name, node)
+		require.True(t, ok)
+		require.NotEqual(t, "h2", to.Node)
+		if node == "h2" {
+			moves[to.Node]++
+		}
+	}
+	assert.Equal(t, map[string]int{"h1": 5, "h3": 5}, moves, "the locks that h2 transfers")
+
+	assert.Empty(t, contended(30, threeNodes, held, threeNodes...).rankings.free())
+}
+
+func TestPriorityComesBeforeSpread(t *testing.T) {
+	s := New(NewKeys("p"), api.KVPairs{
+		{Key: "p/.members/h1", Session: "s-h1", Value: Member{VIPs: map[string]int{"a": 100, "b": 100}}.Encode()},
+		{Key: "p/.members/h2", Session: "s-h2", Value: Member{VIPs: map[string]int{"a": 200, "b": 200}}.Encode()},
+	}, 1)
+	assert.Equal(t, map[string]int{"h1": 2}, best(s.rankings.free(), nil))
+	assert.Equal(t, 1, s.Position("a", "h2"))
+	assert.Equal(t, 0, s.Position("a", "h9"), "not a member yet")
+}
+
+func TestBestPlacedIgnoresThePin(t *testing.T) {
+	s := New(NewKeys("p"), api.KVPairs{
+		{Key: "p/a/pin", Value: []byte("h2")},
+		{Key: "p/.members/h1", Session: "s-h1", Value: Member{VIPs: map[string]int{"a": 100}}.Encode()},
+		{Key: "p/.members/h2", Session: "s-h2", Value: Member{VIPs: map[string]int{"a": 200}}.Encode()},
+	}, 1)
+	for _, test := range []struct{ without, best, successor string }{
+		{"", "h1", "h2"},
+		{"h1", "h2", "h2"},
+		{"h2", "h1", ""},
+	} {
+		to, _ := s.BestPlaced("a", test.without)
+		assert.Equal(t, test.best, to.Node, "best placed without %q", test.without)
+		to, ok := s.Successor("a", test.without)
+		assert.Equal(t, test.successor, to.Node, "successor without %q", test.without)
+		assert.Equal(t, test.successor != "", ok)
+	}
+	_, ok := s.BestPlaced("b", "")
+	assert.False(t, ok, "no member contends for it")
+}

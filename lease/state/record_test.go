@@ -1,0 +1,118 @@
+package state
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Operators' scripts and older instances read this JSON: names, values and the
+// order of the fields stay as they are.
+func TestRecordAsJSON(t *testing.T) {
+	at := time.Date(2026, 11, 22, 5, 11, 37, 0, time.UTC)
+	owner := Owner(`{"interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a"}`)
+	for name, test := range map[string]struct {
+		record Record
+		json   string
+	}{
+		"held": {
+			Record{State: RecordHeld, Node: "h1", Owner: owner, Since: &at, Session: "s1", TTL: "30s", Version: "v"},
+			`{"state":"held","node":"h1","interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a","since":"2026-11-22T05:11:37Z","session":"s1","ttl":"30s","version":"v"}`,
+		},
+		"handover": {
+			Record{State: RecordHandover, From: "h1", Node: "h2", Owner: owner, Session: "s2", TTL: "30s"},
+			`{"state":"handover","from":"h1","node":"h2","interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a","session":"s2","ttl":"30s"}`,
+		},
+		"released": {
+			Record{State: RecordReleased, Node: "h1", At: &at, Reason: `stopped by signal: "terminated"`},
+			`{"state":"released","node":"h1","at":"2026-11-22T05:11:37Z","reason":"stopped by signal: \"terminated\""}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.json, string(test.record.Encode()))
+			assert.Equal(t, test.record, ParseRecord([]byte(test.json)))
+		})
+	}
+}
+
+func TestValuesThatAreNoRecord(t *testing.T) {
+	for _, value := range []string{"", "null", "[]", "7", "{}", `{"state":"mine"}`, `{"state":"held"`, `{"state":"held"} x`, `{"state":7}`, "\x00"} {
+		assert.Equal(t, Record{}, ParseRecord([]byte(value)), "%q", value)
+	}
+}
+
+// A newer version may add fields, which a rewritten record keeps.
+func TestUnknownFieldsAreTheOwners(t *testing.T) {
+	const value = `{"state":"held","node":"h1","host":"10.77.0.1","before":[{"a":1}],"session":"s1"}`
+	r := ParseRecord([]byte(value))
+	assert.Equal(t, Owner(`{"host":"10.77.0.1","before":[{"a":1}]}`), r.Owner)
+	assert.JSONEq(t, value, string(r.Encode()))
+}
+
+func TestOwner(t *testing.T) {
+	type link struct {
+		Interface string `json:"interface,omitempty"`
+	}
+	o, err := NewOwner(link{"eth0"})
+	require.NoError(t, err)
+	var got link
+	require.NoError(t, o.Decode(&got))
+	assert.Equal(t, link{"eth0"}, got)
+
+	require.NoError(t, Owner("").Decode(&got))
+	assert.Equal(t, link{"eth0"}, got, "an empty owner says nothing")
+
+	none, err := NewOwner(link{})
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"state":"held","node":"h1"}`, string(Record{State: RecordHeld, Node: "h1", Owner: none}.Encode()))
+
+	for _, v := range []any{7, "text", []int{1}, nil} {
+		_, err := NewOwner(v)
+		require.Error(t, err, "%v is no object", v)
+	}
+	_, err = NewOwner(make(chan int))
+	var unsupported *json.UnsupportedTypeError
+	require.ErrorAs(t, err, &unsupported)
+}
+
+func TestWhatARecordProves(t *testing.T) {
+	at := time.Unix(0, 0)
+	for name, test := range map[string]struct {
+		record   Record
+		stopped  bool
+		orphaned RecordState
+	}{
+		"released":                        {Record{State: RecordReleased}, true, RecordReleased},
+		"held":                            {Record{State: RecordHeld}, false, RecordHeld},
+		"held, released uncleanly":        {Record{State: RecordHeld, At: &at}, false, RecordHeld},
+		"handover by an owner":            {Record{State: RecordHandover}, false, RecordHeld},
+		"handover after the owner's stop": {Record{State: RecordHandover, At: &at}, true, RecordHeld},
+		"unknown":                         {Record{}, false, RecordUnknown},
+	} {
+		assert.Equal(t, test.stopped, test.record.Stopped(), name)
+		assert.Equal(t, test.orphaned, test.record.Orphaned().State, name)
+	}
+	assert.True(t, Record{State: RecordHandover, Node: "h2"}.TransferredTo("h2"))
+	assert.False(t, Record{State: RecordHandover, Node: "h2"}.TransferredTo("h1"))
+	assert.False(t, Record{State: RecordHeld, Node: "h2"}.TransferredTo("h2"))
+}
+
+func TestOwnerTTL(t *testing.T) {
+	for ttl, want := range map[string]time.Duration{"15s": 15 * time.Second, "": time.Minute, "0s": time.Minute, "-1s": time.Minute, "soon": time.Minute} {
+		assert.Equal(t, want, Record{TTL: ttl}.OwnerTTL(time.Minute), ttl)
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add([]byte(`{"state":"held","node":"h1","interface":"eth0","since":"2026-11-22T05:11:37Z"}`))
+	f.Add([]byte(`{"state":"released","x":{"y":[1,null]},"at":null}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		r := ParseRecord(value)
+		if again := ParseRecord(r.Encode()); r.State != RecordUnknown {
+			assert.Equal(t, r, again, "what was read can be written and read again")
+		}
+	})
+}

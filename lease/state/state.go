@@ -1,0 +1,138 @@
+// Package state is the meaning of the keys below the prefix: which instance holds
+// which lock, which instances there are, what operators want, and what follows
+// from it. Every instance and every operator's command sees the same keys and
+// must come to the same conclusion, so everything here is a function of the keys
+// alone: the package asks nobody, waits for nothing and has no clock.
+//
+//   - [Keys] names the keys, [Record] and [Member] are the values of two of them.
+//   - [State] is one picture of all keys.
+//   - Its rank says which member should have a lock ([State.Position],
+//     [State.Successor]), its decisions which member may have it now
+//     ([State.Ineligible], [State.Transfer]), its explanations tell people why
+//     ([State.Remarks], [State.Situation]).
+package state
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Nobody is the value of a pin with which no node may hold the lock.
+const Nobody = "-"
+
+// State is everything below the prefix at one index of Consul's. It is immutable
+// and safe for concurrent use.
+type State struct {
+	// Index is Consul's index of the picture. A State is older than a write that
+	// has a higher one.
+	Index    uint64
+	Count    int                       // of the keys, also of those with unknown names
+	Locks    map[string]Lock           // by name
+	Members  map[string]Member         // by node; those with a session only
+	Drains   map[string]Drain          // by node
+	Pins     map[string]Pin            // by name
+	Requests map[string]ReleaseRequest // by name
+
+	keys     Keys
+	rankings rankings
+}
+
+// Lock is a lock's key. The zero Lock is a key that does not exist.
+type Lock struct {
+	Session string // of the holder; empty where the lock is free
+	Index   uint64 // the key's ModifyIndex
+	Record  Record
+}
+
+// Pin allows a lock to one node only.
+type Pin struct {
+	Node  string // or Nobody; empty means that the pin says nothing
+	Index uint64 // the key's ModifyIndex
+}
+
+// Drain allows a node no lock.
+type Drain struct {
+	Index uint64 // the key's ModifyIndex
+}
+
+// ReleaseRequest asks a node to release a lock once, if it holds it.
+type ReleaseRequest struct {
+	Node  string
+	Index uint64 // the key's ModifyIndex
+}
+
+// New reads the keys below a prefix as they were at index. Keys with unknown
+// names are left to their writers.
+func New(keys Keys, pairs api.KVPairs, index uint64) *State {
+	s := &State{
+		Index: index, Count: len(pairs), keys: keys,
+		Locks: map[string]Lock{}, Members: map[string]Member{}, Drains: map[string]Drain{},
+		Pins: map[string]Pin{}, Requests: map[string]ReleaseRequest{},
+	}
+	s.rankings = newRankings(s)
+	for _, p := range pairs {
+		s.add(p)
+	}
+	return s
+}
+
+func (s *State) add(p *api.KVPair) {
+	dir, base, ok := s.keys.split(p.Key)
+	switch {
+	case !ok || base == "":
+	case dir == membersDir:
+		s.addMember(base, p)
+	case dir == drainDir:
+		s.Drains[base] = Drain{p.ModifyIndex}
+	case base == lockBase:
+		s.Locks[dir] = NewLock(p)
+	case base == pinBase:
+		s.Pins[dir] = Pin{text(p), p.ModifyIndex}
+	case base == releaseBase:
+		s.Requests[dir] = ReleaseRequest{text(p), p.ModifyIndex}
+	}
+}
+
+func (s *State) addMember(node string, p *api.KVPair) {
+	var m Member
+	if p.Session == "" || json.Unmarshal(p.Value, &m) != nil {
+		return
+	}
+	m.Session = p.Session // the key's session counts, not the value's
+	s.Members[node] = m
+}
+
+// NewLock reads the key of a lock.
+func NewLock(p *api.KVPair) Lock {
+	return Lock{Session: p.Session, Index: p.ModifyIndex, Record: ParseRecord(p.Value)}
+}
+
+// text is a value as a person writes it, perhaps with a newline at its end.
+func text(p *api.KVPair) string { return strings.TrimSpace(string(p.Value)) }
+
+// Pin is the only node that may hold a lock, [Nobody], or empty where every node
+// may.
+func (s *State) Pin(name string) string { return s.Pins[name].Node }
+
+// Drained reports whether a node may hold no lock.
+func (s *State) Drained(node string) bool {
+	_, drained := s.Drains[node]
+	return drained
+}
+
+// SessionsOf lists the sessions that hold a key in the name of node.
+func (s *State) SessionsOf(node string) []string {
+	var ids []string
+	if m, ok := s.Members[node]; ok {
+		ids = append(ids, m.Session)
+	}
+	for _, l := range s.Locks {
+		if l.Session != "" && l.Record.Node == node && !slices.Contains(ids, l.Session) {
+			ids = append(ids, l.Session)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,342 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// second runs another Keeper, of node h2, on the same Consul, and returns a
+// bench for it.
+func (b *bench) second() *bench {
+	client, closeIdle := b.consul.NewClient(consul.Transport)
+	o := &bench{t: b.t, consul: b.consul, start: b.start}
+	o.keeper = New(Config{
+		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: "h2",
+		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+	})
+	o.keeper.now = b.keeper.now
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.keeper.Run(ctx) }()
+	o.stop = sync.OnceValue(func() error {
+		cancel()
+		defer closeIdle()
+		return <-ended
+	})
+	return o
+}
+
+// pair runs test with h1 holding the lock and h2 waiting for it.
+func pair(t *testing.T, lock Lock, test func(b, o *bench, h, next *hold, held *Held)) {
+	bubble(t, func(b *bench) {
+		h := b.holdLock(lock)
+		held := <-h.held
+		o := b.second()
+		next := o.holdLock(lock)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Empty(t, next.held)
+		test(b, o, h, next, held)
+		_ = next.release("done")
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestStopHandsOver(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, held *Held) {
+		began := time.Now()
+		require.NoError(t, h.release("stopped by a test"))
+		assert.ErrorIs(t, h.cause, ErrTransferred)
+		assert.ErrorContains(t, h.cause, "stopped by a test")
+		got := <-next.held
+		assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
+		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
+		assert.Equal(t, "h1", got.Predecessor.From)
+		assert.Equal(t, ours.Owner, got.Predecessor.Owner, "the owner whose frame to wait for")
+
+		synctest.Wait()
+		r := b.record()
+		assert.Equal(t, state.RecordHeld, r.State)
+		assert.Equal(t, "h2", r.Node)
+		assert.Equal(t, b.consul.Get(lockKey).Session, r.Session)
+		assert.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, next.lost)
+	})
+}
+
+// TestEndOfOneLockIsHandedOver is about a lock that ends by fn's own error,
+// while the process lives on.
+func TestEndOfOneLockIsHandedOver(t *testing.T) {
+	broken := errors.New("carrier lost")
+	unclean := fmt.Errorf("%w: a stranger", ErrUnclean)
+	tests := map[string]struct {
+		err     error
+		alone   bool // no member is there to take over
+		state   state.RecordState
+		stopped bool
+	}{
+		"to the successor":      {err: broken, state: state.RecordHandover, stopped: true},
+		"not if it was unclean": {err: unclean, state: state.RecordHeld},
+		"released if alone":     {err: broken, alone: true, state: state.RecordReleased, stopped: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(b *bench) {
+				fail, result := make(chan error), make(chan error)
+				go func() {
+					result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
+						held.Serving()
+						return <-fail
+					})
+				}()
+				time.Sleep(5 * time.Second)
+				o := b.second()
+				defer func() { require.NoError(t, o.stop()) }()
+				next := &hold{held: make(chan *Held, 1), cancel: func(error) {}}
+				if !test.alone {
+					next = o.holdLock(ours)
+					time.Sleep(5 * time.Second)
+				}
+				began := time.Now()
+				fail <- test.err
+				require.Equal(t, test.err, <-result)
+				if test.alone {
+					assert.Equal(t, test.state, b.record().State)
+					return
+				}
+				got := <-next.held
+				assert.Equal(t, test.state, got.Predecessor.State)
+				assert.Equal(t, test.stopped, got.Predecessor.Stopped())
+				if test.stopped {
+					assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
+					assert.Equal(t, "carrier lost", got.Predecessor.Reason)
+				}
+				_ = next.release("done")
+			})
+		})
+	}
+}
+
+// TestHeirMayHaveServed is about a lock whose new owner was gone before it
+// could write that it serves.
+func TestHeirMayHaveServed(t *testing.T) {
+	at := time.Now()
+	bubble(t, func(b *bench) {
+		last := state.Record{State: state.RecordHandover, From: "h3", Node: "h2", Owner: `{"mac":"02:00:00:00:00:03"}`, TTL: "15s", At: &at}
+		b.consul.Put(lockKey, string(last.Encode()), "")
+		h := b.hold()
+		got := <-h.held
+		assert.Equal(t, state.Record{State: state.RecordHeld, Node: "h2", TTL: "15s"}, got.Predecessor)
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
+	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+		b.consul.Delay(func(r *http.Request) {
+			if r.URL.Path == "/v1/txn" {
+				time.Sleep(30 * time.Millisecond) // Consul answers late
+			}
+		})
+		h.cancel(errors.New("stopped"))
+		<-next.held
+		synctest.Wait()
+		assert.Empty(t, h.lost, "no answer yet")
+		require.NoError(t, <-h.result)
+		b.consul.Delay(nil)
+		time.Sleep(time.Second) // for the answers that are still on their way
+	})
+}
+
+func TestHandoverOfUnknownOutcome(t *testing.T) {
+	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
+		t.Run(name, func(t *testing.T) {
+			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+				b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+					body, _ := io.ReadAll(r.Body)
+					r.Body = io.NopCloser(strings.NewReader(string(body)))
+					if !strings.Contains(string(body), "unlock") {
+						return false
+					}
+					if happened {
+						b.consul.Serve(r)
+					}
+					panic(http.ErrAbortHandler)
+				}))
+				require.NoError(t, h.release("stopped"))
+				assert.ErrorIs(t, h.cause, ErrTransferred, "it may have happened")
+				b.consul.On(nil)
+				require.NoError(t, b.stop())
+				got := <-next.held
+				assert.NotEqual(t, state.RecordReleased, got.Predecessor.State, "the successor must make sure")
+			})
+		})
+	}
+}
+
+func TestHandoverRefused(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		// The successor's session is gone, which the watch has not shown yet.
+		refuse := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(strings.NewReader(string(body)))
+			if strings.Contains(string(body), `"Verb":"lock"`) && strings.Contains(string(body), `"Verb":"unlock"`) {
+				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+			}
+			return false
+		})
+		b.consul.On(refuse)
+		require.NoError(t, h.release("stopped by a test"))
+		require.NotErrorIs(t, h.cause, ErrTransferred)
+		got := <-next.held
+		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
+		assert.Equal(t, "stopped by a test", got.Predecessor.Reason)
+	})
+}
+
+func TestSuccessorDiesBeforeItBinds(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		// It takes what it is given, and dies with it.
+		require.NoError(t, h.release("stopped"))
+		<-next.held
+		b.consul.Put(lockKey, `{"state":"handover","from":"h1","node":"h2","mac":"02:00:00:00:00:01"}`, b.consul.Get(lockKey).Session)
+		b.consul.Destroy(b.consul.Get(lockKey).Session)
+		require.ErrorIs(t, <-next.result, ErrSessionLost)
+		again := b.hold()
+		got := <-again.held
+		assert.False(t, got.Predecessor.Stopped(), "it has to ask the wire")
+		require.NoError(t, again.release("done"))
+	})
+}
+
+func TestLeaverIsNoSuccessor(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		o.keeper.Leave()
+		time.Sleep(time.Second)
+		require.Nil(t, b.consul.Get("p/.members/h2"))
+		require.NoError(t, h.release("stopped"))
+		require.NotErrorIs(t, h.cause, ErrTransferred)
+		got := <-next.held
+		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
+	})
+}
+
+func TestPin(t *testing.T) {
+	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+		b.consul.Put("p/10.77.0.100/pin", "h3\n", "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Empty(t, h.lost, "state.Nobody of that name is there")
+
+		b.consul.Put("p/10.77.0.100/pin", "h2\n", "")
+		got := <-next.held
+		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
+		err := <-h.result
+		require.ErrorIs(t, err, ErrTransferred)
+		require.NotErrorIs(t, err, ErrLockLost)
+
+		// Nobody else takes it, even if its node goes.
+		again := b.hold()
+		require.NoError(t, next.release("stopped"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, again.held)
+		b.consul.Delete("p/10.77.0.100/pin")
+		<-again.held
+		require.NoError(t, again.release("done"))
+	})
+}
+
+func TestPreempt(t *testing.T) {
+	low := ours
+	low.Priority, low.PreemptDelay = 200, 10*time.Second
+	bubble(t, func(b *bench) {
+		h := b.holdLock(low)
+		<-h.held
+		o := b.second()
+		next := o.holdLock(ours)
+		came := time.Now()
+		<-next.held
+		assert.WithinDuration(t, came.Add(low.PreemptDelay), time.Now(), 500*time.Millisecond)
+		require.ErrorIs(t, <-h.result, ErrTransferred)
+		require.NoError(t, next.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestUnwantedLockIsGivenUp(t *testing.T) {
+	bubble(t, func(b *bench) {
+		h := b.hold()
+		<-h.held
+		session := b.consul.Get(lockKey).Session
+		b.consul.Put("p/10.77.0.101/.lock", `{"state":"handover","from":"h2","node":"h1","mac":"02:00:00:00:00:02"}`, session)
+		time.Sleep(3 * time.Second)
+		p := b.consul.Get("p/10.77.0.101/.lock")
+		assert.Empty(t, p.Session)
+		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "its giver may still serve")
+		require.NoError(t, h.release("done"))
+	})
+}
+
+func TestNothingIsHandedOverBeforeItIsServed(t *testing.T) {
+	bubble(t, func(b *bench) {
+		o := b.second()
+		next := o.holdLock(Lock{Name: "other"})
+		<-next.held
+		ctx, cancel := context.WithCancelCause(context.Background())
+		asking := make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) error {
+				close(asking)
+				<-ctx.Done()
+				return nil
+			})
+		}()
+		<-asking
+		heir := o.hold()
+		time.Sleep(time.Second)
+		cancel(errors.New("stopped"))
+		require.NoError(t, <-ended)
+		got := <-heir.held
+		assert.Equal(t, state.RecordHeld, got.Predecessor.State, "make sure for yourself")
+		require.NoError(t, heir.release("done"))
+		require.NoError(t, next.release("done"))
+		require.NoError(t, o.stop())
+	})
+}
+
+func TestNodesThatStartTogetherSettleTogether(t *testing.T) {
+	s := newSession("s", ttl, 0)
+	alone := &state.State{Members: map[string]state.Member{"h1": {}}}
+	both := &state.State{Members: map[string]state.Member{"h1": {}, "h2": {}}}
+	s.settle(nil, both, 10*time.Millisecond)
+	assert.Equal(t, settleTime, s.settled(), "the members that were there before")
+	s.settle(alone, both, 700*time.Millisecond)
+	assert.Equal(t, 1700*time.Millisecond, s.settled())
+	s.settle(both, alone, 800*time.Millisecond)
+	assert.Equal(t, 1700*time.Millisecond, s.settled(), "one that goes")
+	s.settle(alone, both, 2*time.Second)
+	assert.Equal(t, 1700*time.Millisecond, s.settled(), "settled already")
+	s.settledAt.Store(int64(4500 * time.Millisecond))
+	s.settle(alone, both, 4400*time.Millisecond)
+	assert.Equal(t, settleLimit, s.settled())
+}

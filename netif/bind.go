@@ -1,0 +1,141 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrLifetime means that a lifetime is shorter than a second, the kernel's unit,
+	// or longer than the kernel can count.
+	ErrLifetime = errors.New("lifetime out of range")
+
+	// ErrUnbound means that the Address has been unbound.
+	ErrUnbound = errors.New("the address has been unbound")
+)
+
+// Address is an address that [Host.Bind] has bound.
+type Address struct {
+	// These do not change.
+	host   *Host
+	index  int // of the interface
+	prefix netip.Prefix
+
+	mu      sync.Mutex // guards all following fields; held during Refresh and Unbind
+	unbound bool
+}
+
+// Bind adds p to the interface ifindex for a lifetime in whole seconds, rounded
+// down. Unless Refresh extends the lifetime, the kernel removes the address within a
+// quarter of a second after its end, or within about a second if it has just checked
+// the lifetimes of other addresses: its timer checks them at most once a second
+// (ADDRCONF_TIMER_FUZZ and ADDRCONF_TIMER_FUZZ_MAX in include/net/addrconf.h).
+//
+// Bind takes over a leftover of a previous process, which it recognizes by our tag,
+// on the same interface, and removes one from any other interface.
+//
+// The error is a *ForeignError if the host already has the address without our tag,
+// on any interface; ErrNoInterface if there is no interface ifindex; ErrLifetime if
+// the lifetime is out of range.
+//
+// With the default prefix length, /32 or /128, p is only an address: binding and
+// unbinding it affects no other address. A shorter prefix also brings the connected
+// route, if the interface has no address of its own in that subnet. But of several
+// IPv4 addresses of one subnet on one interface the kernel treats the first as
+// primary and the others as secondary. When the first is removed the kernel removes
+// the others too, whichever program bound them, unless the sysctl
+// net.ipv4.conf.*.promote_secondaries is set (systemd sets it). This package changes
+// no sysctl. Watch reports such removals like any other, and Refresh binds our own
+// addresses again. Give a host its own address before a floating one of the same
+// subnet.
+func (h *Host) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (*Address, error) {
+	if !p.IsValid() {
+		return nil, fmt.Errorf("bind %v: not a valid address", p)
+	}
+	flags, err := h.prepareBind(ifindex, p)
+	if err != nil {
+		return nil, err
+	}
+	err = h.add(ifindex, p, lifetime, flags)
+	if errors.Is(err, unix.EEXIST) { // another program added it after prepareBind
+		return nil, h.foreign(address{index: ifindex, prefix: p})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Address{host: h, index: ifindex, prefix: p}, nil
+}
+
+// Refresh extends the lifetime to end this long after now, in whole seconds rounded
+// down. It reports restored if the address was missing, because it was removed or
+// had expired, and is bound again. The error is ErrLifetime if the lifetime is out
+// of range, and nothing has changed; ErrUnbound after Unbind; ErrNoInterface if the
+// interface is gone.
+//
+// Refresh does not check whose address it extends. If another program has bound the
+// same address without a lifetime, Refresh gives it our tag and a lifetime. Watch
+// reports that program's request as AddressForeign, and the caller must act on it.
+func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unbound {
+		return false, fmt.Errorf("refresh %s: %w", a.prefix, ErrUnbound)
+	}
+	// A replacing request does not tell whether there was an address to replace. An
+	// exclusive one does: it fails if there was, and leaves that address unchanged.
+	err = a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	if !errors.Is(err, unix.EEXIST) {
+		return err == nil, err
+	}
+	return false, a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+}
+
+// Unbind removes the address from the kernel. It returns nil if the address is
+// already gone. As soon as Unbind has started, no Refresh binds the address again.
+// After an error it may be called again.
+//
+// Unbind is a single request. It also removes the same address on the same
+// interface if another program has bound it since, because a moment later another
+// host may own it.
+func (a *Address) Unbind() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unbound = true
+	return a.host.remove(a.index, a.prefix)
+}
+
+func (h *Host) add(index int, p netip.Prefix, lifetime time.Duration, flags int) error {
+	seconds := int64(lifetime / time.Second)
+	// The kernel reads the largest number as "no lifetime".
+	if seconds < 1 || seconds >= math.MaxUint32 {
+		return fmt.Errorf("bind %s for %v: %w", p, lifetime, ErrLifetime)
+	}
+	_, err := h.execute(newAddr(index, p, uint32(seconds), flags), 0)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("bind %s: %w: index %d", p, ErrNoInterface, index)
+	case err != nil:
+		return fmt.Errorf("bind %s: %w", p, err)
+	}
+	return nil
+}
+
+func (h *Host) remove(index int, p netip.Prefix) error {
+	_, err := h.execute(delAddr(index, p), 0)
+	// The address itself, its interface, or IPv6 on the interface is gone.
+	for _, gone := range []error{unix.EADDRNOTAVAIL, unix.ENODEV, unix.ENXIO} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("unbind %s: %w", p, err)
+	}
+	return nil
+}
