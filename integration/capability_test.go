@@ -53,7 +53,7 @@ func TestMissingCapability(t *testing.T) {
 			h1 := s.Servers[0]
 			p := s.startBy(h1, []string{"--bounding-set=" + given})
 			s.exits(p, 1, soon)
-			ends := logged(p, "consul-vip ends")
+			ends := logged(p, "consul-vip stopped")
 			s.Len(ends, 1)
 			s.Contains(ends[0].Get("reason"), "it lacks "+missing)
 			s.holds(s.notOn(h1))

@@ -62,7 +62,7 @@ func TestDrainOutlivesRestart(t *testing.T) {
 	s.drain(h1)
 	s.stop(s.instanceOn(h1))
 	p := s.start(h1, config{})
-	s.await(logs(p, "not contending", len(s.vips)))
+	s.await(logs(p, "not eligible", len(s.vips)))
 	s.await(condition{h1.Name + " to be a member", func() error {
 		_, err := s.priorities(h1)
 		return err
@@ -121,7 +121,7 @@ func TestUndrain(t *testing.T) {
 	s.holds(s.unbound())
 	row := s.status(h2)
 	s.Equal("free", row["state"])
-	s.Contains(row["note"], "whoever is there is drained")
+	s.Contains(row["note"], "all members are drained")
 
 	for _, want := range []string{h1.Name + " may take addresses again", h1.Name + " was not drained"} {
 		s.Contains(s.succeed(h2, "undrain", "-node="+h1.Name), want)

@@ -49,8 +49,8 @@ func TestCarrierLostHandsOver(t *testing.T) {
 	h1 := procs[0].Host
 	s.unplug(h1, "eth1")
 	next := s.takenOver(h1)
-	s.await(logs(procs[0], "handed over", 1))
-	s.holds(logs(s.instanceOn(next), "nobody answers for the address", 0))
+	s.await(logs(procs[0], "lock transferred", 1))
+	s.holds(logs(s.instanceOn(next), "no station answers for the address", 0))
 
 	s.NoError(h1.Plug("eth1"))
 	s.await(s.memberOn(h1))

@@ -111,7 +111,7 @@ func TestMoveRefused(t *testing.T) {
 		args     []string
 		complain string
 	}{
-		{[]string{"--to", h1.Name, vip}, h1.Name + " has " + vip + " already"},
+		{[]string{"--to", h1.Name, vip}, h1.Name + " already holds " + vip},
 		{[]string{"--to", "h9", vip}, "h9 does not contend for " + vip},
 		{[]string{unknown}, vip}, // the address that there is
 	} {
@@ -133,7 +133,7 @@ func TestMoveWithoutTarget(t *testing.T) {
 	s.Contains(out, fmt.Sprintf("%s: %s -> %s", s.vip, h1.Name, next.Name))
 	s.Equal(next.Name, s.pin())
 
-	for _, want := range []string{next.Name + " has it, no longer pinned", "was not pinned"} {
+	for _, want := range []string{next.Name + " holds it, no longer pinned", "was not pinned"} {
 		s.Contains(s.succeed(h1, "unpin", s.vip.String()), want)
 		s.Empty(s.pin())
 	}
@@ -152,7 +152,7 @@ func TestMoveTimesOut(t *testing.T) {
 	r := s.fail(h2, "move", s.vip.String(), "-to="+h2.Name, "-timeout=1s")
 	s.signal(procs[0], syscall.SIGCONT)
 	s.Empty(r.stdout)
-	s.Contains(r.stderr, h1.Name+" has it (pinned to "+h2.Name+")")
+	s.Contains(r.stderr, h1.Name+" holds it (pinned to "+h2.Name+")")
 	s.Contains(r.stderr, "consul-vip unpin")
 	s.Equal(h2.Name, s.pin(), "the pin stays")
 	s.awaitWithin(2*soon, s.ownedBy(h2))

@@ -60,7 +60,7 @@ func TestReleaseWithoutOwner(t *testing.T) {
 	p := s.startOn(config{}, s.Servers[0])[0]
 	s.stop(p)
 	r := s.fail(p.Host, "release", s.vip.String())
-	s.Contains(r.stderr, "no instance has "+s.vip.String())
+	s.Contains(r.stderr, "no instance holds "+s.vip.String())
 	s.Nil(s.get(releaseKey(s.vip)))
 }
 

@@ -71,7 +71,7 @@ func TestReloadRefused(t *testing.T) {
 		{block(s.vip, "priorty = 7"), `:10:1: Error: Unsupported argument`},
 		{block(s.vip, "priority = 7") + block(addr(10, 77, 7, 9), `interface = "eth9"`), `no such interface: "eth9"`},
 	} {
-		const refused = "the configuration is not reloaded, nothing has changed"
+		const refused = "configuration not reloaded, nothing has changed"
 		s.configure(p.Host, s.head(config{})+wrong.hcl)
 		s.signal(p, syscall.SIGHUP)
 		s.await(logs(p, refused, i+1))
@@ -157,7 +157,7 @@ func TestSignalsWhileStarting(t *testing.T) {
 		_, err := f.WriteString(s.hcl(config{}))
 		s.NoError(err)
 	})
-	s.await(logs(p, "consul-vip starts", 1)) // it has read the first to its end
+	s.await(logs(p, "consul-vip started", 1)) // it has read the first to its end
 	s.toReader(pipe, func(f *os.File) {
 		_, err := f.WriteString(s.hcl(config{vip: "priority = 7"}))
 		s.NoError(err)

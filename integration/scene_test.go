@@ -105,7 +105,7 @@ func (s *scene) end() {
 	s.comes(soon, s.unbound())
 	s.observer.Stop()
 	s.machine.stop()
-	if stalled := s.machine.stalled(); stalled > 0 {
+	if stalled := s.machine.stalled(); stalled > time.Second {
 		s.t.Log("the machine stalled for", stalled)
 	}
 	if doubles := s.observer.Doubles(); len(doubles) > 0 {

@@ -53,7 +53,7 @@ func TestLeftover(t *testing.T) {
 	s.holds(s.allOn(h1, s.vip))
 
 	p := s.start(h1, c)
-	s.await(logs(p, "removed an address that a predecessor left behind", 1))
+	s.await(logs(p, "removed an address left by a previous process", 1))
 	s.await(removed(events, s.vip, true))
 	s.awaitWithin(2*soon, s.ownedBy(h1))
 	s.await(inState(p, "active"))

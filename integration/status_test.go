@@ -61,7 +61,7 @@ func TestReleasedRecord(t *testing.T) {
 	s.stop(s.startOn(config{}, h1)[0])
 	r := s.recordPrinted(h2)
 	s.Equal(record{State: "released", Node: h1.Name, Reason: r.Reason}, r)
-	s.shows(h2, "free", "", "released by "+h1.Name+": stopped by signal: terminated; nobody is there")
+	s.shows(h2, "free", "", "released by "+h1.Name+": stopped by signal: terminated; no members")
 }
 
 // TestRecordAfterCrash reads the record that a killed owner leaves: it is as it was.
@@ -73,7 +73,7 @@ func TestRecordAfterCrash(t *testing.T) {
 	s.NoError(p.Kill())
 	s.await(s.statusIs(h2, "free"))
 	s.Equal(held, s.kvGet(h2))
-	s.shows(h2, "free", "", h1.Name+" ended without releasing it; nobody is there")
+	s.shows(h2, "free", "", h1.Name+" stopped without releasing it; no members")
 }
 
 // TestRecordOfConsulLock reads the lock while "consul lock" holds it.
@@ -173,8 +173,8 @@ func TestStatusOfPinWithoutMember(t *testing.T) {
 	s.put(pinKey(s.vip), h1.Name)
 	s.stop(p)
 	r := s.fail(h3, "status")
-	s.Contains(r.stdout, "pinned to "+h1.Name+", which is not there")
-	s.Contains(r.stderr, "nobody has "+s.vip.String())
+	s.Contains(r.stdout, "pinned to "+h1.Name+", which is not a member")
+	s.Contains(r.stderr, "no owner: "+s.vip.String())
 }
 
 // TestStatusWatchWithoutConsul goes on where there is no Consul, and complains once.
