@@ -256,7 +256,7 @@ func testMissingRules(t *testing.T, w *world) {
 	}
 	for _, d := range all {
 		d.await(d.ownedBy(d.Servers[0]))
-		d.await(mentions(d.process, "now has all required permissions"))
+		d.await(mentions(d.process, "all required permissions"))
 	}
 }
 
@@ -276,7 +276,7 @@ func testRuleWithdrawn(t *testing.T, s *accessScene) {
 	s.put(drainKey("h3"), "") // something for the watch to see
 	s.pass(calm)
 	s.change(policy, whole)
-	s.await(mentions(p, "now has all required permissions"))
+	s.await(mentions(p, "all required permissions"))
 	s.await(mentions(p, "watching the locks works again"))
 	tenure.unbroken()
 	s.seen(h1)
@@ -335,7 +335,7 @@ const expiry = 2 * sessionTTL
 
 // testClientCertificate asks Consul by mutual TLS, with and without a certificate.
 func testClientCertificate(t *testing.T, s *accessScene, certs *lab.Certificates) {
-	const complaint = "asks for a client certificate"
+	const complaint = "requires a client certificate"
 	h1, h2 := s.Servers[0], s.Servers[1]
 	_, token := s.grant(example(t, "acl-policy.hcl"))
 	c := withToken(token.SecretID)

@@ -47,7 +47,7 @@ func TestShortFreeze(t *testing.T) {
 	s.signal(p, syscall.SIGSTOP)
 	s.pass(1500 * time.Millisecond) // more than the program takes for a slow machine
 	s.signal(p, syscall.SIGCONT)
-	s.await(mentions(p, "this process was paused"))
+	s.await(mentions(p, "the process was paused, verifying the lock"))
 	s.pass(deadMan)
 	tenure.unbroken()
 	s.seen(p.Host)
@@ -58,7 +58,7 @@ func TestAddressRemoved(t *testing.T) {
 	s := newScene(t)
 	p := s.startAll(config{})[0]
 	s.NoError(p.Host.RemoveAddress("eth0", prefixOf(s.vip)))
-	s.await(logs(p, "the address was removed by someone else and is bound again", 1))
+	s.await(logs(p, "another program removed the address, bound it again", 1))
 	s.await(s.ownedBy(p.Host))
 	s.running(p)
 	s.seen(p.Host)

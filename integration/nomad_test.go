@@ -204,7 +204,7 @@ func (s *jobScene) handedOver(old *lab.Host) {
 		var from []string
 		for _, e := range entries {
 			if e.Message() == "state changed" && e.Get("state") == "acquired" {
-				from = append(from, e.Get("handed_over_by"))
+				from = append(from, e.Get("transferred_by"))
 			}
 		}
 		if len(from) == 0 || from[len(from)-1] != old.Name {

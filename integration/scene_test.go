@@ -66,6 +66,7 @@ func newSceneWith(t *testing.T, w *world, every time.Duration, vips ...netip.Add
 	var err error
 	s.observer, err = w.Observer.NewObserver(every, vips...)
 	s.NoError(err)
+	s.machine = newMachine(w.Observer)
 	t.Cleanup(s.end)
 	s.restartClient()
 	t.Cleanup(func() { t.Log("client:", s.client.Stop()) })
@@ -103,6 +104,10 @@ func (s *scene) end() {
 	}
 	s.comes(soon, s.unbound())
 	s.observer.Stop()
+	s.machine.stop()
+	if stalled := s.machine.stalled(); stalled > time.Second {
+		s.t.Log("the machine stalled for", stalled)
+	}
 	if doubles := s.observer.Doubles(); len(doubles) > 0 {
 		assert.Fail(s.t, fmt.Sprintf("expected one answer to every question, saw %d with two, the first %v", len(doubles), doubles[0]))
 	}
