@@ -43,7 +43,7 @@ func (consulLock) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
 }
 
 // arpingCommand returns how to announce an address once. Two programs have the name
-// arping; that of iputils takes the sender's address from the target.
+// arping; the one of iputils takes the sender's address from the target.
 func arpingCommand(path, addr string) string {
 	command := path + " -q -U -c 1 -I eth0 "
 	// The error does not matter: the other program rejects -V without a target.

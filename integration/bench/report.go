@@ -50,8 +50,8 @@ func onlyText(o options) string {
 	return fmt.Sprintf(" -only '%s'", o.only)
 }
 
-// leaders compares host death of Consul's leader, which Consul has to replace by an
-// election first, with that of another host.
+// leaders compares the death of the host that is also Consul's leader with the death of
+// another host: without a leader, Consul has to elect one first.
 func leaders(all results) string {
 	var b strings.Builder
 	for _, p := range peers() {

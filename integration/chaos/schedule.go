@@ -87,7 +87,7 @@ type Fault struct {
 	Host   int // number of the host, if the kind needs one
 	// Owner hits the host that owns the address at that time, instead of Host.
 	Owner bool
-	// After is the time from the group's beginning to that of the fault.
+	// After is the time from the group's beginning to the fault's beginning.
 	After time.Duration
 	// Lasts is the time from the fault's beginning until it is undone.
 	Lasts time.Duration

@@ -109,8 +109,8 @@ func (d *demoLab) moved(ctx context.Context, client *lab.Client, old *lab.Host, 
 	return d.AwaitOwner(ctx, d.addr, client, old)
 }
 
-// tell shows what the client saw of a move. The error says that this is not what it
-// should have seen.
+// tell shows what the client saw of a move. It returns an error if other hosts than these
+// two answered.
 func (d *demoLab) tell(r lab.Report, old, owner *lab.Host) error {
 	d.sees("%s has the address now", owner.Name)
 	d.sees("%s answered the client, then %s; the longest time without an answer was %s; %d of %d requests were lost",

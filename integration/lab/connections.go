@@ -16,7 +16,7 @@ func (p *Process) Connections(port uint16) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The table is that of the process's network namespace.
+	// The kernel shows the table of the process's network namespace here.
 	table, err := os.ReadFile(dir + "/net/tcp")
 	if err != nil {
 		return 0, err
