@@ -11,9 +11,9 @@ import (
 	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
 )
 
-// An owner that may no longer read its lock goes on: it was not deleted.
-func TestFilteredListIsNoLoss(t *testing.T) {
-	bubble(t, func(b *bench) {
+// An owner that may no longer read its lock keeps it: the lock was not deleted.
+func TestFilteredListDoesNotEndAHold(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(fakeconsul.Only("/v1/kv/p/", fakeconsul.Filtered))
@@ -27,9 +27,9 @@ func TestFilteredListIsNoLoss(t *testing.T) {
 }
 
 // The agent reports the check under the token of the registration.
-func TestRegistersAnewWithAnotherToken(t *testing.T) {
+func TestRegistersAgainWithANewToken(t *testing.T) {
 	const register, session = "PUT /v1/agent/service/register", "PUT /v1/session/create"
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(time.Minute)
@@ -38,7 +38,7 @@ func TestRegistersAnewWithAnotherToken(t *testing.T) {
 		b.token.Set()
 		time.Sleep(time.Minute)
 		n := b.consul.Count(register)
-		assert.Greater(t, n, 2, "until it is done")
+		assert.Greater(t, n, 2, "it is tried again until it works")
 		b.consul.On(nil)
 		time.Sleep(time.Minute)
 		assert.Equal(t, n+1, b.consul.Count(register))
@@ -47,9 +47,9 @@ func TestRegistersAnewWithAnotherToken(t *testing.T) {
 	})
 }
 
-// Consul refuses a transaction for want of a right as for any other reason.
-func TestRefusedTransactionRaisesASuspicion(t *testing.T) {
-	bubble(t, func(b *bench) {
+// Consul refuses a transaction for a missing permission as for any other reason.
+func TestRefusedTransactionChecksThePermissions(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		require.NoError(t, h.release("done"))

@@ -66,14 +66,14 @@ type contention struct {
 	failures *failurelog.Log
 	pause    consul.Backoff
 
-	holder      string        // the session last seen on the key
-	ineligible  string        // the reason last logged for not contending
-	heldOff     time.Duration // when it may contend again after a requested release; 0: now
-	predecessor state.Record  // of the key when it was last seen free
-	known       bool          // the lock was seen held, so this is no fresh start
-	free        bool          // whether the key is free
-	index       uint64        // of the free key
-	from        time.Duration // when it was first seen free, or when to try again
+	holder     string        // the session last seen on the key
+	ineligible string        // the reason last logged for not contending
+	heldOff    time.Duration // when it may contend again after a requested release; 0: now
+	previous   state.Record  // of the key when it was last seen free
+	known      bool          // the lock was seen held, so this is no fresh start
+	free       bool          // whether the key is free
+	index      uint64        // of the free key
+	from       time.Duration // when it was first seen free, or when to try again
 }
 
 func (k *Keeper) newContention(lock Lock) *contention {
@@ -106,7 +106,7 @@ func (c *contention) consider(v *state.State, s *session) (wait time.Duration, d
 		return heldOff, heldOff > 0
 	}
 	if !c.free || c.index != l.Index {
-		c.free, c.index, c.predecessor, c.from = true, l.Index, l.Record.Orphaned(), k.now()
+		c.free, c.index, c.previous, c.from = true, l.Index, l.Record.Orphaned(), k.now()
 	}
 	from, delay := c.from, positionDelay
 	if !c.known {
@@ -169,7 +169,7 @@ func (c *contention) try(ctx context.Context, l state.Lock, s *session) *Held {
 	key := k.keys.Lock(c.name)
 	// Only if the key still is as it was seen: a blind acquisition could slip past
 	// the end of another's session, and past its record.
-	h := c.held(s, 0, c.predecessor)
+	h := c.held(s, 0, c.previous)
 	h.known = k.now()
 	index, err := k.consul.Commit(ctx, consul.Unchanged(key, l.Index), consul.Acquire(key, h.record.Encode(), s.id))
 	switch {
@@ -228,26 +228,26 @@ func (c *contention) underOurSession(ctx context.Context, l state.Lock, s *sessi
 
 // found takes l, which was under our session at the time known.
 func (c *contention) found(l state.Lock, s *session, known time.Duration) *Held {
-	predecessor := c.predecessor
+	previous := c.previous
 	if l.Record.TransferredTo(c.keeper.node) {
-		predecessor = l.Record
+		previous = l.Record
 	}
-	h := c.held(s, l.Index, predecessor)
+	h := c.held(s, l.Index, previous)
 	h.known = known
 	return h
 }
 
-func (c *contention) held(s *session, index uint64, predecessor state.Record) *Held {
+func (c *contention) held(s *session, index uint64, previous state.Record) *Held {
 	k := c.keeper
 	now := time.Now().UTC().Truncate(time.Second)
 	lock, _ := k.desired.lock(c.name)
 	h := &Held{
-		Predecessor: predecessor,
-		keeper:      k,
-		session:     s,
-		name:        c.name,
-		log:         c.log,
-		serving:     make(chan struct{}),
+		Previous: previous,
+		keeper:   k,
+		session:  s,
+		name:     c.name,
+		log:      c.log,
+		serving:  make(chan struct{}),
 		record: state.Record{
 			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: &now,
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,

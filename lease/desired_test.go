@@ -13,17 +13,17 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// priority is what the member key of node says about the lock.
-func (b *bench) priority(node string) int {
+// priority is the priority for the lock in the member key of node.
+func (b *instance) priority(node string) int {
 	v := state.New(b.keeper.keys, api.KVPairs{b.consul.Get("p/.members/" + node)}, 1)
 	return v.Members[node].VIPs[vip]
 }
 
-func TestPrioritizeMovesTheRanks(t *testing.T) {
+func TestPrioritizeChangesThePosition(t *testing.T) {
 	eager, second := ours, ours
 	eager.PreemptDelay, second.PreemptDelay = 10*time.Second, 10*time.Second
 	second.Priority = 101
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.holdLock(eager)
 		<-h.held
 		o := b.second()
@@ -52,7 +52,7 @@ func TestPrioritizeMovesTheRanks(t *testing.T) {
 }
 
 func TestPrioritiesStayInRange(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		for _, step := range []struct{ delta, offset, effective int }{
@@ -68,7 +68,7 @@ func TestPrioritiesStayInRange(t *testing.T) {
 }
 
 func TestUpdateDoesNotTouchTheHold(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		before := b.consul.Get(lockKey).ModifyIndex
 		changed := ours
 		changed.Priority, changed.PreemptDelay = 200, 30*time.Second
@@ -96,13 +96,13 @@ func TestUpdateDoesNotTouchTheHold(t *testing.T) {
 		b.keeper.Update(changed)
 		got := <-next.held
 		assert.Equal(t, 30*time.Second, time.Since(began))
-		assert.Equal(t, changed.Owner, got.Predecessor.Owner)
+		assert.Equal(t, changed.Owner, got.Previous.Owner)
 		require.ErrorIs(t, <-h.result, ErrTransferred)
 	})
 }
 
 func TestUpdateWhileContending(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.foreign()
 		h := b.hold()
 		time.Sleep(5 * time.Second)

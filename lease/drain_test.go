@@ -15,13 +15,13 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-func (b *bench) drain(node string) {
+func (b *instance) drain(node string) {
 	b.consul.Put("p/.drain/"+node, `{"at":"2026-11-22T05:11:37Z"}`, "")
 }
-func (b *bench) undrain(node string) { b.consul.Delete("p/.drain/" + node) }
+func (b *instance) undrain(node string) { b.consul.Delete("p/.drain/" + node) }
 
 func TestDrain(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		began := time.Now()
 		b.drain("h1")
 		<-next.held
@@ -48,7 +48,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainMovesNothingElse(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		other := Lock{Name: "10.77.0.101", Priority: 100}
 		theirs := o.holdLock(other)
 		<-theirs.held
@@ -64,16 +64,16 @@ func TestDrainMovesNothingElse(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Equal(t, before, b.consul.Get("p/10.77.0.101/.lock").ModifyIndex)
-		assert.Empty(t, next.lost, "nothing is taken back")
+		assert.Empty(t, next.lost, "the drained node takes nothing back")
 		_ = standby.release("done")
 		_ = theirs.release("done")
 	})
 }
 
-func TestUndrainedPreempts(t *testing.T) {
+func TestUndrainedNodePreempts(t *testing.T) {
 	eager, second := ours, ours
 	second.Priority, second.PreemptDelay = 200, 10*time.Second
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.drain("h1")
 		o := b.second()
 		next := o.holdLock(second)
@@ -81,7 +81,7 @@ func TestUndrainedPreempts(t *testing.T) {
 		h := b.holdLock(eager)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, next.lost, "the drained one is not better placed")
+		require.Empty(t, next.lost, "a drained node is not better placed")
 		b.undrain("h1")
 		began := time.Now()
 		<-h.held
@@ -92,8 +92,8 @@ func TestUndrainedPreempts(t *testing.T) {
 	})
 }
 
-func TestDrainedServesUntilSomebodyCanTakeIt(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestDrainedNodeServesUntilASuccessorComes(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.drain("h1")
@@ -102,7 +102,7 @@ func TestDrainedServesUntilSomebodyCanTakeIt(t *testing.T) {
 		next := o.hold()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, h.lost, "another that is drained cannot")
+		require.Empty(t, h.lost, "another drained node cannot take it")
 		require.Empty(t, next.held)
 
 		b.undrain("h2")
@@ -115,8 +115,8 @@ func TestDrainedServesUntilSomebodyCanTakeIt(t *testing.T) {
 	})
 }
 
-func TestAllDrained(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestAllMembersDrained(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		b.drain("h1")
 		b.drain("h2")
 		synctest.Wait()
@@ -136,8 +136,8 @@ func TestAllDrained(t *testing.T) {
 	})
 }
 
-func TestDrainOutlivesTheInstance(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+func TestDrainOutlivesTheProcess(t *testing.T) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.drain("h2")
 		require.NoError(t, next.release("stopped"))
 		require.NoError(t, o.stop())
@@ -155,8 +155,8 @@ func TestDrainOutlivesTheInstance(t *testing.T) {
 	})
 }
 
-func TestDrainedHandsOnWhatItIsHanded(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+func TestDrainedNodePassesATransferOn(t *testing.T) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.drain("h1")
 		<-next.held
 		require.ErrorIs(t, <-h.result, ErrTransferred)
@@ -174,8 +174,8 @@ func TestDrainedHandsOnWhatItIsHanded(t *testing.T) {
 	})
 }
 
-func TestDrainTriesAgain(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestDrainRetriesTheTransfer(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		var tries atomic.Int32
 		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), `"Verb":"unlock"`) && tries.Add(1) == 1 {
@@ -193,11 +193,10 @@ func TestDrainTriesAgain(t *testing.T) {
 	})
 }
 
-// A pin and a drain both count.
 func TestPinnedToADrainedNode(t *testing.T) {
 	for _, node := range []string{"h1", "h2"} {
 		t.Run(node, func(t *testing.T) {
-			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+			pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 				b.drain(node)
 				if node == "h1" {
 					<-next.held
@@ -207,7 +206,7 @@ func TestPinnedToADrainedNode(t *testing.T) {
 				b.consul.Put(pinKey, node, "")
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				require.Empty(t, h.lost, "state.Nobody can take it")
+				require.Empty(t, h.lost, "no member can take it")
 				require.NoError(t, h.release("stopped"))
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -220,13 +219,13 @@ func TestPinnedToADrainedNode(t *testing.T) {
 	}
 }
 
-func TestDrainedWhereItIsPinned(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestDrainedNodeKeepsAPinnedLock(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		b.consul.Put(pinKey, "h1", "")
 		b.drain("h1")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Empty(t, h.lost, "state.Nobody else may have it")
+		require.Empty(t, h.lost, "no other member may have it")
 		b.consul.Delete(pinKey)
 		<-next.held
 		require.ErrorIs(t, <-h.result, ErrTransferred)

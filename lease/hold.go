@@ -21,10 +21,10 @@ var errOverwritten = fmt.Errorf("%w: its key was overwritten", ErrLockLost)
 
 // Held is a lock while it is held. Its methods are safe for concurrent use.
 type Held struct {
-	// Predecessor is the record of the previous owner when the lock was acquired.
+	// Previous is the record of the previous owner when the lock was acquired.
 	// Its state is RecordHandover where that owner transferred the lock and may serve
 	// for some milliseconds more.
-	Predecessor state.Record
+	Previous state.Record
 
 	keeper  *Keeper
 	session *session
@@ -155,7 +155,7 @@ func (k *Keeper) runHeld(ctx context.Context, h *Held, fn func(context.Context, 
 	defer stop()
 	var beside sync.WaitGroup
 	beside.Go(func() { k.watchHold(ctx, run, h, cancel) })
-	if h.Predecessor.State == state.RecordHandover {
+	if h.Previous.State == state.RecordHandover {
 		beside.Go(func() { k.confirm(run, h) })
 	}
 

@@ -20,8 +20,8 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-func TestHoldWritesRecordsAndTakesLeave(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestHoldWritesAndReleasesTheRecord(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		held := <-h.held
 		p := b.consul.Get(lockKey)
@@ -33,7 +33,7 @@ func TestHoldWritesRecordsAndTakesLeave(t *testing.T) {
 		assert.Equal(t, p.Session, r.Session)
 		assert.Equal(t, "30s", r.TTL)
 		assert.NotNil(t, r.Since)
-		assert.Equal(t, state.RecordUnknown, held.Predecessor.State)
+		assert.Equal(t, state.RecordUnknown, held.Previous.State)
 
 		require.NoError(t, h.release("stopped by a test"))
 		p, r = b.consul.Get(lockKey), b.record()
@@ -63,15 +63,15 @@ func TestOnlyACleanEndIsReleased(t *testing.T) {
 		node   string
 		owner  state.Owner
 	}{
-		"served, clean":               {dead, true, errors.New("over"), state.RecordReleased, "h1", ""},
-		"served, unclean":             {dead, true, unclean, state.RecordHeld, "h1", ours.Owner},
-		"never served, last one dead": {dead, false, errors.New("over"), state.RecordHeld, "h2", dead.Owner},
-		"never served, last one left": {left, false, errors.New("over"), state.RecordReleased, "h2", ""},
-		"never served, no record":     {state.Record{}, false, errors.New("over"), state.RecordHeld, "h1", ours.Owner},
+		"served, clean":                         {dead, true, errors.New("over"), state.RecordReleased, "h1", ""},
+		"served, unclean":                       {dead, true, unclean, state.RecordHeld, "h1", ours.Owner},
+		"never served, previous owner dead":     {dead, false, errors.New("over"), state.RecordHeld, "h2", dead.Owner},
+		"never served, previous owner released": {left, false, errors.New("over"), state.RecordReleased, "h2", ""},
+		"never served, no record":               {state.Record{}, false, errors.New("over"), state.RecordHeld, "h1", ours.Owner},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				b.consul.Put(lockKey, string(test.last.Encode()), "")
 				err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
 					if test.serves {
@@ -92,18 +92,18 @@ func TestOnlyACleanEndIsReleased(t *testing.T) {
 
 func TestLosingTheLock(t *testing.T) {
 	tests := map[string]struct {
-		lose func(b *bench, session string)
+		lose func(b *instance, session string)
 		want error
 		text string
 	}{
-		"session destroyed": {func(b *bench, s string) { b.consul.Destroy(s) }, ErrSessionLost, "no such session"},
-		"key deleted":       {func(b *bench, _ string) { b.consul.Delete(lockKey) }, ErrLockLost, "deleted"},
-		"key overwritten":   {func(b *bench, _ string) { b.consul.Put(lockKey, "mine", "") }, ErrLockLost, "overwritten"},
-		"key taken":         {func(b *bench, _ string) { b.consul.Put(lockKey, "", "other") }, ErrLockLost, "session other holds it"},
+		"session destroyed": {func(b *instance, s string) { b.consul.Destroy(s) }, ErrSessionLost, "no such session"},
+		"key deleted":       {func(b *instance, _ string) { b.consul.Delete(lockKey) }, ErrLockLost, "deleted"},
+		"key overwritten":   {func(b *instance, _ string) { b.consul.Put(lockKey, "mine", "") }, ErrLockLost, "overwritten"},
+		"key taken":         {func(b *instance, _ string) { b.consul.Put(lockKey, "", "other") }, ErrLockLost, "session other holds it"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				h := b.hold()
 				<-h.held
 				time.Sleep(10*time.Second + 500*time.Millisecond)
@@ -118,8 +118,8 @@ func TestLosingTheLock(t *testing.T) {
 	}
 }
 
-func TestOverwrittenKeyIsGivenBack(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestOverwrittenKeyIsReleased(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(lockKey, "mine", "")
@@ -128,10 +128,10 @@ func TestOverwrittenKeyIsGivenBack(t *testing.T) {
 	})
 }
 
-func TestAmbiguousAcquisition(t *testing.T) {
+func TestAcquisitionWithoutAnAnswer(t *testing.T) {
 	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				var once sync.Once
 				var reads int
 				count := func(r *http.Request) {
@@ -162,8 +162,8 @@ func TestAmbiguousAcquisition(t *testing.T) {
 				})
 				h := b.hold()
 				held := <-h.held
-				assert.Equal(t, state.RecordUnknown, held.Predecessor.State)
-				assert.Equal(t, 1, reads, "a write of unknown outcome is read back")
+				assert.Equal(t, state.RecordUnknown, held.Previous.State)
+				assert.Equal(t, 1, reads, "a write without an answer is read back")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				require.Empty(t, h.lost)
@@ -173,8 +173,8 @@ func TestAmbiguousAcquisition(t *testing.T) {
 	}
 }
 
-func TestPredecessor(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestPreviousOwner(t *testing.T) {
+	bubble(t, func(b *instance) {
 		b.consul.Begin("other", "another program")
 		b.consul.Put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02","ttl":"15s"}`, "other")
 		h := b.hold()
@@ -183,20 +183,20 @@ func TestPredecessor(t *testing.T) {
 		require.Empty(t, h.held)
 		b.consul.Destroy("other")
 		held := <-h.held
-		assert.Equal(t, state.RecordHeld, held.Predecessor.State)
-		assert.JSONEq(t, `{"mac":"02:00:00:00:00:02"}`, string(held.Predecessor.Owner))
-		assert.Equal(t, 15*time.Second, held.Predecessor.OwnerTTL(ttl))
+		assert.Equal(t, state.RecordHeld, held.Previous.State)
+		assert.JSONEq(t, `{"mac":"02:00:00:00:00:02"}`, string(held.Previous.Owner))
+		assert.Equal(t, 15*time.Second, held.Previous.OwnerTTL(ttl))
 		require.NoError(t, h.release("done"))
 	})
 }
 
 func TestContendsAgainAfterRelease(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		for range 3 {
 			h := b.hold()
 			held := <-h.held
 			synctest.Wait()
-			require.Empty(t, h.lost, "a view from before the release is not believed")
+			require.Empty(t, h.lost, "a State from before the release does not count")
 			require.NoError(t, held.Verify(context.Background()))
 			require.NoError(t, h.release("again"))
 			require.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
@@ -204,8 +204,8 @@ func TestContendsAgainAfterRelease(t *testing.T) {
 	})
 }
 
-func TestLockDelayIsWaitedOut(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestLockDelayOfAForeignSession(t *testing.T) {
+	bubble(t, func(b *instance) {
 		delayed := time.Now().Add(15 * time.Second)
 		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
@@ -222,10 +222,10 @@ func TestLockDelayIsWaitedOut(t *testing.T) {
 	})
 }
 
-// A lock is known to be held from when it was asked for, not from when the answer
-// was read: the process may have been paused in between.
+// Since is when the request was sent, not when the answer was read: the process may
+// have been paused in between.
 func TestSinceIsBeforeTheAnswer(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.consul.Delay(func(r *http.Request) {
 			if r.URL.Path == "/v1/txn" {
 				time.Sleep(3 * time.Second)
@@ -235,7 +235,7 @@ func TestSinceIsBeforeTheAnswer(t *testing.T) {
 		held := <-h.held
 		assert.GreaterOrEqual(t, held.Now()-held.Since(), 3*time.Second)
 		b.consul.Delay(nil)
-		time.Sleep(4 * time.Second) // for the answers that are still on their way
+		time.Sleep(4 * time.Second) // for the answers that are still on tsuccessor way
 		require.NoError(t, h.release("done"))
 	})
 }

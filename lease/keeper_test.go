@@ -26,8 +26,8 @@ const (
 
 var ours = Lock{Name: vip, Priority: 100, Owner: `{"interface":"eth0","mac":"02:00:00:00:00:01"}`}
 
-// bench is a Keeper at work on a fake Consul, in a synctest bubble.
-type bench struct {
+// instance is a Keeper at work on a fake Consul, in a synctest bubble.
+type instance struct {
 	t      *testing.T
 	consul *fakeconsul.Fake
 	keeper *Keeper
@@ -38,9 +38,9 @@ type bench struct {
 }
 
 // bubble runs test with a Keeper whose boot-time clock is the bubble's.
-func bubble(t *testing.T, test func(b *bench)) {
+func bubble(t *testing.T, test func(b *instance)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, consul: fakeconsul.New(t), start: time.Now(), token: latest.NewWake()}
+		b := &instance{t: t, consul: fakeconsul.New(t), start: time.Now(), token: latest.NewWake()}
 		client, closeClient := b.consul.Client(consul.Transport)
 		defer closeClient()
 		b.keeper = New(Config{
@@ -60,7 +60,7 @@ func bubble(t *testing.T, test func(b *bench)) {
 
 // hold is one Hold under way.
 type hold struct {
-	b      *bench
+	b      *instance
 	held   chan *Held
 	lost   chan time.Duration // when fn's context ended, since the bubble's start
 	result chan error
@@ -69,9 +69,9 @@ type hold struct {
 }
 
 // hold starts a Hold whose function waits for the end of its context.
-func (b *bench) hold() *hold { return b.holdLock(ours) }
+func (b *instance) hold() *hold { return b.holdLock(ours) }
 
-func (b *bench) holdLock(lock Lock) *hold {
+func (b *instance) holdLock(lock Lock) *hold {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	h := &hold{b: b, held: make(chan *Held, 10), lost: make(chan time.Duration, 10), result: make(chan error, 1), cancel: cancel}
 	go func() {
@@ -96,16 +96,16 @@ func (h *hold) release(why string) error {
 
 // holdUntil starts a Hold whose function serves, and returns err when its
 // context ends.
-func (b *bench) holdUntil(err error) (serving <-chan struct{}, result <-chan error) {
+func (b *instance) holdUntil(err error) (serving <-chan struct{}, result <-chan error) {
 	return b.holdBy(func(h *Held) { h.Serving() }, err)
 }
 
-// holdUnserved starts a Hold whose function never comes to serve.
-func (b *bench) holdUnserved() (running <-chan struct{}, result <-chan error) {
+// holdUnserved starts a Hold whose function never serves.
+func (b *instance) holdUnserved() (running <-chan struct{}, result <-chan error) {
 	return b.holdBy(func(*Held) {}, nil)
 }
 
-func (b *bench) holdBy(begin func(*Held), err error) (<-chan struct{}, <-chan error) {
+func (b *instance) holdBy(begin func(*Held), err error) (<-chan struct{}, <-chan error) {
 	running, result := make(chan struct{}), make(chan error, 1)
 	go func() {
 		result <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
@@ -118,4 +118,4 @@ func (b *bench) holdBy(begin func(*Held), err error) (<-chan struct{}, <-chan er
 	return running, result
 }
 
-func (b *bench) record() state.Record { return state.ParseRecord(b.consul.Get(lockKey).Value) }
+func (b *instance) record() state.Record { return state.ParseRecord(b.consul.Get(lockKey).Value) }

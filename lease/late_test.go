@@ -19,7 +19,7 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// What comes late, or twice, or from another history of Consul.
+// Tests of writes that arrive late or twice, and of another history of Consul.
 
 // body reads a request's body and leaves it to be read again.
 func body(r *http.Request) string {
@@ -33,12 +33,12 @@ func unlocks(r *http.Request) bool {
 	return r.URL.Path == "/v1/txn" && strings.Contains(body(r), `"unlock"`)
 }
 
-// detain breaks the connection of the first unlock, which the agent still has,
-// and returns what lets it arrive.
-func (b *bench) detain() (arrive func()) { return b.detainAnd(func() {}) }
+// detain breaks the connection of the first unlock and keeps the request. The
+// returned function lets it arrive.
+func (b *instance) detain() (arrive func()) { return b.detainAnd(func() {}) }
 
-// detainAnd is detain, with something else that happens at the same time.
-func (b *bench) detainAnd(happens func()) (arrive func()) {
+// detainAnd also calls happens when it breaks the connection.
+func (b *instance) detainAnd(happens func()) (arrive func()) {
 	late := make(chan func(), 1)
 	var once sync.Once
 	b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -66,8 +66,8 @@ func served(why error) func(context.Context, *Held) error {
 	}
 }
 
-func TestLateReleaseFreesNothing(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestLateReleaseIsIgnored(t *testing.T) {
+	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		arrive := b.detain()
 		require.Equal(t, why, b.keeper.Hold(context.Background(), ours, served(why)))
@@ -82,10 +82,10 @@ func TestLateReleaseFreesNothing(t *testing.T) {
 	})
 }
 
-// TestLateBequestMovesNothing is about a lock that was to go to another member
-// without further ado, and is served under again when that arrives.
-func TestLateBequestMovesNothing(t *testing.T) {
-	bubble(t, func(b *bench) {
+// TestLateTransferIsIgnored transfers a lock that is already served again when the
+// write arrives.
+func TestLateTransferIsIgnored(t *testing.T) {
+	bubble(t, func(b *instance) {
 		fail, result := make(chan error), make(chan error)
 		go func() {
 			result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
@@ -116,8 +116,8 @@ func TestLateBequestMovesNothing(t *testing.T) {
 	})
 }
 
-func TestReleaseUnheardAndAnOldView(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
+	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		var once sync.Once
 		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
@@ -142,14 +142,14 @@ func TestReleaseUnheardAndAnOldView(t *testing.T) {
 		b.consul.Put(lockKey, `{"state":"held","node":"h2"}`, "other")
 		h := b.hold()
 		time.Sleep(200 * time.Millisecond)
-		assert.Empty(t, h.held, "the old view says that it is ours")
+		assert.Empty(t, h.held, "only the old State shows it under our session")
 		b.consul.On(nil)
 		require.NoError(t, h.release("done"))
 	})
 }
 
 func TestOverwrittenAndUnclean(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		serving := make(chan struct{})
 		ended := make(chan error, 1)
 		go func() {
@@ -168,7 +168,7 @@ func TestOverwrittenAndUnclean(t *testing.T) {
 }
 
 func TestServersWithAnotherHistory(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.consul.Advance(100_000)
 		h := b.hold()
 		<-h.held
@@ -183,8 +183,8 @@ func TestServersWithAnotherHistory(t *testing.T) {
 	})
 }
 
-func TestNothingIsHandedToAnOldSession(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+func TestNoTransferToAnEndedSession(t *testing.T) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// The successor hears nothing of its session until it gives it up, while
 		// Consul keeps it for twice the TTL.
 		old := b.consul.Get("p/.members/h2").Session
@@ -201,8 +201,8 @@ func TestNothingIsHandedToAnOldSession(t *testing.T) {
 	})
 }
 
-func TestSessionIsEndedThoughWritesHang(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestSessionEndsAlthoughWritesHang(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(fakeconsul.Only("/v1/txn", b.consul.OrHang(nil)))

@@ -13,12 +13,12 @@ import (
 )
 
 func TestOperatorMoves(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		client, closeIdle := b.consul.NewClient(consul.Transport)
 		defer closeIdle()
 		out, err := operator.New(consul.New(client, nil), "p").Move(context.Background(), vip, "")
 		require.NoError(t, err)
-		assert.Equal(t, operator.Outcome{VIP: vip, From: "h1", State: state.StatusHeld, Node: "h2"}, out, "the bubble's time stands still meanwhile")
+		assert.Equal(t, operator.Outcome{VIP: vip, From: "h1", State: state.StatusHeld, Node: "h2"}, out, "no time passes in the bubble")
 		assert.Equal(t, "h2", string(b.consul.Get("p/"+vip+"/pin").Value))
 		require.ErrorIs(t, <-h.result, ErrTransferred)
 		<-next.held

@@ -29,7 +29,7 @@ const (
 // finalRecord is the record to release the lock with.
 func (h *Held) finalRecord(reason error, unclean bool) state.Record {
 	now := time.Now().UTC().Truncate(time.Second)
-	before := h.Predecessor
+	before := h.Previous
 	switch {
 	case !h.isServing() && before.State != state.RecordUnknown && !(unclean && before.Stopped()):
 		return before

@@ -23,20 +23,20 @@ const (
 	requestKey = "p/10.77.0.100/release"
 )
 
-// foreign puts the lock under a session of another program, as `consul lock`
-// does where the lock is free.
-func (b *bench) foreign() {
+// foreign puts the free lock under a session of another program, as `consul lock`
+// does.
+func (b *instance) foreign() {
 	b.consul.Begin("foreign", "another program")
 	b.consul.Put(lockKey, "", "foreign")
 }
 
-func TestReleaseOnRequestHandsOver(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestReleaseRequestTransfers(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		began := time.Now()
 		b.consul.Put(requestKey, "h1\n", "")
 		got := <-next.held
 		assert.Zero(t, time.Since(began))
-		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
+		assert.Equal(t, state.RecordHandover, got.Previous.State)
 		err := <-h.result
 		require.ErrorIs(t, err, ErrTransferred)
 		require.NotErrorIs(t, err, ErrReleased)
@@ -54,20 +54,20 @@ func TestReleaseOnRequestHandsOver(t *testing.T) {
 	})
 }
 
-func TestReleaseOnRequestOfAnother(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestReleaseRequestForAnotherNode(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		b.consul.Put(requestKey, "h2", "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, h.lost)
-		assert.NotNil(t, b.consul.Get(requestKey), "it is for its writer to take back")
+		assert.NotNil(t, b.consul.Get(requestKey), "its writer withdraws it")
 		b.consul.Delete(requestKey)
 		_ = h.release("done")
 	})
 }
 
-func TestReleaseOnRequestWithoutSuccessor(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestReleaseRequestWithoutSuccessor(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		synctest.Wait()
@@ -84,7 +84,7 @@ func TestReleaseOnRequestWithoutSuccessor(t *testing.T) {
 		time.Sleep(holdOffTime - time.Millisecond)
 		synctest.Wait()
 		assert.Empty(t, h.held)
-		assert.NotContains(t, string(b.consul.Get("p/.members/h1").Value), vip, "state.Nobody waits for it")
+		assert.NotContains(t, string(b.consul.Get("p/.members/h1").Value), vip, "the member entry does not offer it")
 		<-h.held
 		assert.Equal(t, holdOffTime, time.Since(began))
 		synctest.Wait()
@@ -93,8 +93,8 @@ func TestReleaseOnRequestWithoutSuccessor(t *testing.T) {
 	})
 }
 
-func TestStandingBackForAnotherProgram(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestHoldOffLeavesTheLockToAnotherProgram(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(requestKey, "h1", "")
@@ -108,15 +108,14 @@ func TestStandingBackForAnotherProgram(t *testing.T) {
 		b.consul.Destroy("foreign")
 		ended := time.Now()
 		<-h.held
-		assert.Zero(t, time.Since(ended), "it has stood back long enough")
+		assert.Zero(t, time.Since(ended), "the hold-off has ended")
 		require.NoError(t, h.release("done"))
 	})
 }
 
-// Who stands back from a lock does not get in the way of others, and takes what
-// it is handed.
-func TestStandingBackCostsNobody(t *testing.T) {
-	bubble(t, func(b *bench) {
+// A hold-off does not delay other members, and the node accepts a transfer during it.
+func TestHoldOffDelaysNoOtherMember(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(requestKey, "h1", "")
@@ -141,17 +140,17 @@ func TestStandingBackCostsNobody(t *testing.T) {
 	})
 }
 
-func TestReleaseWaitsUntilItIsServed(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestReleaseRequestWaitsUntilItIsServed(t *testing.T) {
+	bubble(t, func(b *instance) {
 		b.consul.Put(requestKey, "h1", "")
 		h := b.hold()
-		require.ErrorIs(t, <-h.result, ErrReleased, "it was to be given up before it was had")
+		require.ErrorIs(t, <-h.result, ErrReleased, "the request was written before the lock was held")
 		assert.Equal(t, state.RecordReleased, b.record().State)
 	})
 }
 
-func TestRequestTakenBack(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestRequestIsWithdrawn(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		// Between the view that shows it and the claim, its writer deletes it.
 		var claims atomic.Int32
 		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
@@ -182,10 +181,10 @@ func TestRequestTakenBack(t *testing.T) {
 	})
 }
 
-func TestClaimOfUnknownOutcome(t *testing.T) {
+func TestAcceptWithoutAnAnswer(t *testing.T) {
 	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
 		t.Run(name, func(t *testing.T) {
-			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+			pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 				var claims atomic.Int32
 				b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 					if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
@@ -202,7 +201,7 @@ func TestClaimOfUnknownOutcome(t *testing.T) {
 				b.consul.On(nil)
 				assert.Nil(t, b.consul.Get(requestKey))
 				if happened {
-					assert.Empty(t, h.lost, "who asked may have given up")
+					assert.Empty(t, h.lost, "the operator may have given up")
 					_ = h.release("done")
 					return
 				}
@@ -213,8 +212,8 @@ func TestClaimOfUnknownOutcome(t *testing.T) {
 	}
 }
 
-func TestRequestThoughTheHandoverIsRefused(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestReleaseRequestAlthoughTheTransferIsRefused(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if text := body(r); strings.Contains(text, `"Verb":"lock"`) && strings.Contains(text, `"Verb":"unlock"`) {
 				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
@@ -224,13 +223,13 @@ func TestRequestThoughTheHandoverIsRefused(t *testing.T) {
 		b.consul.Put(requestKey, "h1", "")
 		require.ErrorIs(t, <-h.result, ErrReleased)
 		got := <-next.held
-		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
+		assert.Equal(t, state.RecordReleased, got.Previous.State)
 		b.consul.On(nil)
 	})
 }
 
 func TestPinnedToNobody(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		before := time.Now()
 		b.consul.Put(pinKey, "-\n", "")
 		err := <-h.result
@@ -261,9 +260,9 @@ func TestPinnedToNobody(t *testing.T) {
 	})
 }
 
-// A lock that is not served yet goes on speaking of its last owner.
+// The record of a lock that is not served yet still describes the previous owner.
 func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.consul.Put(lockKey, `{"state":"held","node":"h2","mac":"02:00:00:00:00:02"}`, "")
 		asking, ended := b.holdUnserved()
 		<-asking
@@ -275,8 +274,8 @@ func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 	})
 }
 
-func TestUncleanEndOnRequest(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestUncleanReleaseOnRequest(t *testing.T) {
+	bubble(t, func(b *instance) {
 		unclean := errors.Join(ErrUnclean)
 		served, ended := b.holdUntil(unclean)
 		<-served
@@ -287,7 +286,7 @@ func TestUncleanEndOnRequest(t *testing.T) {
 	})
 }
 
-func TestWhatKeepsFromContendingIsSaidOnce(t *testing.T) {
+func TestIneligibilityIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	c := contention{log: hclog.New(&hclog.LoggerOptions{Output: &out})}
 	for range 3 {

@@ -18,7 +18,7 @@ import (
 )
 
 func TestSessionBody(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		var body map[string]any
 		b.consul.On(fakeconsul.Only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
 			_ = json.NewDecoder(r.Body).Decode(&body)
@@ -35,7 +35,7 @@ func TestSessionBody(t *testing.T) {
 }
 
 func TestExpiresExactlyAtTheDeadline(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(12 * time.Second) // renewals at 5 s and 10 s
@@ -50,7 +50,7 @@ func TestExpiresExactlyAtTheDeadline(t *testing.T) {
 }
 
 func TestDeadlineCountsFromSending(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		held := <-h.held
 		// Answered within its deadline, but 2 s after it was sent.
@@ -74,7 +74,7 @@ func TestLateAnswerRevivesNothing(t *testing.T) {
 	s.renewed(10*time.Second, 28*time.Second)
 	assert.Equal(t, 39*time.Second, s.deadline(), "answered before it")
 
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		// Consul takes the renewals, but its answers come only after the deadline.
@@ -92,7 +92,7 @@ func TestLateAnswerRevivesNothing(t *testing.T) {
 }
 
 func TestSuspendedMachineNotices(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(time.Second)
@@ -117,39 +117,38 @@ func TestOnlyConsulEndsASession(t *testing.T) {
 	}
 	for name, answer := range garbage {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				h := b.hold()
 				<-h.held
 				b.consul.On(b.consul.OrHang(answer))
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
-				require.Empty(t, h.lost, "a holder rides it out until its deadline")
+				require.Empty(t, h.lost, "the lock is held until the deadline")
 				b.consul.On(nil)
 				time.Sleep(20 * time.Second)
 				synctest.Wait()
-				require.Empty(t, h.lost, "and goes on when Consul is back")
+				require.Empty(t, h.lost, "and afterwards, when Consul answers again")
 				require.NoError(t, h.release("done"))
 			})
 		})
 		t.Run("standby/"+name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				b.consul.On(b.consul.OrHang(answer))
 				h := b.hold()
 				time.Sleep(5 * time.Minute)
 				b.consul.On(nil)
 				time.Sleep(15 * time.Second)
 				synctest.Wait()
-				require.Len(t, h.held, 1, "contends again by itself")
+				require.Len(t, h.held, 1, "it contends again")
 				require.NoError(t, h.release("done"))
 			})
 		})
 	}
 }
 
-// A leader that is replaying its log answers with history, unless it is asked to
-// be consistent.
-func TestHistoryIsNotBelieved(t *testing.T) {
-	bubble(t, func(b *bench) {
+// A leader that replays its log answers with history, except to consistent requests.
+func TestHistoryIsIgnored(t *testing.T) {
+	bubble(t, func(b *instance) {
 		b.consul.Put("p/.members/h2", `{"node":"h2"}`, "dead")
 		b.consul.Begin("dead", sessionName)
 		b.consul.On(func(w http.ResponseWriter, r *http.Request) bool {
@@ -172,12 +171,12 @@ func TestHistoryIsNotBelieved(t *testing.T) {
 }
 
 func TestEvictsPreviousProcessOfThisNode(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		b.consul.Begin("dead", sessionName)
 		b.consul.Put(lockKey, `{"state":"held","node":"h1"}`, "dead")
 		h := b.hold()
 		held := <-h.held
-		assert.Equal(t, state.RecordHeld, held.Predecessor.State, "its kernel may still have the address")
+		assert.Equal(t, state.RecordHeld, held.Previous.State, "its kernel may still have the address")
 		assert.NotContains(t, b.consul.Sessions(), "dead")
 		require.NoError(t, h.release("done"))
 	})
@@ -203,8 +202,8 @@ func TestNodeNameInUseElsewhere(t *testing.T) {
 	})
 }
 
-func TestMembershipIsKept(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestMemberKeyIsKept(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		synctest.Wait()
@@ -231,7 +230,7 @@ func TestMembershipIsKept(t *testing.T) {
 }
 
 func TestStopIsQuickWhateverConsulDoes(t *testing.T) {
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(b.consul.OrHang(nil))

@@ -21,11 +21,10 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// second runs another Keeper, of node h2, on the same Consul, and returns a
-// bench for it.
-func (b *bench) second() *bench {
+// second runs another instance, of node h2, on the same Consul.
+func (b *instance) second() *instance {
 	client, closeIdle := b.consul.NewClient(consul.Transport)
-	o := &bench{t: b.t, consul: b.consul, start: b.start}
+	o := &instance{t: b.t, consul: b.consul, start: b.start}
 	o.keeper = New(Config{
 		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: "h2",
 		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
@@ -43,8 +42,8 @@ func (b *bench) second() *bench {
 }
 
 // pair runs test with h1 holding the lock and h2 waiting for it.
-func pair(t *testing.T, lock Lock, test func(b, o *bench, h, next *hold, held *Held)) {
-	bubble(t, func(b *bench) {
+func pair(t *testing.T, lock Lock, test func(b, o *instance, h, next *hold, held *Held)) {
+	bubble(t, func(b *instance) {
 		h := b.holdLock(lock)
 		held := <-h.held
 		o := b.second()
@@ -58,17 +57,17 @@ func pair(t *testing.T, lock Lock, test func(b, o *bench, h, next *hold, held *H
 	})
 }
 
-func TestStopHandsOver(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, held *Held) {
+func TestStopTransfers(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, held *Held) {
 		began := time.Now()
 		require.NoError(t, h.release("stopped by a test"))
 		assert.ErrorIs(t, h.cause, ErrTransferred)
 		assert.ErrorContains(t, h.cause, "stopped by a test")
 		got := <-next.held
-		assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
-		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
-		assert.Equal(t, "h1", got.Predecessor.From)
-		assert.Equal(t, ours.Owner, got.Predecessor.Owner, "the owner whose frame to wait for")
+		assert.Zero(t, time.Since(began), "the successor does not wait for its position")
+		assert.Equal(t, state.RecordHandover, got.Previous.State)
+		assert.Equal(t, "h1", got.Previous.From)
+		assert.Equal(t, ours.Owner, got.Previous.Owner, "the owner whose frame to wait for")
 
 		synctest.Wait()
 		r := b.record()
@@ -82,9 +81,9 @@ func TestStopHandsOver(t *testing.T) {
 	})
 }
 
-// TestEndOfOneLockIsHandedOver is about a lock that ends by fn's own error,
-// while the process lives on.
-func TestEndOfOneLockIsHandedOver(t *testing.T) {
+// TestEndOfOneLockTransfersIt ends a lock by fn's own error, while the process lives
+// on.
+func TestEndOfOneLockTransfersIt(t *testing.T) {
 	broken := errors.New("carrier lost")
 	unclean := fmt.Errorf("%w: a stranger", ErrUnclean)
 	tests := map[string]struct {
@@ -99,7 +98,7 @@ func TestEndOfOneLockIsHandedOver(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(b *bench) {
+			bubble(t, func(b *instance) {
 				fail, result := make(chan error), make(chan error)
 				go func() {
 					result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
@@ -123,11 +122,11 @@ func TestEndOfOneLockIsHandedOver(t *testing.T) {
 					return
 				}
 				got := <-next.held
-				assert.Equal(t, test.state, got.Predecessor.State)
-				assert.Equal(t, test.stopped, got.Predecessor.Stopped())
+				assert.Equal(t, test.state, got.Previous.State)
+				assert.Equal(t, test.stopped, got.Previous.Stopped())
 				if test.stopped {
-					assert.Zero(t, time.Since(began), "the successor does not have to wait for its rank")
-					assert.Equal(t, "carrier lost", got.Predecessor.Reason)
+					assert.Zero(t, time.Since(began), "the successor does not wait for its position")
+					assert.Equal(t, "carrier lost", got.Previous.Reason)
 				}
 				_ = next.release("done")
 			})
@@ -135,22 +134,22 @@ func TestEndOfOneLockIsHandedOver(t *testing.T) {
 	}
 }
 
-// TestHeirMayHaveServed is about a lock whose new owner was gone before it
-// could write that it serves.
-func TestHeirMayHaveServed(t *testing.T) {
+// TestSuccessorMayHaveServed has a new owner that ended before it could write that it
+// served.
+func TestSuccessorMayHaveServed(t *testing.T) {
 	at := time.Now()
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		last := state.Record{State: state.RecordHandover, From: "h3", Node: "h2", Owner: `{"mac":"02:00:00:00:00:03"}`, TTL: "15s", At: &at}
 		b.consul.Put(lockKey, string(last.Encode()), "")
 		h := b.hold()
 		got := <-h.held
-		assert.Equal(t, state.Record{State: state.RecordHeld, Node: "h2", TTL: "15s"}, got.Predecessor)
+		assert.Equal(t, state.Record{State: state.RecordHeld, Node: "h2", TTL: "15s"}, got.Previous)
 		require.NoError(t, h.release("done"))
 	})
 }
 
-func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
-	pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+func TestOwnerServesUntilTheTransferIsCommitted(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		b.consul.Delay(func(r *http.Request) {
 			if r.URL.Path == "/v1/txn" {
 				time.Sleep(30 * time.Millisecond) // Consul answers late
@@ -162,14 +161,14 @@ func TestHandoverServesUntilTheCommitIsSeen(t *testing.T) {
 		assert.Empty(t, h.lost, "no answer yet")
 		require.NoError(t, <-h.result)
 		b.consul.Delay(nil)
-		time.Sleep(time.Second) // for the answers that are still on their way
+		time.Sleep(time.Second) // for the answers that are still on tsuccessor way
 	})
 }
 
-func TestHandoverOfUnknownOutcome(t *testing.T) {
+func TestTransferWithoutAnAnswer(t *testing.T) {
 	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
 		t.Run(name, func(t *testing.T) {
-			pair(t, ours, func(b, _ *bench, h, next *hold, _ *Held) {
+			pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 				b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 					body, _ := io.ReadAll(r.Body)
 					r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -186,14 +185,14 @@ func TestHandoverOfUnknownOutcome(t *testing.T) {
 				b.consul.On(nil)
 				require.NoError(t, b.stop())
 				got := <-next.held
-				assert.NotEqual(t, state.RecordReleased, got.Predecessor.State, "the successor must make sure")
+				assert.NotEqual(t, state.RecordReleased, got.Previous.State, "the successor must make sure")
 			})
 		})
 	}
 }
 
-func TestHandoverRefused(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+func TestTransferRefused(t *testing.T) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// The successor's session is gone, which the watch has not shown yet.
 		refuse := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
@@ -207,13 +206,13 @@ func TestHandoverRefused(t *testing.T) {
 		require.NoError(t, h.release("stopped by a test"))
 		require.NotErrorIs(t, h.cause, ErrTransferred)
 		got := <-next.held
-		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
-		assert.Equal(t, "stopped by a test", got.Predecessor.Reason)
+		assert.Equal(t, state.RecordReleased, got.Previous.State)
+		assert.Equal(t, "stopped by a test", got.Previous.Reason)
 	})
 }
 
 func TestSuccessorDiesBeforeItBinds(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// It takes what it is given, and dies with it.
 		require.NoError(t, h.release("stopped"))
 		<-next.held
@@ -222,33 +221,33 @@ func TestSuccessorDiesBeforeItBinds(t *testing.T) {
 		require.ErrorIs(t, <-next.result, ErrSessionLost)
 		again := b.hold()
 		got := <-again.held
-		assert.False(t, got.Predecessor.Stopped(), "it has to ask the wire")
+		assert.False(t, got.Previous.Stopped(), "the next owner must probe")
 		require.NoError(t, again.release("done"))
 	})
 }
 
-func TestLeaverIsNoSuccessor(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+func TestLeavingMemberIsNoSuccessor(t *testing.T) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		o.keeper.Leave()
 		time.Sleep(time.Second)
 		require.Nil(t, b.consul.Get("p/.members/h2"))
 		require.NoError(t, h.release("stopped"))
 		require.NotErrorIs(t, h.cause, ErrTransferred)
 		got := <-next.held
-		assert.Equal(t, state.RecordReleased, got.Predecessor.State)
+		assert.Equal(t, state.RecordReleased, got.Previous.State)
 	})
 }
 
 func TestPin(t *testing.T) {
-	pair(t, ours, func(b, o *bench, h, next *hold, _ *Held) {
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.consul.Put("p/10.77.0.100/pin", "h3\n", "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		assert.Empty(t, h.lost, "state.Nobody of that name is there")
+		assert.Empty(t, h.lost, "no member has that name")
 
 		b.consul.Put("p/10.77.0.100/pin", "h2\n", "")
 		got := <-next.held
-		assert.Equal(t, state.RecordHandover, got.Predecessor.State)
+		assert.Equal(t, state.RecordHandover, got.Previous.State)
 		err := <-h.result
 		require.ErrorIs(t, err, ErrTransferred)
 		require.NotErrorIs(t, err, ErrLockLost)
@@ -268,7 +267,7 @@ func TestPin(t *testing.T) {
 func TestPreempt(t *testing.T) {
 	low := ours
 	low.Priority, low.PreemptDelay = 200, 10*time.Second
-	bubble(t, func(b *bench) {
+	bubble(t, func(b *instance) {
 		h := b.holdLock(low)
 		<-h.held
 		o := b.second()
@@ -282,8 +281,8 @@ func TestPreempt(t *testing.T) {
 	})
 }
 
-func TestUnwantedLockIsGivenUp(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestOrphanedLockIsReleased(t *testing.T) {
+	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		session := b.consul.Get(lockKey).Session
@@ -291,13 +290,13 @@ func TestUnwantedLockIsGivenUp(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		p := b.consul.Get("p/10.77.0.101/.lock")
 		assert.Empty(t, p.Session)
-		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "its giver may still serve")
+		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "the previous owner may still serve")
 		require.NoError(t, h.release("done"))
 	})
 }
 
-func TestNothingIsHandedOverBeforeItIsServed(t *testing.T) {
-	bubble(t, func(b *bench) {
+func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
+	bubble(t, func(b *instance) {
 		o := b.second()
 		next := o.holdLock(Lock{Name: "other"})
 		<-next.held
@@ -312,13 +311,13 @@ func TestNothingIsHandedOverBeforeItIsServed(t *testing.T) {
 			})
 		}()
 		<-asking
-		heir := o.hold()
+		successor := o.hold()
 		time.Sleep(time.Second)
 		cancel(errors.New("stopped"))
 		require.NoError(t, <-ended)
-		got := <-heir.held
-		assert.Equal(t, state.RecordHeld, got.Predecessor.State, "make sure for yourself")
-		require.NoError(t, heir.release("done"))
+		got := <-successor.held
+		assert.Equal(t, state.RecordHeld, got.Previous.State, "the next owner must probe")
+		require.NoError(t, successor.release("done"))
 		require.NoError(t, next.release("done"))
 		require.NoError(t, o.stop())
 	})

@@ -66,25 +66,26 @@ func (t *trial) run(ctx context.Context) []result {
 }
 
 // play starts all entries, causes the failure and measures what follows. The returned
-// function, which may be nil, undoes the failure.
+// function undoes the failure; it is nil where the failure needs no undoing.
 func (t *trial) play(ctx context.Context) (undo undo, err error) {
+	undo = func(context.Context) error { return nil } // no failure yet
 	if t.needsConsul() {
 		if err := t.resetConsul(ctx); err != nil {
-			return nil, err
+			return undo, err
 		}
 	}
 	each(t.entries, func(e *entry) error { return e.start(ctx) })
 	t.entries = slices.DeleteFunc(t.entries, func(e *entry) bool { return e.result.err != nil })
 	if len(t.entries) == 0 {
-		return nil, nil
+		return undo, nil
 	}
 	if err := lab.Sleep(ctx, settleTime); err != nil {
-		return nil, err
+		return undo, err
 	}
 	if t.needsConsul() {
 		leader, err := t.Cluster.Leader()
 		if err != nil {
-			return nil, err
+			return undo, err
 		}
 		t.led = leader.Host == t.owner
 	}

@@ -47,9 +47,9 @@ func (t Transfer) Equal(o Transfer) bool {
 	return t.Reason == o.Reason && t.To.Session == o.To.Session && t.Request == o.Request
 }
 
-// Transfer decides where a lock should go that node holds. The operators' wishes
-// come before the ranking. With a preemptDelay of 0 a better placed member is no
-// reason to move the lock.
+// Transfer decides where the lock that node holds should go. An operator's release
+// request, pin or drain comes before the ranking. With a preemptDelay of 0 a better
+// placed member is no reason to move the lock.
 func (s *State) Transfer(name, node string, preemptDelay time.Duration) Transfer {
 	to, other := s.Successor(name, node)
 	pin := s.Pin(name)

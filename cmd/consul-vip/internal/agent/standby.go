@@ -38,7 +38,7 @@ func (v *vip) contend(ctx context.Context, handover handover) error {
 	v.contending.Store(true)
 	defer v.contending.Store(false)
 	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
-		return v.serve(ctx, held.Predecessor, held, handover)
+		return v.serve(ctx, held.Previous, held, handover)
 	})
 }
 
