@@ -119,7 +119,7 @@ func replaceFile(t *testing.T, path, text string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-// missingRule is what a process logs of a rule that its token lacks.
+// missingRule begins a log line about a rule that the token lacks.
 const missingRule = "missing ACL permission: "
 
 // rules returns the rules that a process has named as missing, in order.
@@ -330,7 +330,8 @@ func testTokenReplaced(t *testing.T, s *accessScene) {
 	s.awaitWithin(2*soon, s.ownedBy(h2))
 }
 
-// expiry is when Consul ends a session that nobody renews, if no check ends it before.
+// expiry is the time after the last renewal at which Consul ends a session. A failed
+// check ends it before.
 const expiry = 2 * sessionTTL
 
 // testClientCertificate asks Consul by mutual TLS, with and without a certificate.

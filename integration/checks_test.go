@@ -16,10 +16,10 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// The tests assert order, owners and exit codes. Their time bounds only tell a
-// program that does its work from one that does not, so they leave room for a
-// machine on which every step takes a hundred times longer; where the machine
-// stalls, the bounds are extended. Figures are logged.
+// The tests assert order, owners and exit codes. A time bound only separates a
+// program that does its work from one that does not. It leaves room for a machine
+// on which every step takes a hundred times longer, and is extended by the time for
+// which the machine stalls. Figures are logged.
 const (
 	// soon bounds everything that waits for no timeout of Consul or of the kernel.
 	soon = 30 * time.Second
@@ -29,8 +29,8 @@ const (
 	calm = 2 * time.Second
 )
 
-// checks are the assertions of one test. At the end of a failed test they repeat
-// every failure in one line, and the logs of all processes follow:
+// checks are the assertions of one test. At the end of a failed test, they repeat
+// every failure in one line. The logs of all processes come after it.
 //
 //	FAILED TestCrash/killed (crash_test.go:31): expected h1 without 10.77.16.4 within 8s, saw it on eth0
 type checks struct {
@@ -60,7 +60,7 @@ func (c *checks) report(t *testing.T) {
 	}
 }
 
-// logOf has the report show what a process wrote.
+// logOf adds the output of a process to the report.
 func (c *checks) logOf(name string, p *lab.Process) {
 	c.logs = append(c.logs, func() string {
 		return fmt.Sprintf("log of %s on %s (process %d):\n%s", name, p.Host.Name, p.PID(), p)
@@ -87,7 +87,7 @@ func (c *checks) awaitWithin(d time.Duration, cond condition) {
 	}
 }
 
-// comes is awaitWithin for a test that goes on after the failure. The time for which
+// comes is like awaitWithin, but the test goes on after a failure. The time for which
 // the machine stalls does not count.
 func (c *checks) comes(d time.Duration, cond condition) bool {
 	c.t.Helper()
@@ -115,7 +115,7 @@ func (c *checks) holds(cond condition) {
 	}
 }
 
-// pass lets time pass, for tests of what must not happen meanwhile.
+// pass waits, in a test of something that must not happen in the meantime.
 func (c *checks) pass(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -140,13 +140,14 @@ func (c *checks) running(processes ...*lab.Process) {
 	}
 }
 
-// recorder is a test that remembers how it failed. A subtest may take its place in T.
+// recorder is a test that remembers its failures. While a subtest runs, T is the
+// subtest.
 type recorder struct {
 	*testing.T
 	failures []string
 }
 
-// Errorf is how testify fails a test.
+// Errorf fails the test. Testify calls it.
 func (r *recorder) Errorf(format string, args ...any) {
 	r.Helper()
 	message := fmt.Sprintf(format, args...)
@@ -157,7 +158,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 var (
 	// sections finds the parts of a message by testify, each with a title.
 	sections = regexp.MustCompile(`(?m)^\t([A-Z][A-Za-z ]+):[ \t]+`)
-	// unequal is what testify says of two values.
+	// unequal matches a message about two values.
 	unequal = regexp.MustCompile(`^Not equal: expected: (.*) actual : (.*)$`)
 )
 

@@ -13,8 +13,8 @@ import (
 var (
 	// strangerMAC belongs to no interface of the lab.
 	strangerMAC = net.HardwareAddr{2, 0, 0, 0, 0xff, 1}
-	// lastMAC is another such. A conflict with it proves that the owner has looked
-	// at everything that was sent before.
+	// lastMAC is another one. A conflict with it proves that the owner has read
+	// every frame that was sent before.
 	lastMAC = net.HardwareAddr{2, 0, 0, 0, 0xff, 2}
 )
 
@@ -95,7 +95,7 @@ func TestOnConflictLog(t *testing.T) {
 	s.await(inState(p, "active"))
 }
 
-// TestNoConflict sends the owner what is no claim to its address by a stranger.
+// TestNoConflict sends the owner frames in which no stranger claims its address.
 func TestNoConflict(t *testing.T) {
 	tests := map[string]func(s *scene, owner *lab.Host){
 		"probe by another host": func(s *scene, _ *lab.Host) {

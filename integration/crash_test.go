@@ -42,7 +42,7 @@ func TestCrash(t *testing.T) {
 // make them end.
 func TestShortFreeze(t *testing.T) {
 	s := newScene(t)
-	p := s.startAll(config{deadMan: 8 * time.Second, consul: `  check_ttl = "10s"`})[0]
+	p := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "10s"`})[0]
 	tenure := s.tenure(p)
 	s.signal(p, syscall.SIGSTOP)
 	s.pass(1500 * time.Millisecond) // more than the program takes for a slow machine

@@ -73,8 +73,8 @@ func TestDrainOutlivesRestart(t *testing.T) {
 	s.holds(s.allOn(s.Servers[2], s.vips...))
 }
 
-// TestUndrainKey undrains a host. It takes nothing back, but takes over what others
-// give up.
+// TestUndrainKey undrains a host. It takes nothing back, but it takes over addresses
+// that other hosts release.
 func TestUndrainKey(t *testing.T) {
 	s := newDrainScene(t)
 	h1 := s.Servers[0]

@@ -101,10 +101,10 @@ func TestCutOff(t *testing.T) {
 			hosts := s.byRole(role)
 			owner := hosts[0]
 			s.server = s.cluster.Of(hosts[1])
-			p := s.startOn(config{}, hosts...)[0]
+			p := s.startOn(config{deadMan: longDeadMan}, hosts...)[0]
 			s.cutOff(owner)
 			began := time.Now()
-			s.exits(p, 4, holdTime+slack)
+			s.expires(p)
 			s.holds(s.notOn(owner))
 			released := logged(p, "released the address")
 			s.Len(released, 1)

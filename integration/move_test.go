@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -146,7 +145,7 @@ func TestMoveWithoutTarget(t *testing.T) {
 // lifetime keep the owner in its place until the command has given up.
 func TestMoveTimesOut(t *testing.T) {
 	s := newScene(t)
-	procs := s.startAll(config{deadMan: 8 * time.Second, consul: `  check_ttl = "10s"`})
+	procs := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "10s"`})
 	h1, h2 := procs[0].Host, procs[1].Host
 	s.signal(procs[0], syscall.SIGSTOP)
 	r := s.fail(h2, "move", s.vip.String(), "-to="+h2.Name, "-timeout=1s")

@@ -82,7 +82,7 @@ func jobFiles(t *testing.T) string {
 	return filepath.Join(root, "nomad")
 }
 
-// purge stops the job. The end of the scene checks what is left.
+// purge stops the job. The end of the scene checks that no address is left.
 func (s *jobScene) purge() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*soon)
 	defer cancel()
@@ -94,7 +94,7 @@ func (s *jobScene) purge() {
 	s.NoError(err)
 }
 
-// jobLog tells what became of the job.
+// jobLog describes the allocations of the job, with their logs.
 func (s *jobScene) jobLog(ctx context.Context) string {
 	allocs, err := s.nomad.Allocations(job)
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *jobScene) allocation(h *lab.Host) (a lab.Allocation) {
 }
 
 // ready waits until an instance on every host is there to take over and one owns
-// the address, and starts the client anew. It returns the owner.
+// the address, and restarts the client. It returns the owner.
 func (s *jobScene) ready() *lab.Host {
 	s.t.Helper()
 	s.awaitWithin(2*soon, s.complete())
@@ -215,7 +215,7 @@ func (s *jobScene) handedOver(old *lab.Host) {
 	s.Less(s.client.Report().Longest().Length(), longestGap, "time without an answer")
 }
 
-// entries returns what the instance on a host has logged so far, as Nomad has it.
+// entries returns the log of the instance on a host, as Nomad stores it.
 func (s *jobScene) entries(h *lab.Host) (entries []lab.Entry, err error) {
 	a, err := s.nomad.Allocation(job, h)
 	if err != nil {
@@ -235,8 +235,8 @@ func (s *jobScene) entries(h *lab.Host) (entries []lab.Entry, err error) {
 	return entries, nil
 }
 
-// restarted waits until Nomad has started a task anew in the same allocation,
-// after an exit with this code.
+// restarted waits until Nomad has restarted a task in the same allocation, after
+// an exit with this code.
 func (s *jobScene) restarted(h *lab.Host, before lab.Allocation, code int) {
 	s.t.Helper()
 	s.awaitWithin(2*soon, condition{"one restart of the task on " + h.Name, func() error {
@@ -338,7 +338,7 @@ func (s *jobScene) readable(*testing.T) {
 }
 
 // allocStop stops the owner's allocation. Nomad replaces an allocation of a system
-// job only when the job is evaluated anew.
+// job only at the next evaluation of the job.
 func (s *jobScene) allocStop(*testing.T) {
 	owner := s.ready()
 	before := s.allocation(owner)
@@ -410,8 +410,8 @@ func (s *jobScene) killed(*testing.T) {
 	s.restarted(owner, before, 137)
 }
 
-// nodeDrain drains the owner's node. Nomad 1.11.2 has to be reminded of the job when
-// the node is eligible again (hashicorp/nomad issue 27495).
+// nodeDrain drains the owner's node. Nomad 1.11.2 does not start the job by itself
+// when the node is eligible again (hashicorp/nomad issue 27495).
 func (s *jobScene) nodeDrain(*testing.T) {
 	owner := s.ready()
 	node := s.allocation(owner).NodeID

@@ -123,8 +123,8 @@ func (s *scene) heldOn(h *lab.Host, name string) condition {
 	}}
 }
 
-// TestStopDuringReload stops an instance whose Consul agent does not answer while
-// it hands over what a reload has removed.
+// TestStopDuringReload stops an instance while it hands over an address that a reload
+// has removed. Its Consul agent does not answer.
 func TestStopDuringReload(t *testing.T) {
 	removed, kept := addr(10, 77, 7, 11), addr(10, 77, 7, 12)
 	s := newSceneOf(t, everyAddress, removed, kept)

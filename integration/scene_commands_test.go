@@ -1,6 +1,6 @@
 package integration
 
-// What the commands of consul-vip do and print.
+// The commands of consul-vip and their output.
 
 import (
 	"encoding/json"
@@ -59,7 +59,7 @@ func (r row) text(field string) string {
 	return text
 }
 
-// status returns what "consul-vip status" prints of the address on a host.
+// status returns the row that "consul-vip status" prints for the address.
 func (s *scene) status(h *lab.Host) (r row) {
 	s.t.Helper()
 	s.retry("status on "+h.Name, func() (err error) {

@@ -1,7 +1,7 @@
 package integration
 
-// What is in Consul, and what a test changes there. On a busy machine Consul may
-// elect a new leader at any time, so every request is repeated until it succeeds.
+// Keys, sessions and members in Consul. On a busy machine, Consul may elect a new
+// leader at any time, so every request is repeated until it succeeds.
 
 import (
 	"context"
@@ -118,8 +118,8 @@ func (s *scene) indexes() map[netip.Addr]uint64 {
 	return indexes
 }
 
-// session returns the session that holds the lock, which may be that of another
-// program than consul-vip.
+// session returns the session that holds the lock. It may belong to another program
+// than consul-vip.
 func (s *scene) session() string {
 	s.t.Helper()
 	pair := s.get(lockKey(s.vip))

@@ -1,6 +1,6 @@
 package integration
 
-// How a test configures, starts and stops instances of consul-vip.
+// Instances of consul-vip: their configuration, start and stop.
 
 import (
 	"cmp"
@@ -17,17 +17,22 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// What every instance is configured with, unless a test says otherwise.
+// The configuration of every instance, unless a test changes it.
 const (
 	sessionTTL = 10 * time.Second         // the least that Consul accepts
 	holdTime   = sessionTTL - time.Second // from a renewal to the hold deadline
 	deadMan    = 3 * time.Second
+	// longDeadMan is the longest dead_man that sessionTTL allows. An owner that gets no
+	// CPU for a quarter of a second extends the address only after Consul has confirmed
+	// the lock. If a test keeps Consul from doing so, the long lifetime makes the hold
+	// deadline come first.
+	longDeadMan = 8 * time.Second
 
 	// stopTime is how long a stop takes at most, whatever Consul does.
 	stopTime = 4 * time.Second
 )
 
-// config is what a test changes in the configuration.
+// config holds the changes that a test makes to the configuration.
 type config struct {
 	sessionTTL time.Duration // 0: sessionTTL
 	deadMan    time.Duration // 0: deadMan
@@ -92,9 +97,8 @@ func (s *scene) startAll(c config) []*lab.Process {
 	return s.startOn(c, s.Servers...)
 }
 
-// startOn starts an instance on each of some hosts and waits until the first of
-// them owns the address and the others stand by. The first one is the owner
-// because the others are started only when it owns the address.
+// startOn starts an instance on each of some hosts. The first one is the owner: the
+// others are started when it owns the address, and then stand by.
 func (s *scene) startOn(c config, hosts ...*lab.Host) []*lab.Process {
 	s.t.Helper()
 	owner := s.start(hosts[0], c)

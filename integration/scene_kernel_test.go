@@ -1,6 +1,6 @@
 package integration
 
-// What the kernel of a host reports about the addresses.
+// The events that the kernel of a host reports about addresses.
 
 import (
 	"errors"
@@ -14,8 +14,9 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// monitor takes down what happens to the addresses of a host, from now on. The
-// host must have one of them: the owner refreshes its lifetime every second.
+// monitor starts to record the events about the addresses of a host. The host must
+// have one of them: the owner refreshes its lifetime every second, so an event
+// proves that the recording has begun.
 func (s *scene) monitor(h *lab.Host) *lab.Process {
 	s.t.Helper()
 	p := s.launch(h, "ip monitor", lab.Command{Args: []string{"ip", "-oneline", "monitor", "address"}})
@@ -49,7 +50,7 @@ func removed(events *lab.Process, vip netip.Addr, want bool) condition {
 	return condition{expected, func() error {
 		lines := eventsOf(events, vip)
 		for _, line := range lines {
-			if strings.HasPrefix(line, "Deleted") == true {
+			if strings.HasPrefix(line, "Deleted") {
 				if want {
 					return nil
 				}
@@ -63,7 +64,7 @@ func removed(events *lab.Process, vip netip.Addr, want bool) condition {
 	}}
 }
 
-// validLifetime is what the kernel reports of an address with a lifetime.
+// validLifetime finds the lifetime in an event.
 var validLifetime = regexp.MustCompile(` valid_lft (\d+)sec`)
 
 // longestLifetime returns the longest lifetime that an address was given since monitor.

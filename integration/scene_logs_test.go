@@ -1,6 +1,6 @@
 package integration
 
-// What the instances and Consul log.
+// The logs of the instances and of Consul.
 
 import (
 	"errors"
@@ -85,8 +85,8 @@ func inState(p *lab.Process, want string) condition {
 	}}
 }
 
-// logsOfConsul has the report of a failed test show what Consul complained of from
-// now on, and its elections.
+// logsOfConsul adds the warnings, errors and elections of every Consul server, from
+// now on, to the report.
 func (s *scene) logsOfConsul() {
 	since := time.Now()
 	for _, h := range s.Servers {

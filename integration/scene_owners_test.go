@@ -1,6 +1,6 @@
 package integration
 
-// Who owns the addresses: on the hosts, on the wire and in Consul.
+// The owners of the addresses: on the hosts, on the wire and in Consul.
 
 import (
 	"context"
@@ -105,8 +105,8 @@ func (s *scene) onlyOn(h *lab.Host, vips ...netip.Addr) condition {
 	})
 }
 
-// ownedBy is met when this host, and it alone, has the address: by what the client
-// sees, by Consul's KV and by "ip address".
+// ownedBy is met when this host alone has the address: according to the client, to
+// Consul's KV and to "ip address".
 func (s *scene) ownedBy(h *lab.Host) condition {
 	return condition{fmt.Sprintf("%s to own %s", h.Name, s.vip), func() error {
 		if by := s.client.AnsweredBy(); by != h.Name {

@@ -1,6 +1,6 @@
 package integration
 
-// What a test requires while one host keeps the address.
+// The proof that one host keeps the address.
 
 import (
 	"fmt"
@@ -9,10 +9,10 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// tenure is the time in which one host keeps the address. A count of lost requests
-// cannot show that it did, as a busy machine loses some by itself. So the kernel is
-// asked whether the address was removed, Consul whether the lock was taken anew,
-// and the observer who else answered.
+// tenure is the time in which one host must keep the address. Lost requests prove
+// nothing, because a busy machine loses some by itself. The proof is that the kernel
+// never removed the address, that the lock was not acquired again, and that the
+// observer saw no other owner.
 type tenure struct {
 	*scene
 	owner  *lab.Process
@@ -21,8 +21,8 @@ type tenure struct {
 	owners []string // that the observer saw so far
 }
 
-// longestGap is for how long the client may be without an answer while nothing
-// happens to the address. Only a machine at a standstill loses requests then.
+// longestGap is how long the client may be without an answer while the address stays
+// or is handed over. An owner that is killed leaves a longer gap or nearly so.
 const longestGap = 3 * time.Second
 
 // tenure begins to watch the instance that owns the address.

@@ -73,9 +73,9 @@ func newSceneWith(t *testing.T, w *world, every time.Duration, vips ...netip.Add
 	return s
 }
 
-// restartClient starts the client, or starts it anew. Before there is an owner,
-// the kernel keeps some of the requests in the queue of its neighbour cache and
-// loses others: those say nothing about the program.
+// restartClient replaces the client by a new one. Before there is an owner, the
+// kernel queues some of the requests in its neighbour cache and loses others: those
+// say nothing about the program.
 func (s *scene) restartClient() {
 	s.t.Helper()
 	if s.client != nil {
@@ -86,7 +86,7 @@ func (s *scene) restartClient() {
 	s.NoError(err)
 }
 
-// end stops what the test has left running and checks what holds for every test.
+// end stops all processes and checks the conditions that every test must meet.
 func (s *scene) end() {
 	for _, p := range s.instances {
 		if p.Running() {

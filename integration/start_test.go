@@ -46,7 +46,7 @@ func TestStart(t *testing.T) {
 func TestLeftover(t *testing.T) {
 	s := newScene(t)
 	h1 := s.Servers[0]
-	c := config{deadMan: 8 * time.Second}
+	c := config{deadMan: longDeadMan}
 	killed := s.startOn(c, h1)[0]
 	events := s.monitor(h1)
 	s.NoError(killed.Kill())

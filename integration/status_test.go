@@ -12,7 +12,7 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// kvGet is what "consul kv get" prints of the lock.
+// kvGet returns the value of the lock, as "consul kv get" prints it.
 func (s *scene) kvGet(h *lab.Host) (text string) {
 	s.t.Helper()
 	s.retry("consul kv get", func() error {
