@@ -82,7 +82,7 @@ func TestUpdateDoesNotTouchTheHold(t *testing.T) {
 		assert.Empty(t, h.lost)
 		assert.Equal(t, before, b.consul.Get(lockKey).ModifyIndex, "the lock was not written to")
 
-		// A delay that changes counts from when it began; none at all stays.
+		// A changed delay counts from the start of the wait; with none the owner stays.
 		changed.PreemptDelay = 0
 		b.keeper.Update(changed)
 		time.Sleep(time.Minute)

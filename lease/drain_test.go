@@ -30,7 +30,7 @@ func TestDrain(t *testing.T) {
 		require.ErrorIs(t, err, ErrTransferred)
 		assert.ErrorContains(t, err, state.ErrDrained.Error())
 
-		// It stays a member, but is no successor and takes nothing.
+		// It stays a member, but it is no successor and takes no lock.
 		h = b.hold()
 		require.NoError(t, next.release("stopped"))
 		require.NotErrorIs(t, next.cause, ErrTransferred)

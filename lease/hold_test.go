@@ -140,7 +140,7 @@ func TestAcquisitionWithoutAnAnswer(t *testing.T) {
 						reads++
 					}
 				}
-				// The first acquisition is not answered, whether it was written or not.
+				// The first acquisition gets no answer, whether it was written or not.
 				acquisition := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 					body, _ := io.ReadAll(r.Body)
 					r.Body = io.NopCloser(strings.NewReader(string(body)))

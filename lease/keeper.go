@@ -5,9 +5,8 @@
 // minutes late and retries blindly every 5 s. Package lease works on the same
 // keys, with the same flag, so `consul lock` contends for the same locks.
 //
-// A lock has a name, and the caller of [Keeper.Hold] gives a function to run while
-// it is held. What the locks are for is the caller's affair: the package knows no
-// address and no network interface.
+// A lock has a name. The caller of [Keeper.Hold] gives a function to run while the
+// lock is held. The package knows no address and no network interface.
 //
 // # Goroutines
 //

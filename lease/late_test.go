@@ -97,7 +97,7 @@ func TestLateTransferIsIgnored(t *testing.T) {
 		o := b.second()
 		next := o.holdLock(ours)
 		time.Sleep(5 * time.Second)
-		// The release that follows finds state.Nobody else who may have the lock.
+		// The release that follows finds no other member.
 		arrive := b.detainAnd(func() { b.consul.Put("p/"+ours.Name+"/pin", "h1", "") })
 		require.Empty(t, next.held)
 		why := errors.New("carrier lost")
@@ -185,7 +185,7 @@ func TestServersWithAnotherHistory(t *testing.T) {
 
 func TestNoTransferToAnEndedSession(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
-		// The successor hears nothing of its session until it gives it up, while
+		// The successor gets no answer about its session until it gives the session up, while
 		// Consul keeps it for twice the TTL.
 		old := b.consul.Get("p/.members/h2").Session
 		b.consul.On(fakeconsul.Only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))

@@ -43,7 +43,7 @@ func TestReleaseRequestTransfers(t *testing.T) {
 		assert.ErrorContains(t, err, "requested")
 		assert.Nil(t, b.consul.Get(requestKey))
 
-		// It is once, and who gave it is there to take it again.
+		// The request takes effect once, and the previous owner contends again.
 		again := b.hold()
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -128,7 +128,7 @@ func TestHoldOffDelaysNoOtherMember(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		require.Len(t, next.held, 1)
 
-		// In flight since before h1 had left the lock.
+		// The transfer was sent before h1 began its hold-off.
 		member := b.consul.Get("p/.members/h1").Session
 		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
 		<-h.held
@@ -151,7 +151,7 @@ func TestReleaseRequestWaitsUntilItIsServed(t *testing.T) {
 
 func TestRequestIsWithdrawn(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
-		// Between the view that shows it and the claim, its writer deletes it.
+		// Its writer deletes it after the State that shows it, and before it is accepted.
 		var claims atomic.Int32
 		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
@@ -165,7 +165,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 		assert.Equal(t, int32(1), claims.Load())
 		assert.Empty(t, h.lost)
 
-		// Between them, it is changed: only the later one counts.
+		// Its writer changes it in between: only the later request counts.
 		claims.Store(0)
 		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {

@@ -41,7 +41,7 @@ func TestExpiresExactlyAtTheDeadline(t *testing.T) {
 		time.Sleep(12 * time.Second) // renewals at 5 s and 10 s
 		b.consul.On(fakeconsul.Answer(500, "text/plain", "No cluster leader"))
 
-		// The last answered renewal left at 10 s after the session was there.
+		// The last answered renewal was sent 10 s after the session was created.
 		created := 0 * time.Second
 		assert.Equal(t, created+10*time.Second+ttl-time.Second, <-h.lost)
 		require.ErrorIs(t, <-h.result, ErrSessionLost)
@@ -214,12 +214,12 @@ func TestMemberKeyIsKept(t *testing.T) {
 		time.Sleep(time.Second)
 		require.NotNil(t, b.consul.Get("p/.members/h1"))
 
-		// What it no longer contends for is no longer in it.
+		// A lock that it no longer contends for is no longer in the entry.
 		require.NoError(t, h.release("done"))
 		synctest.Wait()
 		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), `"vips":{}`)
 
-		// Another session: the standby makes one and enrolls under it.
+		// The standby creates another session and enrolls under it.
 		b.consul.Destroy(p.Session)
 		time.Sleep(10 * time.Second)
 		q := b.consul.Get("p/.members/h1")

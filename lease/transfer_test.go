@@ -193,7 +193,7 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 
 func TestTransferRefused(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
-		// The successor's session is gone, which the watch has not shown yet.
+		// The successor's session has ended, but the watch has not shown it yet.
 		refuse := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(strings.NewReader(string(body)))
@@ -213,7 +213,7 @@ func TestTransferRefused(t *testing.T) {
 
 func TestSuccessorDiesBeforeItBinds(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
-		// It takes what it is given, and dies with it.
+		// The successor acquires the lock and dies.
 		require.NoError(t, h.release("stopped"))
 		<-next.held
 		b.consul.Put(lockKey, `{"state":"handover","from":"h1","node":"h2","mac":"02:00:00:00:00:01"}`, b.consul.Get(lockKey).Session)
@@ -252,7 +252,7 @@ func TestPin(t *testing.T) {
 		require.ErrorIs(t, err, ErrTransferred)
 		require.NotErrorIs(t, err, ErrLockLost)
 
-		// Nobody else takes it, even if its node goes.
+		// No other node takes it, even if its node leaves.
 		again := b.hold()
 		require.NoError(t, next.release("stopped"))
 		time.Sleep(time.Minute)

@@ -5,23 +5,19 @@
 package fakeconsul
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/internal/latest"
 )
 
 // AuthorizePath is where Consul tells what an ACL token may do.
@@ -36,10 +32,10 @@ type Fake struct {
 	t        *testing.T
 	listener *pipeListener
 	server   *http.Server
+	changed  latest.Latest[struct{}] // set after every change of the index
 
 	mu       sync.Mutex // guards all following fields
 	index    uint64
-	changed  chan struct{} // closed at the next change of the index
 	keys     map[string]*api.KVPair
 	sessions map[string]string // the names by id
 	requests []string
@@ -56,7 +52,6 @@ func New(t *testing.T) *Fake {
 		t:        t,
 		listener: &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})},
 		index:    10,
-		changed:  make(chan struct{}),
 		keys:     map[string]*api.KVPair{},
 		sessions: map[string]string{},
 	}
@@ -213,269 +208,5 @@ func (f *Fake) store(p *api.KVPair) {
 
 func (f *Fake) bump() {
 	f.index++
-	close(f.changed)
-	f.changed = make(chan struct{})
-}
-
-// ServeHTTP implements [http.Handler].
-func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
-	intercept := f.intercept
-	f.mu.Unlock()
-	if intercept != nil && intercept(w, r) {
-		return
-	}
-	answer := f.handle(r)
-	f.mu.Lock()
-	after, index := f.after, f.index
-	f.mu.Unlock()
-	if after != nil {
-		after(r)
-	}
-	w.Header().Set("X-Consul-Index", strconv.FormatUint(index, 10))
-	w.Header().Set("X-Consul-LastContact", "0")
-	w.WriteHeader(answer.status)
-	_ = json.NewEncoder(w).Encode(answer.body)
-}
-
-// Serve serves a request that comes late, without an answer to anybody.
-func (f *Fake) Serve(r *http.Request) { f.handle(r) }
-
-type answer struct {
-	status int
-	body   any
-}
-
-func (f *Fake) handle(r *http.Request) answer {
-	path := strings.TrimPrefix(r.URL.Path, "/v1/")
-	switch {
-	case path == "agent/self":
-		return answer{200, map[string]any{"Config": map[string]any{"NodeName": "h1"}}}
-	case strings.HasPrefix(path, "agent/"):
-		return answer{200, nil}
-	case strings.HasPrefix(path, "session/"):
-		return f.serveSession(strings.TrimPrefix(path, "session/"), r)
-	case path == "txn":
-		return f.serveTxn(r)
-	case r.URL.Path == AuthorizePath:
-		return answer{401, "ACL support disabled"}
-	case strings.HasPrefix(path, "kv/"):
-		return f.serveKV(strings.TrimPrefix(path, "kv/"), r)
-	}
-	return answer{500, "fake: " + path}
-}
-
-func (f *Fake) serveSession(path string, r *http.Request) answer {
-	verb, id, _ := strings.Cut(path, "/")
-	var body struct{ Name string }
-	if verb == "create" {
-		_ = json.NewDecoder(r.Body).Decode(&body)
-	}
-	if verb == "destroy" {
-		f.Destroy(id)
-		return answer{200, true}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case verb == "create":
-		id = fmt.Sprintf("session-%d", f.index)
-		f.bump()
-		f.sessions[id] = cmp.Or(body.Name, "unnamed") // an interception may have read the body
-		return answer{200, map[string]string{"ID": id}}
-	case f.sessions[id] != "":
-		return answer{200, []any{map[string]any{"ID": id, "Name": f.sessions[id], "Node": "h1"}}}
-	case verb == "renew":
-		return answer{404, nil}
-	}
-	return answer{200, []any{}} // info
-}
-
-func (f *Fake) serveKV(key string, r *http.Request) answer {
-	q := r.URL.Query()
-	if _, recurse := q["recurse"]; !recurse {
-		if p := f.Get(key); p != nil {
-			return answer{200, []*api.KVPair{p}}
-		}
-		return answer{404, nil}
-	}
-	index, _ := strconv.ParseUint(q.Get("index"), 10, 64)
-	wait, _ := time.ParseDuration(q.Get("wait"))
-	f.block(r.Context(), index, wait)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	pairs := []*api.KVPair{}
-	for k, p := range f.keys {
-		if strings.HasPrefix(k, key) {
-			pairs = append(pairs, p)
-		}
-	}
-	if len(pairs) == 0 {
-		return answer{404, nil}
-	}
-	slices.SortFunc(pairs, func(a, b *api.KVPair) int { return strings.Compare(a.Key, b.Key) })
-	return answer{200, pairs}
-}
-
-// block waits as a blocking query does.
-func (f *Fake) block(ctx context.Context, index uint64, wait time.Duration) {
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	for {
-		f.mu.Lock()
-		now, changed := f.index, f.changed
-		f.mu.Unlock()
-		if now > index {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (f *Fake) serveTxn(r *http.Request) answer {
-	var ops []struct{ KV *api.KVTxnOp }
-	if err := json.NewDecoder(r.Body).Decode(&ops); err != nil {
-		return answer{400, err.Error()}
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	unlocked := map[string]bool{}
-	for i, op := range ops {
-		if op.KV.Verb == api.KVUnlock {
-			unlocked[op.KV.Key] = true
-		}
-		if why := f.refuses(op.KV, unlocked); why != "" {
-			return answer{409, map[string]any{"Errors": []any{map[string]any{"OpIndex": i, "What": why}}}}
-		}
-	}
-	results := []any{}
-	f.bump() // one index for the whole transaction
-	for _, op := range ops {
-		p := &api.KVPair{Key: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Session: op.KV.Session}
-		switch op.KV.Verb {
-		case api.KVLock, api.KVSet:
-			f.store(p)
-		case api.KVUnlock:
-			p.Session = ""
-			f.store(p)
-		case api.KVDelete:
-			delete(f.keys, op.KV.Key)
-			continue
-		default:
-			continue
-		}
-		results = append(results, map[string]any{"KV": p})
-	}
-	if len(results) == 0 {
-		results = append(results, map[string]any{"KV": &api.KVPair{ModifyIndex: f.index}})
-	}
-	return answer{200, map[string]any{"Results": results}}
-}
-
-// refuses says why an operation fails, as the state store does, after those
-// before it have unlocked some keys.
-func (f *Fake) refuses(op *api.KVTxnOp, unlocked map[string]bool) string {
-	p := f.keys[op.Key]
-	switch {
-	case op.Verb == api.KVCheckNotExists && p != nil:
-		return "exists"
-	case op.Verb == api.KVCheckIndex && (p == nil || p.ModifyIndex != op.Index):
-		return "index is stale"
-	case op.Verb == api.KVLock && f.sessions[op.Session] == "":
-		return "invalid session"
-	case op.Verb == api.KVLock && p != nil && p.Session != "" && p.Session != op.Session && !unlocked[op.Key]:
-		return "lock is already held"
-	case (op.Verb == api.KVUnlock || op.Verb == api.KVCheckSession) && (p == nil || p.Session != op.Session):
-		return "lock isn't held, or is held by another session"
-	}
-	return ""
-}
-
-// pipeListener hands out in-memory connections, on which synctest can wait.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *pipeListener) dial(ctx context.Context) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return client, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-// Answer answers a request by itself, as a proxy or a broken agent would.
-func Answer(code int, contentType, body string) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, _ *http.Request) bool {
-		w.Header().Set("Content-Type", contentType)
-		w.WriteHeader(code)
-		_, _ = io.WriteString(w, body)
-		return true
-	}
-}
-
-// Only restricts an interception to paths that begin so.
-func Only(path string, f func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		return strings.HasPrefix(r.URL.Path, path) && f(w, r)
-	}
-}
-
-// Denying answers for a token that lacks the permissions to these resources.
-func Denying(resources ...string) func(http.ResponseWriter, *http.Request) bool {
-	return Only(AuthorizePath, func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodPost {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return true
-		}
-		var asked []map[string]any
-		_ = json.NewDecoder(r.Body).Decode(&asked)
-		for _, a := range asked {
-			a["Allow"] = !strings.Contains(strings.Join(resources, " "), a["Resource"].(string))
-		}
-		_ = json.NewEncoder(w).Encode(asked)
-		return true
-	})
-}
-
-// Filtered answers a list from which Consul left out everything that the token may
-// not read.
-func Filtered(w http.ResponseWriter, r *http.Request) bool {
-	if !r.URL.Query().Has("recurse") {
-		return false
-	}
-	w.Header().Set("X-Consul-Index", "99")
-	w.Header().Set("X-Consul-LastContact", "0")
-	w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
-	w.WriteHeader(http.StatusNotFound)
-	return true
+	f.changed.Set(struct{}{})
 }
