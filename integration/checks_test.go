@@ -173,8 +173,10 @@ func summary(message string) string {
 		}
 		parts[message[at[2]:at[3]]] = message[at[1]:end]
 	}
-	if lines := strings.Fields(parts["Error Trace"]); len(lines) > 0 {
-		place = fmt.Sprintf(" (%s)", filepath.Base(lines[len(lines)-1])) // the outermost call is the test's own
+	for _, line := range strings.Fields(parts["Error Trace"]) { // the innermost call first
+		if strings.Contains(line, "_test.go:") {
+			place = fmt.Sprintf(" (%s)", filepath.Base(line))
+		}
 	}
 	what, _, _ := strings.Cut(parts["Error"], "Diff:")
 	what = strings.Join(strings.Fields(what), " ")

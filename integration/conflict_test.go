@@ -69,8 +69,8 @@ func TestOnConflictQuit(t *testing.T) {
 	s.seen(p.Host, s.takenOver(p.Host))
 }
 
-// TestOnConflictDefend requires the owner to win the client back. Only a defence
-// can: all other announcements are over or an hour away.
+// TestOnConflictDefend requires the owner to announce the address against a claim. All
+// other announcements are over, or an hour away.
 func TestOnConflictDefend(t *testing.T) {
 	s := newScene(t)
 	p := s.startAll(config{vip: "on_conflict = \"defend\"\nannounce { interval = \"1h\" }"})[0]
@@ -78,9 +78,15 @@ func TestOnConflictDefend(t *testing.T) {
 	tenure := s.tenure(p)
 	s.claim(lab.ARPRequest, strangerMAC)
 	s.await(conflictWith(p, strangerMAC))
+	s.await(condition{"a frame that defends the address", func() error {
+		if n := s.frames(s.vip); n <= burst {
+			return fmt.Errorf("%d frames since it was bound", n)
+		}
+		return nil
+	}})
 	tenure.unbroken()
+	s.announced(p.Host)
 	s.seen(p.Host)
-	t.Log("frames after the defence:", s.frames(s.vip))
 }
 
 // TestOnConflictLog has the owner do nothing about a claim: its next periodic

@@ -20,19 +20,20 @@ func TestPin(t *testing.T) {
 	s.running(procs...)
 }
 
-// TestPinWithoutOwner stops the owner to which an address is pinned. The address
-// goes nowhere else until the pin is gone.
+// TestPinWithoutOwner stops the owner to which an address is pinned. No other node
+// takes the address until the pin is gone.
 func TestPinWithoutOwner(t *testing.T) {
 	s := newScene(t)
 	procs := s.startAll(config{})
-	h1 := procs[0].Host
-	s.put(pinKey(s.vip), h1.Name)
-	s.stop(procs[0])
+	h1, h2 := procs[0].Host, procs[1].Host
+	s.put(pinKey(s.vip), h2.Name)
+	s.await(s.ownedBy(h2)) // so it has seen the pin
+	s.stop(procs[1])
 	s.pass(calm)
 	s.holds(s.unbound())
 	s.remove(pinKey(s.vip))
-	s.seen(h1, s.takenOver(h1))
-	s.running(procs[1:]...)
+	s.seen(h1, h2, s.takenOver(h2))
+	s.running(procs[0], procs[2])
 }
 
 // TestPinToNobody takes an address away from all instances. They leave it to
