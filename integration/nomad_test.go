@@ -388,25 +388,25 @@ func (s *jobScene) update(t *testing.T) {
 
 func (s *jobScene) sessionDestroyed(*testing.T) {
 	owner := s.ready()
-	before := s.allocation(owner)
+	before, session := s.allocation(owner), s.session()
 	s.destroySession()
-	s.takenOver(owner)
+	s.ownedAnew(session)
 	s.restarted(owner, before, 4)
 }
 
 func (s *jobScene) foreignClaim(*testing.T) {
 	owner := s.ready()
-	before := s.allocation(owner)
+	before, session := s.allocation(owner), s.session()
 	s.claim(lab.ARPRequest, strangerMAC)
-	s.takenOver(owner)
+	s.ownedAnew(session)
 	s.restarted(owner, before, 5)
 }
 
 func (s *jobScene) killed(*testing.T) {
 	owner := s.ready()
-	before := s.allocation(owner)
+	before, session := s.allocation(owner), s.session()
 	s.operate("alloc", "signal", "-s=SIGKILL", before.ID)
-	s.takenOver(owner)
+	s.ownedAnew(session)
 	s.restarted(owner, before, 137)
 }
 

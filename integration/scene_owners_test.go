@@ -151,6 +151,23 @@ func (s *scene) takenOver(old *lab.Host) (owner *lab.Host) {
 	return owner
 }
 
+// ownedAnew waits until a host owns the address under another session than the one
+// given. It may be the same host, if its instance was started again in the meantime.
+func (s *scene) ownedAnew(session string) {
+	s.t.Helper()
+	s.awaitWithin(2*soon, condition{fmt.Sprintf("a host to own %s under another session", s.vip), func() error {
+		pair, r, err := s.lock(s.vip)
+		if err != nil {
+			return err
+		}
+		owner := s.host(r.Node)
+		if owner == nil || pair.Session == session {
+			return fmt.Errorf("the record of %q in state %q", r.Node, r.State)
+		}
+		return s.ownedBy(owner).seen()
+	}})
+}
+
 // host returns the server of this name, or nil.
 func (s *scene) host(name string) *lab.Host {
 	for _, h := range s.Servers {
