@@ -5,20 +5,25 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 // TestCrash kills and freezes the owner. In both cases the kernel alone takes the
 // address away, and the successor waits until it has.
 func TestCrash(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
-		t.Run(signal.String(), func(t *testing.T) {
+	for name, harm := range map[string]func(s *scene, p *lab.Process){
+		"killed": func(s *scene, p *lab.Process) { s.NoError(p.Kill()) },
+		"frozen": (*scene).freeze,
+	} {
+		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
 			p := s.startAll(config{})[0]
 			h1 := p.Host
 			events := s.monitor(h1)
 
 			began := time.Now()
-			s.signal(p, signal)
+			harm(s, p)
 			s.awaitWithin(deadMan+slack, s.notOn(h1))
 			t.Logf("the kernel took the address away after %v of at most %v", time.Since(began), deadMan+time.Second)
 			s.LessOrEqual(longestLifetime(events, s.vip), deadMan, "lifetime of the address")
@@ -26,7 +31,7 @@ func TestCrash(t *testing.T) {
 			s.seen(h1, next)
 			s.announced(h1, next)
 
-			if signal == syscall.SIGSTOP {
+			if p.Running() { // frozen
 				s.signal(p, syscall.SIGCONT)
 				s.exits(p, 4, soon)
 				s.holds(s.notOn(h1))
@@ -44,7 +49,7 @@ func TestShortFreeze(t *testing.T) {
 	s := newScene(t)
 	p := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "10s"`})[0]
 	tenure := s.tenure(p)
-	s.signal(p, syscall.SIGSTOP)
+	s.freeze(p)
 	s.pass(1500 * time.Millisecond) // more than the program takes for a slow machine
 	s.signal(p, syscall.SIGCONT)
 	s.await(mentions(p, "the process was paused, verifying the lock"))

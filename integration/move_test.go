@@ -148,7 +148,7 @@ func TestMoveTimesOut(t *testing.T) {
 	s := newScene(t)
 	procs := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "10s"`})
 	h1, h2 := procs[0].Host, procs[1].Host
-	s.signal(procs[0], syscall.SIGSTOP)
+	s.freeze(procs[0])
 	r := s.fail(h2, "move", s.vip.String(), "-to="+h2.Name, "-timeout=1s")
 	s.signal(procs[0], syscall.SIGCONT)
 	s.Empty(r.stdout)
