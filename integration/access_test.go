@@ -26,9 +26,9 @@ const (
 func TestAccess(t *testing.T) {
 	certs, err := lab.NewCertificates(t.TempDir())
 	require.NoError(t, err)
-	w, err := newWorld(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
+	w, err := startLab(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.close()) })
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	run := func(name string, test func(t *testing.T, s *accessScene)) {
 		t.Run(name, func(t *testing.T) { test(t, newAccessScene(t, w)) })
 	}
@@ -45,7 +45,7 @@ type accessScene struct{ *scene }
 
 // newAccessScene prepares a scene with the prefix and service that the shipped
 // policies are for.
-func newAccessScene(t *testing.T, w *world) *accessScene {
+func newAccessScene(t *testing.T, w *lab.Lab) *accessScene {
 	t.Helper()
 	s := &accessScene{newSceneIn(t, w)}
 	s.name = "consul-vip"
@@ -72,7 +72,7 @@ func (s *accessScene) grant(rules string) (*api.ACLPolicy, *api.ACLToken) {
 		token, _, err = acl.TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
 		return err
 	})
-	for _, server := range s.cluster.Servers {
+	for _, server := range s.Cluster.Servers {
 		s.retry("reading the new token on "+server.Host.Name, func() error {
 			_, _, err := server.API.ACL().TokenReadSelf(&api.QueryOptions{Token: token.SecretID, AllowStale: true})
 			return err
@@ -146,7 +146,7 @@ func testShippedPolicies(t *testing.T, s *accessScene) {
 
 	_, reader := s.grant(example(t, "status-policy.hcl"))
 	s.statusWith(h3, reader)
-	_, err := h3.Run(t.Context(), lab.Command{Args: []string{s.binary, "status"}})
+	_, err := h3.Run(t.Context(), lab.Command{Args: []string{s.ConsulVIP, "status"}})
 	s.ErrorContains(err, `key_prefix "consul-vip/" { policy = "read" }`, "without a token")
 	_, operator := s.grant(policy)
 	s.operate(operator, h1, h2)
@@ -168,7 +168,7 @@ func (s *accessScene) statusWith(h *lab.Host, token *api.ACLToken) {
 	s.t.Helper()
 	var rows []struct{ VIP, State, Node string }
 	s.retry("status with a token", func() error {
-		out, err := h.Run(s.t.Context(), lab.Command{Args: []string{s.binary, "status", "-json", "-token=" + token.SecretID}})
+		out, err := h.Run(s.t.Context(), lab.Command{Args: []string{s.ConsulVIP, "status", "-json", "-token=" + token.SecretID}})
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (s *accessScene) operate(token *api.ACLToken, h1, h2 *lab.Host) {
 		{[]string{"unpin", vip}, h1},
 		{[]string{"release", vip}, h2},
 	} {
-		_, err := h1.Run(s.t.Context(), lab.Command{Args: append([]string{s.binary}, append(step.args, "-token="+token.SecretID)...)})
+		_, err := h1.Run(s.t.Context(), lab.Command{Args: append([]string{s.ConsulVIP}, append(step.args, "-token="+token.SecretID)...)})
 		s.NoError(err)
 		s.await(s.ownedBy(step.owner))
 	}
@@ -213,7 +213,7 @@ func (s *accessScene) operate(token *api.ACLToken, h1, h2 *lab.Host) {
 func (s *accessScene) runLocked(h *lab.Host, token *api.ACLToken) {
 	s.t.Helper()
 	out, err := h.Run(s.t.Context(), lab.Command{
-		Args: []string{s.consul, "lock", "consul-vip/" + s.vip.String(), "echo", "locked"},
+		Args: []string{s.Consul, "lock", "consul-vip/" + s.vip.String(), "echo", "locked"},
 		Env:  []string{"CONSUL_HTTP_TOKEN=" + token.SecretID},
 	})
 	s.NoError(err)
@@ -226,7 +226,7 @@ var rule = regexp.MustCompile(`(?ms)^(\w+) ("[^"]*") \{\s*policy = ("\w+")\s*\}`
 // testMissingRules takes each rule of the shipped policy away, from one instance
 // each, with a prefix and a service of its own. The instance names the rule, and
 // just it, and comes up when it is there.
-func testMissingRules(t *testing.T, w *world) {
+func testMissingRules(t *testing.T, w *lab.Lab) {
 	type deprived struct {
 		*accessScene
 		policy  *api.ACLPolicy
@@ -353,7 +353,7 @@ func testClientCertificate(t *testing.T, s *accessScene, certs *lab.Certificates
 	s.running(without)
 
 	out, err := h2.Run(t.Context(), lab.Command{Args: []string{
-		s.binary, "status", "-json", "-token=" + token.SecretID, fmt.Sprintf("-http-addr=https://127.0.0.1:%d", lab.ConsulTLSPort),
+		s.ConsulVIP, "status", "-json", "-token=" + token.SecretID, fmt.Sprintf("-http-addr=https://127.0.0.1:%d", lab.ConsulTLSPort),
 		"-ca-file=" + certs.CA, "-client-cert=" + certs.Client.Cert, "-client-key=" + certs.Client.Key,
 	}})
 	s.NoError(err)

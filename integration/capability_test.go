@@ -71,7 +71,7 @@ func (s *scene) startBy(h *lab.Host, options []string) *lab.Process {
 	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s.NoError(os.Chmod(dir, 0o755))
 	binary, file := filepath.Join(dir, "consul-vip"), filepath.Join(dir, "vip.hcl")
-	program, err := os.ReadFile(s.binary)
+	program, err := os.ReadFile(s.ConsulVIP)
 	s.NoError(err)
 	s.NoError(os.WriteFile(binary, program, 0o755))
 	s.NoError(os.WriteFile(file, []byte(s.hcl(config{})), 0o644))

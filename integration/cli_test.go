@@ -13,9 +13,7 @@ import (
 // cli runs the binary outside of the lab and returns its exit code and output.
 func (c *checks) cli(args ...string) (code int, output string) {
 	c.t.Helper()
-	path, err := binary()
-	c.NoError(err)
-	out, err := exec.Command(path, args...).CombinedOutput()
+	out, err := exec.Command(programs.ConsulVIP, args...).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		c.NoError(err)
@@ -85,9 +83,9 @@ func TestValidateAndVersion(t *testing.T) {
 // TestNoInterface configures an address that belongs to none of the host's networks.
 func TestNoInterface(t *testing.T) {
 	c := newChecks(t)
-	w := sharedWorld(t)
+	w := sharedLab(t)
 	h := w.Servers[0]
-	out, err := h.Run(t.Context(), lab.Command{Args: []string{w.binary, "agent", "-config=" + c.hclFile(`vip "192.0.2.1" {}`)}})
+	out, err := h.Run(t.Context(), lab.Command{Args: []string{w.ConsulVIP, "agent", "-config=" + c.hclFile(`vip "192.0.2.1" {}`)}})
 	var exit *exec.ExitError
 	c.ErrorAs(err, &exit, "%s", out)
 	c.Equal(1, exit.ExitCode())

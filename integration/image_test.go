@@ -13,7 +13,7 @@ import (
 func TestEmptyRoot(t *testing.T) {
 	s := newScene(t)
 	root := t.TempDir()
-	binary, err := os.ReadFile(s.binary)
+	binary, err := os.ReadFile(s.ConsulVIP)
 	s.NoError(err)
 	s.NoError(os.WriteFile(filepath.Join(root, "consul-vip"), binary, 0o755))
 	s.NoError(os.WriteFile(filepath.Join(root, "consul-vip.hcl"), []byte(s.hcl(config{})), 0o644))

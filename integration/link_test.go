@@ -15,7 +15,7 @@ func TestCarrierLost(t *testing.T) {
 	s := newScene(t)
 	procs := s.startAll(config{})
 	h1 := procs[0].Host
-	s.server = s.cluster.Servers[1]
+	s.server = s.Cluster.Servers[1]
 	s.unplug(h1, "eth0")
 	next := s.takenOver(h1)
 	s.NoError(h1.Plug("eth0"))
@@ -41,7 +41,7 @@ func TestCarrierLost(t *testing.T) {
 // TestCarrierLostHandsOver takes out the cable of the address alone: Consul is
 // behind another one. The address does not return with the cable.
 func TestCarrierLostHandsOver(t *testing.T) {
-	for i, h := range sharedWorld(t).Servers {
+	for i, h := range sharedLab(t).Servers {
 		addService(t, h, net.HardwareAddr{2, 0, 0, 0, 1, byte(1 + i)})
 	}
 	s := newScene(t)

@@ -100,7 +100,7 @@ func TestCutOff(t *testing.T) {
 			s := newScene(t)
 			hosts := s.byRole(role)
 			owner := hosts[0]
-			s.server = s.cluster.Of(hosts[1])
+			s.server = s.Cluster.Of(hosts[1])
 			p := s.startOn(config{deadMan: longDeadMan}, hosts...)[0]
 			s.cutOff(owner)
 			began := time.Now()
@@ -130,7 +130,7 @@ func (s *scene) byRole(role string) []*lab.Host {
 	s.t.Helper()
 	var leader *lab.Server
 	s.retry("asking for the leader", func() (err error) {
-		leader, err = s.cluster.Leader()
+		leader, err = s.Cluster.Leader()
 		return err
 	})
 	hosts := slices.DeleteFunc(slices.Clone(s.Servers), func(h *lab.Host) bool { return h == leader.Host })

@@ -43,44 +43,27 @@ func run(m *testing.M) (code int, err error) {
 	return code, closeShared()
 }
 
-// world is a lab, with the names by which the tests use its parts.
-type world struct {
-	*lab.Lab
-	cluster *lab.Cluster
-	consul  string // path of the Consul binary
-	binary  string // path of the consul-vip binary
+// startLab starts a lab with this cluster. It must be closed.
+func startLab(c lab.ClusterConfig) (*lab.Lab, error) {
+	return lab.Start(context.Background(), lab.Config{Programs: programs, Cluster: c})
 }
-
-// newWorld starts a lab. It must be closed.
-func newWorld(c lab.ClusterConfig) (*world, error) {
-	l, err := lab.Start(context.Background(), lab.Config{Programs: programs, Cluster: c})
-	if err != nil {
-		return nil, err
-	}
-	return &world{Lab: l, cluster: l.Cluster, consul: l.Consul, binary: l.ConsulVIP}, nil
-}
-
-func (w *world) close() error { return w.Close() }
-
-// binary returns the path of the consul-vip binary.
-func binary() (string, error) { return programs.ConsulVIP, nil }
 
 // shared starts the lab that most tests share, when the first test needs it.
-var shared = sync.OnceValues(func() (*world, error) {
-	w, err := newWorld(lab.ClusterConfig{})
+var shared = sync.OnceValues(func() (*lab.Lab, error) {
+	l, err := startLab(lab.ClusterConfig{})
 	if err == nil {
-		closeShared = w.close
+		closeShared = l.Close
 	}
-	return w, err
+	return l, err
 })
 
 // closeShared closes the shared lab, if it was started.
 var closeShared = func() error { return nil }
 
-// sharedWorld returns the lab that most tests share.
-func sharedWorld(t *testing.T) *world {
+// sharedLab returns the lab that most tests share.
+func sharedLab(t *testing.T) *lab.Lab {
 	t.Helper()
-	w, err := shared()
+	l, err := shared()
 	require.NoError(t, err)
-	return w
+	return l
 }

@@ -16,14 +16,14 @@ import (
 // instance a token.
 func TestNomadIdentity(t *testing.T) {
 	needsNomad(t)
-	w, err := newWorld(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken})
+	w, err := startLab(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.close()) })
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	h := w.Servers[0]
 	s := &jobScene{nomad: startNomad(t, h), file: filepath.Join(jobFiles(t), "consul-vip-identity.nomad.hcl")}
 	s.scene = newSceneWith(t, w, everyAddress, netip.MustParseAddr("10.77.2.4"))
 	s.name = "consul-vip" // as in the policy
-	s.vars = []string{"-var=binary=" + s.binary, "-var=vips=[\"10.77.2.4\"]"}
+	s.vars = []string{"-var=binary=" + s.ConsulVIP, "-var=vips=[\"10.77.2.4\"]"}
 	t.Cleanup(s.purge)
 
 	s.operate("setup", "consul", "-y", "-jwks-url="+s.nomad.Address()+"/.well-known/jwks.json")
@@ -36,7 +36,7 @@ func TestNomadIdentity(t *testing.T) {
 			"-bind-name=consul-vip", `-selector=value.nomad_job_id == "consul-vip"`,
 		},
 	} {
-		args := append([]string{s.consul, "acl"}, command...)
+		args := append([]string{s.Consul, "acl"}, command...)
 		_, err := h.Run(t.Context(), lab.Command{Args: args, Env: []string{"CONSUL_HTTP_TOKEN=" + managementToken}})
 		s.NoError(err)
 	}

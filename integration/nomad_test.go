@@ -49,7 +49,7 @@ func newJobScene(t *testing.T, file string, vips ...netip.Addr) *jobScene {
 	t.Helper()
 	nomad := nomadCluster(t)
 	s := &jobScene{scene: newSceneOf(t, everyAddress, vips...), nomad: nomad, file: filepath.Join(jobFiles(t), file)}
-	s.vars = []string{"-var=binary=" + s.binary, "-var=prefix=" + s.name}
+	s.vars = []string{"-var=binary=" + s.ConsulVIP, "-var=prefix=" + s.name}
 	t.Cleanup(s.purge)
 	return s
 }

@@ -155,7 +155,7 @@ func TestConsulAgentDies(t *testing.T) {
 	s := newScene(t)
 	p := s.startAll(config{deadMan: longDeadMan})[0]
 	h1 := p.Host
-	s.server = s.cluster.Servers[1]
+	s.server = s.Cluster.Servers[1]
 	began := time.Now()
 	s.killConsul(h1)
 	s.expires(p)
@@ -175,12 +175,12 @@ func (s *scene) killConsul(hosts ...*lab.Host) (revive func()) {
 		}
 		dead = false
 		for _, h := range hosts {
-			s.NoError(s.cluster.Of(h).Start())
+			s.NoError(s.Cluster.Of(h).Start())
 		}
 		s.consulReady()
 	}
 	for _, h := range hosts {
-		s.NoError(s.cluster.Of(h).Kill())
+		s.NoError(s.Cluster.Of(h).Kill())
 	}
 	s.t.Cleanup(revive)
 	return revive
@@ -225,13 +225,13 @@ func TestConsulRestart(t *testing.T) {
 // lifetime of the address are longer than that.
 func TestLeaderCrash(t *testing.T) {
 	const consulDefault = 5
-	w, err := newWorld(lab.ClusterConfig{RaftMultiplier: consulDefault})
+	w, err := startLab(lab.ClusterConfig{RaftMultiplier: consulDefault})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.close()) })
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	s := newSceneIn(t, w)
 	hosts := s.byRole("follower")
 	owner := hosts[0]
-	s.server = w.cluster.Of(owner)
+	s.server = w.Cluster.Of(owner)
 	procs := s.startOn(config{sessionTTL: 30 * time.Second, deadMan: 25 * time.Second}, hosts...)
 	tenure := s.tenure(procs[0])
 
@@ -253,7 +253,7 @@ func TestLeaderCrash(t *testing.T) {
 func (s *scene) leaderOffHost(h *lab.Host) (leader *lab.Server) {
 	s.t.Helper()
 	s.retry("finding a leader other than on "+h.Name, func() (err error) {
-		if leader, err = s.cluster.Leader(); err == nil && leader.Host == h {
+		if leader, err = s.Cluster.Leader(); err == nil && leader.Host == h {
 			_, err = leader.API.Operator().RaftLeaderTransfer("", nil)
 			return errors.Join(err, errors.New("moving on"))
 		}

@@ -23,7 +23,7 @@ type result struct {
 // command runs a command of consul-vip about the scene on a host.
 func (s *scene) command(h *lab.Host, args ...string) result {
 	s.t.Helper()
-	out, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.binary}, append(args, "-prefix="+s.name)...)})
+	out, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.ConsulVIP}, append(args, "-prefix="+s.name)...)})
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return result{exit.ExitCode(), string(out), err.Error()}

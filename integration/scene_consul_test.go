@@ -194,14 +194,14 @@ func (s *scene) consulReady() {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*soon)
 	defer cancel()
-	s.NoError(s.cluster.WaitReady(ctx))
+	s.NoError(s.Cluster.WaitReady(ctx))
 }
 
 // consulCLI runs a command of the Consul binary on a host.
 func (s *scene) consulCLI(h *lab.Host, args ...string) {
 	s.t.Helper()
 	s.retry(fmt.Sprintf("%q", args), func() error {
-		_, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.consul}, args...)})
+		_, err := h.Run(s.t.Context(), lab.Command{Args: append([]string{s.Consul}, args...)})
 		return err
 	})
 }
@@ -221,7 +221,7 @@ func (s *scene) startConsulLock(h *lab.Host) *consulLock {
 	s.NoError(err)
 	s.t.Cleanup(func() { output.Close(); input.Close() })
 	p := s.launch(h, "consul lock", lab.Command{
-		Args:  []string{s.consul, "lock", "-verbose", "-pass-stdin", s.name + "/" + s.vip.String(), "cat"},
+		Args:  []string{s.Consul, "lock", "-verbose", "-pass-stdin", s.name + "/" + s.vip.String(), "cat"},
 		Stdin: output,
 	})
 	s.await(outputs(p, "Attempting lock acquisition"))

@@ -78,7 +78,7 @@ func (s *scene) start(h *lab.Host, c config) *lab.Process {
 // startFrom starts an instance on a host from a configuration file.
 func (s *scene) startFrom(h *lab.Host, file string, env ...string) *lab.Process {
 	s.t.Helper()
-	return s.startAs(h, lab.Command{Args: []string{s.binary, "agent", "-config=" + file}, Env: env})
+	return s.startAs(h, lab.Command{Args: []string{s.ConsulVIP, "agent", "-config=" + file}, Env: env})
 }
 
 // startAs starts an instance on a host by a command.

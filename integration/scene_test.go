@@ -22,7 +22,7 @@ const everyAddress = 10 * time.Millisecond
 // At the end of every test, no question on the wire may have been answered by two
 // hosts, and no host may have kept an address.
 type scene struct {
-	*world
+	*lab.Lab
 	*checks
 	name      string // the KV prefix and the service's name
 	vip       netip.Addr
@@ -40,17 +40,17 @@ var scenes atomic.Int32
 // newScene prepares a scene with one address in the shared lab. Nothing runs yet.
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	return newSceneIn(t, sharedWorld(t))
+	return newSceneIn(t, sharedLab(t))
 }
 
 // newSceneOf prepares a scene with these addresses in the shared lab.
 func newSceneOf(t *testing.T, every time.Duration, vips ...netip.Addr) *scene {
 	t.Helper()
-	return newSceneWith(t, sharedWorld(t), every, vips...)
+	return newSceneWith(t, sharedLab(t), every, vips...)
 }
 
 // newSceneIn prepares a scene with one address in a lab.
-func newSceneIn(t *testing.T, w *world) *scene {
+func newSceneIn(t *testing.T, w *lab.Lab) *scene {
 	t.Helper()
 	n := int(scenes.Load())
 	return newSceneWith(t, w, everyAddress, addr(10, 77, byte(16+n/250), byte(1+n%250)))
@@ -58,9 +58,9 @@ func newSceneIn(t *testing.T, w *world) *scene {
 
 // newSceneWith prepares a scene with these addresses in a lab. The observer asks
 // for each address at this interval.
-func newSceneWith(t *testing.T, w *world, every time.Duration, vips ...netip.Addr) *scene {
+func newSceneWith(t *testing.T, w *lab.Lab, every time.Duration, vips ...netip.Addr) *scene {
 	t.Helper()
-	s := &scene{world: w, checks: newChecks(t), vip: vips[0], vips: vips, server: w.cluster.Servers[0]}
+	s := &scene{Lab: w, checks: newChecks(t), vip: vips[0], vips: vips, server: w.Cluster.Servers[0]}
 	s.name = fmt.Sprintf("scene-%d", scenes.Add(1))
 	s.logsOfConsul()
 	var err error

@@ -16,7 +16,7 @@ import (
 func (s *scene) kvGet(h *lab.Host) (text string) {
 	s.t.Helper()
 	s.retry("consul kv get", func() error {
-		out, err := h.Run(s.t.Context(), lab.Command{Args: []string{s.consul, "kv", "get", s.name + "/" + lockKey(s.vip)}})
+		out, err := h.Run(s.t.Context(), lab.Command{Args: []string{s.Consul, "kv", "get", s.name + "/" + lockKey(s.vip)}})
 		text = strings.TrimSpace(string(out))
 		return err
 	})
@@ -120,7 +120,7 @@ func (s *scene) watchShows(watch *lab.Process, state, owner string) condition {
 // watch starts "status -watch" on a host.
 func (s *scene) watch(h *lab.Host, flags ...string) *lab.Process {
 	s.t.Helper()
-	args := append([]string{s.binary, "status", "-watch", "-prefix=" + s.name}, flags...)
+	args := append([]string{s.ConsulVIP, "status", "-watch", "-prefix=" + s.name}, flags...)
 	return s.launch(h, "status -watch", lab.Command{Args: args})
 }
 

@@ -37,7 +37,7 @@ func (s *scene) forgotten(h *lab.Host) {
 	s.t.Helper()
 	var services map[string]*api.AgentService
 	s.retry("listing the services", func() (err error) {
-		services, err = s.cluster.Of(h).API.Agent().Services()
+		services, err = s.Cluster.Of(h).API.Agent().Services()
 		return err
 	})
 	for id, service := range services {
@@ -87,7 +87,7 @@ func TestStopWhileConsulIsFrozen(t *testing.T) {
 // freezeConsul freezes the Consul agent of a host until the end of the test.
 func (s *scene) freezeConsul(h *lab.Host) {
 	s.t.Helper()
-	agent := s.cluster.Of(h)
+	agent := s.Cluster.Of(h)
 	s.NoError(agent.Freeze())
 	s.t.Cleanup(func() {
 		s.NoError(agent.Thaw())

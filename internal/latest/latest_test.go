@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/internal/latest"
@@ -54,9 +55,7 @@ func TestLatestWakesEverybody(t *testing.T) {
 						<-changed
 						continue
 					}
-					if value < seen {
-						t.Errorf("saw %d after %d", value, seen)
-					}
+					assert.Greater(t, value, seen, "values come in order")
 					seen = value
 				}
 			})
