@@ -155,8 +155,11 @@ func (a *active) refresh(ctx context.Context) error {
 	if a.held.Remaining() <= 0 {
 		return errDeadline
 	}
-	if gap := a.paused(); gap > 0 {
+	// A process that is paused while it verifies the lock holds an old answer, so it
+	// verifies the lock again.
+	for gap := a.paused(); gap > 0; gap = a.paused() {
 		a.log.Warn("the process was paused, verifying the lock", "for", gap.String())
+		asked := a.held.Now()
 		err := verify(ctx, a.held)
 		switch {
 		case ctx.Err() != nil:
@@ -167,6 +170,7 @@ func (a *active) refresh(ctx context.Context) error {
 			a.log.Warn("not refreshing the address: Consul does not answer", "error", err)
 			return nil
 		}
+		a.seen.Store(int64(asked))
 	}
 	now, lifetime := a.held.Now(), kernelLifetime(a.cfg(), a.held)
 	switch {

@@ -61,6 +61,28 @@ func TestLockIsVerifiedAfterAPause(t *testing.T) {
 	}
 }
 
+// The process is frozen after Consul has answered. When it runs again, the answer is
+// old: the lock was lost meanwhile.
+func TestLockIsVerifiedAgainAfterAPauseInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.onVerify = func() {
+			f.asleep.Add(int64(4 * time.Second))
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.verifyErr, f.onVerify = lease.ErrLockLost, nil
+		}
+		err := f.serve(released, func(context.CancelCauseFunc) {
+			f.asleep.Add(int64(4 * time.Second))
+			f.missing = true
+			f.vip.missing.Set()
+		})
+		require.ErrorIs(t, err, lease.ErrLockLost)
+		assert.Len(t, f.lifetimes, 1, "it was not bound again")
+		assert.Equal(t, []string{"bind", "serving", "announce", "verify", "verify", "stop announcing", "unbind"}, f.recorded())
+	})
+}
+
 func TestRemovedAddressIsBoundAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)

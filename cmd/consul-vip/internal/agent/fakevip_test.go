@@ -53,6 +53,7 @@ type fakeVIP struct {
 	deadline  time.Duration // the hold deadline on the clock of Now
 	since     time.Duration // when the lock was known to be held
 	verifyErr error
+	onVerify  func() // runs after Consul has answered, before the answer is read
 
 	// The wire.
 	probeErr     error
@@ -102,8 +103,12 @@ func (f *fakeVIP) Serving()                 { f.record("serving") }
 func (f *fakeVIP) Verify(context.Context) error {
 	f.record("verify")
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.verifyErr
+	err, onVerify := f.verifyErr, f.onVerify
+	f.mu.Unlock()
+	if onVerify != nil {
+		onVerify()
+	}
+	return err
 }
 
 // A segment.
