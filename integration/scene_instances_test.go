@@ -4,6 +4,7 @@ package integration
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -129,27 +130,12 @@ func (s *scene) signal(p *lab.Process, signal os.Signal) {
 	s.NoError(p.Signal(signal))
 }
 
-// freeze stops a process in its tracks. The kernel delivers SIGSTOP only when a thread
-// of the process gets a CPU, and the other threads go on until then.
+// freeze stops all threads of a process.
 func (s *scene) freeze(p *lab.Process) {
 	s.t.Helper()
-	s.signal(p, syscall.SIGSTOP)
-	s.await(condition{fmt.Sprintf("all threads on %s to be stopped", p.Host.Name), func() error {
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
-		if err != nil || len(files) == 0 {
-			return errors.Join(err, errors.New("no thread"))
-		}
-		for _, file := range files {
-			stat, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(string(stat), ") T ") {
-				return fmt.Errorf("%s", stat)
-			}
-		}
-		return nil
-	}})
+	ctx, cancel := context.WithTimeout(s.t.Context(), soon)
+	defer cancel()
+	s.NoError(p.Freeze(ctx))
 }
 
 // stop stops an instance as planned.

@@ -88,7 +88,7 @@ func TestStopWhileConsulIsFrozen(t *testing.T) {
 func (s *scene) freezeConsul(h *lab.Host) {
 	s.t.Helper()
 	agent := s.Cluster.Of(h)
-	s.NoError(agent.Freeze())
+	s.NoError(agent.Freeze(s.t.Context()))
 	s.t.Cleanup(func() {
 		s.NoError(agent.Thaw())
 		s.consulReady()

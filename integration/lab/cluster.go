@@ -151,7 +151,7 @@ func (s *Server) Kill() error { return s.process.Kill() }
 
 // Freeze stops the server without ending it: it neither answers nor closes a
 // connection.
-func (s *Server) Freeze() error { return s.process.Signal(syscall.SIGSTOP) }
+func (s *Server) Freeze(ctx context.Context) error { return s.process.Freeze(ctx) }
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw() error { return s.process.Signal(syscall.SIGCONT) }

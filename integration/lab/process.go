@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -86,6 +87,34 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Signal sends a signal to the process. The error is [os.ErrProcessDone] if the
 // process has ended.
 func (p *Process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// Freeze stops the process as SIGSTOP does, and returns when all its threads have
+// stopped: the kernel delivers the signal only when a thread runs, so on a busy machine
+// the process goes on for a while. The error has ctx's cause if ctx ends first.
+func (p *Process) Freeze(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return Await(ctx, p.frozen)
+}
+
+// frozen returns an error that shows a thread which has not stopped (proc(5), state T).
+func (p *Process) frozen() error {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	if err != nil || len(files) == 0 {
+		return errors.Join(err, errors.New("no thread"))
+	}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(stat), ") T ") {
+			return fmt.Errorf("a thread runs: %s", stat)
+		}
+	}
+	return nil
+}
 
 // Ended returns a channel that closes when the process has ended and its output is
 // complete.

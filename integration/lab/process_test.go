@@ -50,6 +50,24 @@ func TestProcessEnds(t *testing.T) {
 	require.NoError(t, p.Kill(), "the process has already ended")
 }
 
+func TestFreezeStopsEveryThread(t *testing.T) {
+	h := newHosts(t).Client
+	p, err := h.Start(Command{Args: []string{"sh", "-c", "while :; do :; done"}})
+	require.NoError(t, err)
+	require.Error(t, p.frozen())
+	require.NoError(t, p.Freeze(t.Context()))
+	require.NoError(t, p.frozen())
+	require.NoError(t, p.Signal(syscall.SIGCONT))
+	eventually(t, func() error {
+		if p.frozen() == nil {
+			return errors.New("it has not gone on")
+		}
+		return nil
+	})
+	require.NoError(t, p.Kill())
+	require.ErrorIs(t, p.Freeze(t.Context()), os.ErrProcessDone)
+}
+
 func TestNothingOutlivesItsNamespace(t *testing.T) {
 	h1 := newHosts(t).Servers[0]
 	p, err := h1.Start(Command{Args: []string{"sleep", "60"}})
