@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
 
 // An owner that may no longer read its lock keeps it: the lock was not deleted.
@@ -16,7 +16,7 @@ func TestFilteredListDoesNotEndAHold(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
-		b.consul.On(fakeconsul.Only("/v1/kv/p/", fakeconsul.Filtered))
+		b.consul.On(simconsul.Only("/v1/kv/p/", simconsul.Filtered))
 		b.consul.Put("p/other", "wakes the watch", "")
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -34,7 +34,7 @@ func TestRegistersAgainWithANewToken(t *testing.T) {
 		<-h.held
 		time.Sleep(time.Minute)
 		require.Equal(t, 1, b.consul.Count(register))
-		b.consul.On(fakeconsul.Only("/v1/agent/service/register", fakeconsul.Answer(500, "text/plain", "")))
+		b.consul.On(simconsul.Only("/v1/agent/service/register", simconsul.Answer(500, "text/plain", "")))
 		b.token.Set()
 		time.Sleep(time.Minute)
 		n := b.consul.Count(register)
@@ -54,11 +54,11 @@ func TestRefusedTransactionChecksThePermissions(t *testing.T) {
 		<-h.held
 		require.NoError(t, h.release("done"))
 		time.Sleep(time.Minute)
-		n := b.consul.Count("POST " + fakeconsul.AuthorizePath)
-		b.consul.On(fakeconsul.Only("/v1/txn", fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"Permission denied"}]}`)))
+		n := b.consul.Count("POST " + simconsul.AuthorizePath)
+		b.consul.On(simconsul.Only("/v1/txn", simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"Permission denied"}]}`)))
 		h = b.hold()
 		time.Sleep(time.Minute)
-		assert.Greater(t, b.consul.Count("POST "+fakeconsul.AuthorizePath), n)
+		assert.Greater(t, b.consul.Count("POST "+simconsul.AuthorizePath), n)
 		b.consul.On(nil)
 		<-h.held
 		require.NoError(t, h.release("done"))

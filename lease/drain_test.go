@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -177,9 +177,9 @@ func TestDrainedNodePassesATransferOn(t *testing.T) {
 func TestDrainRetriesTheTransfer(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		var tries atomic.Int32
-		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), `"Verb":"unlock"`) && tries.Add(1) == 1 {
-				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"no"}]}`)(w, r)
+				return simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"no"}]}`)(w, r)
 			}
 			return false
 		}))

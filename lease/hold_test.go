@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -141,7 +141,7 @@ func TestAcquisitionWithoutAnAnswer(t *testing.T) {
 					}
 				}
 				// The first acquisition gets no answer, whether it was written or not.
-				acquisition := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+				acquisition := simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 					body, _ := io.ReadAll(r.Body)
 					r.Body = io.NopCloser(strings.NewReader(string(body)))
 					cut := false
@@ -207,11 +207,11 @@ func TestContendsAgainAfterRelease(t *testing.T) {
 func TestLockDelayOfAForeignSession(t *testing.T) {
 	bubble(t, func(b *instance) {
 		delayed := time.Now().Add(15 * time.Second)
-		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(strings.NewReader(string(body)))
 			if strings.Contains(string(body), lockKey) && time.Now().Before(delayed) {
-				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"failed to lock key due to lock delay"}]}`)(w, r)
+				return simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"failed to lock key due to lock delay"}]}`)(w, r)
 			}
 			return false
 		}))

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/internal/latest"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/consul"
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -29,7 +29,7 @@ var ours = Lock{Name: vip, Priority: 100, Owner: `{"interface":"eth0","mac":"02:
 // instance is a Keeper at work on a fake Consul, in a synctest bubble.
 type instance struct {
 	t      *testing.T
-	consul *fakeconsul.Fake
+	consul *simconsul.Consul
 	keeper *Keeper
 	start  time.Time
 	asleep atomic.Int64 // time that the machine was suspended, unseen by Go's clock
@@ -40,7 +40,7 @@ type instance struct {
 // bubble runs test with a Keeper whose boot-time clock is the bubble's.
 func bubble(t *testing.T, test func(b *instance)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &instance{t: t, consul: fakeconsul.New(t), start: time.Now(), token: latest.NewWake()}
+		b := &instance{t: t, consul: simconsul.New(t), start: time.Now(), token: latest.NewWake()}
 		client, closeClient := b.consul.Client(consul.Transport)
 		defer closeClient()
 		b.keeper = New(Config{

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -188,7 +188,7 @@ func TestNoTransferToAnEndedSession(t *testing.T) {
 		// The successor gets no answer about its session until it gives the session up, while
 		// Consul keeps it for twice the TTL.
 		old := b.consul.Get("p/.members/h2").Session
-		b.consul.On(fakeconsul.Only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
+		b.consul.On(simconsul.Only("/v1/session/renew/"+old, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }))
 		time.Sleep(ttl + 5*time.Second)
 		b.consul.On(nil)
 		synctest.Wait()
@@ -205,7 +205,7 @@ func TestSessionEndsAlthoughWritesHang(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
-		b.consul.On(fakeconsul.Only("/v1/txn", b.consul.OrHang(nil)))
+		b.consul.On(simconsul.Only("/v1/txn", b.consul.OrHang(nil)))
 		require.NoError(t, h.release("stopped"))
 		require.NoError(t, b.stop())
 		assert.Equal(t, 1, b.consul.Count("PUT /v1/session/destroy/"))

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -153,7 +153,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		// Its writer deletes it after the State that shows it, and before it is accepted.
 		var claims atomic.Int32
-		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
 				b.consul.Delete(requestKey)
 			}
@@ -167,7 +167,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 
 		// Its writer changes it in between: only the later request counts.
 		claims.Store(0)
-		b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
 				b.consul.Put(requestKey, "h1", "")
 			}
@@ -186,7 +186,7 @@ func TestAcceptWithoutAnAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 				var claims atomic.Int32
-				b.consul.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+				b.consul.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 					if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
 						if happened {
 							b.consul.Serve(r)
@@ -214,9 +214,9 @@ func TestAcceptWithoutAnAnswer(t *testing.T) {
 
 func TestReleaseRequestAlthoughTheTransferIsRefused(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
-		b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			if text := body(r); strings.Contains(text, `"Verb":"lock"`) && strings.Contains(text, `"Verb":"unlock"`) {
-				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+				return simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
 			}
 			return false
 		}))

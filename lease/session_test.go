@@ -12,15 +12,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/consul"
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
 func TestSessionBody(t *testing.T) {
 	bubble(t, func(b *instance) {
 		var body map[string]any
-		b.consul.On(fakeconsul.Only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
+		b.consul.On(simconsul.Only("/v1/session/create", func(_ http.ResponseWriter, r *http.Request) bool {
 			_ = json.NewDecoder(r.Body).Decode(&body)
 			return false
 		}))
@@ -39,7 +39,7 @@ func TestExpiresExactlyAtTheDeadline(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		time.Sleep(12 * time.Second) // renewals at 5 s and 10 s
-		b.consul.On(fakeconsul.Answer(500, "text/plain", "No cluster leader"))
+		b.consul.On(simconsul.Answer(500, "text/plain", "No cluster leader"))
 
 		// The last answered renewal was sent 10 s after the session was created.
 		created := 0 * time.Second
@@ -105,13 +105,13 @@ func TestSuspendedMachineNotices(t *testing.T) {
 
 func TestOnlyConsulEndsASession(t *testing.T) {
 	garbage := map[string]func(http.ResponseWriter, *http.Request) bool{
-		"500":         fakeconsul.Answer(500, "text/plain", "No cluster leader"),
-		"429":         fakeconsul.Answer(429, "text/plain", "Too many requests"),
-		"404 of html": fakeconsul.Answer(404, "text/html", "<html>not here</html>"),
-		"200 of html": fakeconsul.Answer(200, "text/html", "<html>welcome</html>"),
-		"empty list":  fakeconsul.Answer(200, "application/json", "[]"),
-		"null":        fakeconsul.Answer(200, "application/json", "null"),
-		"no body":     fakeconsul.Answer(200, "application/json", ""),
+		"500":         simconsul.Answer(500, "text/plain", "No cluster leader"),
+		"429":         simconsul.Answer(429, "text/plain", "Too many requests"),
+		"404 of html": simconsul.Answer(404, "text/html", "<html>not here</html>"),
+		"200 of html": simconsul.Answer(200, "text/html", "<html>welcome</html>"),
+		"empty list":  simconsul.Answer(200, "application/json", "[]"),
+		"null":        simconsul.Answer(200, "application/json", "null"),
+		"no body":     simconsul.Answer(200, "application/json", ""),
 		"cut off":     func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) },
 		"no answer":   nil,
 	}
@@ -184,7 +184,7 @@ func TestEvictsPreviousProcessOfThisNode(t *testing.T) {
 
 func TestNodeNameInUseElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fakeconsul.New(t)
+		f := simconsul.New(t)
 		client, closeClient := f.Client(consul.Transport)
 		defer closeClient()
 		f.Begin("live", sessionName)

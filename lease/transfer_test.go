@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/consul"
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -169,7 +169,7 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 	for name, happened := range map[string]bool{"it happened": true, "it did not": false} {
 		t.Run(name, func(t *testing.T) {
 			pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
-				b.consul.On(fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+				b.consul.On(simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 					body, _ := io.ReadAll(r.Body)
 					r.Body = io.NopCloser(strings.NewReader(string(body)))
 					if !strings.Contains(string(body), "unlock") {
@@ -194,11 +194,11 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 func TestTransferRefused(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// The successor's session has ended, but the watch has not shown it yet.
-		refuse := fakeconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
+		refuse := simconsul.Only("/v1/txn", func(w http.ResponseWriter, r *http.Request) bool {
 			body, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(strings.NewReader(string(body)))
 			if strings.Contains(string(body), `"Verb":"lock"`) && strings.Contains(string(body), `"Verb":"unlock"`) {
-				return fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
+				return simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"invalid session"}]}`)(w, r)
 			}
 			return false
 		})

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
 
 func TestRules(t *testing.T) {
@@ -87,9 +87,9 @@ var needed = []Permission{
 }
 
 // checked runs test with an ACL checker at work at the default log level.
-func checked(t *testing.T, test func(f *fakeconsul.Fake, j *journal, a *ACLChecker)) {
+func checked(t *testing.T, test func(f *simconsul.Consul, j *journal, a *ACLChecker)) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fakeconsul.New(t)
+		f := simconsul.New(t)
 		client, closeClient := f.Client(Transport)
 		defer closeClient()
 		j := new(journal)
@@ -110,8 +110,8 @@ func TestMissingPermissionsAreLoggedOnce(t *testing.T) {
 		keys    = `missing ACL permission: key_prefix "p/" { policy = "write" }`
 		service = `missing ACL permission: service "s" { policy = "write" }`
 	)
-	checked(t, func(f *fakeconsul.Fake, j *journal, a *ACLChecker) {
-		f.On(fakeconsul.Denying("key"))
+	checked(t, func(f *simconsul.Consul, j *journal, a *ACLChecker) {
+		f.On(simconsul.Denying("key"))
 		a.Check(needed)
 		assert.Equal(t, []string{keys}, j.news())
 
@@ -119,25 +119,25 @@ func TestMissingPermissionsAreLoggedOnce(t *testing.T) {
 		a.client.denied.report(ErrConflict)
 		assert.Empty(t, j.news(), "it was logged before")
 
-		f.On(fakeconsul.Denying("key", "service"))
+		f.On(simconsul.Denying("key", "service"))
 		time.Sleep(checkPause)
 		assert.Equal(t, []string{service}, j.news(), "the new one")
 
-		f.On(fakeconsul.Denying())
+		f.On(simconsul.Denying())
 		time.Sleep(checkPause)
 		assert.Equal(t, []string{"the ACL token now has all required permissions"}, j.news())
 		time.Sleep(time.Minute)
 		assert.Empty(t, j.news())
 
-		f.On(fakeconsul.Denying("key"))
+		f.On(simconsul.Denying("key"))
 		a.client.denied.report(ErrConflict)
 		assert.Equal(t, []string{keys}, j.news(), "once more: it had been granted")
 	})
 }
 
 func TestTheTokenIsCheckedRarely(t *testing.T) {
-	checked(t, func(f *fakeconsul.Fake, _ *journal, a *ACLChecker) {
-		f.On(fakeconsul.Denying())
+	checked(t, func(f *simconsul.Consul, _ *journal, a *ACLChecker) {
+		f.On(simconsul.Denying())
 		for range 100 {
 			a.client.denied.report(ErrConflict)
 			time.Sleep(100 * time.Millisecond)
@@ -150,21 +150,21 @@ func TestTheTokenIsCheckedRarely(t *testing.T) {
 }
 
 func TestRefusalsThatConsulDoesNotExplain(t *testing.T) {
-	forbidden := fakeconsul.Answer(403, "text/plain", "ACL not found")
+	forbidden := simconsul.Answer(403, "text/plain", "ACL not found")
 	for name, test := range map[string]struct {
 		answer func(http.ResponseWriter, *http.Request) bool
 		want   []string
 	}{
-		"ACLs are off":     {fakeconsul.Only(authorizePath, fakeconsul.Answer(401, "text/plain", "ACL support disabled")), nil},
-		"no leader":        {fakeconsul.Only(authorizePath, fakeconsul.Answer(500, "text/plain", "No cluster leader")), nil},
+		"ACLs are off":     {simconsul.Only(authorizePath, simconsul.Answer(401, "text/plain", "ACL support disabled")), nil},
+		"no leader":        {simconsul.Only(authorizePath, simconsul.Answer(500, "text/plain", "No cluster leader")), nil},
 		"unknown token":    {forbidden, []string{"the ACL token is not known to Consul: it was deleted, has expired or is misspelt"}},
-		"older Consul":     {fakeconsul.Only(authorizePath, fakeconsul.Answer(404, "text/plain", "")), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
-		"refused by proxy": {fakeconsul.Only(authorizePath, forbidden), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
-		"not an answer":    {fakeconsul.Only(authorizePath, fakeconsul.Answer(200, "application/json", "[]")), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
+		"older Consul":     {simconsul.Only(authorizePath, simconsul.Answer(404, "text/plain", "")), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
+		"refused by proxy": {simconsul.Only(authorizePath, forbidden), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
+		"not an answer":    {simconsul.Only(authorizePath, simconsul.Answer(200, "application/json", "[]")), []string{"the ACL token lacks a permission, and this Consul does not say which"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checked(t, func(f *fakeconsul.Fake, j *journal, a *ACLChecker) {
-				refuse := fakeconsul.Only("/v1/session/renew/", fakeconsul.Answer(403, "text/plain", "Permission denied"))
+			checked(t, func(f *simconsul.Consul, j *journal, a *ACLChecker) {
+				refuse := simconsul.Only("/v1/session/renew/", simconsul.Answer(403, "text/plain", "Permission denied"))
 				f.On(func(w http.ResponseWriter, r *http.Request) bool { return test.answer(w, r) || refuse(w, r) })
 				a.Check(needed)
 				for range 3 {

@@ -15,15 +15,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
 
 // transactions records how many operations each transaction had, and takes a
 // while for each.
-func transactions(f *fakeconsul.Fake) func() []int {
+func transactions(f *simconsul.Consul) func() []int {
 	var mu sync.Mutex
 	var sizes []int
-	f.On(fakeconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
+	f.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		var ops []json.RawMessage
@@ -47,7 +47,7 @@ func lockOp(i int, session string) Op {
 
 func TestWritesShareTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fakeconsul.New(t)
+		f := simconsul.New(t)
 		client, closeClient := f.Client(Transport)
 		defer closeClient()
 		f.Begin("s", "another program")
@@ -80,7 +80,7 @@ func TestWritesShareTransactions(t *testing.T) {
 
 func TestCommitIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := fakeconsul.New(t)
+		f := simconsul.New(t)
 		client, closeClient := f.Client(Transport)
 		defer closeClient()
 		f.On(f.OrHang(nil))

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/consul"
-	"github.com/consul-vip/consul-vip/lease/internal/fakeconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
@@ -26,13 +26,13 @@ const (
 )
 
 // cluster is a Consul without instances but for those that a test makes up.
-type cluster struct{ *fakeconsul.Fake }
+type cluster struct{ *simconsul.Consul }
 
 // operated runs test with an Operator on such a Consul, in a synctest bubble. ctx
 // ends after a minute.
 func operated(t *testing.T, test func(ctx context.Context, o *Operator, f cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		f := cluster{fakeconsul.New(t)}
+		f := cluster{simconsul.New(t)}
 		client, closeClient := f.Client(consul.Transport)
 		defer closeClient()
 		ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errTime)
@@ -243,7 +243,7 @@ func TestFollow(t *testing.T) {
 		f.join("h1")
 		after(10*time.Second, func() { f.hold("h1") })
 		after(20*time.Second, func() { f.Put("elsewhere", "", "") })
-		after(30*time.Second, func() { f.On(fakeconsul.Only("/v1/kv", fakeconsul.Answer(500, "text/plain", "no leader"))) })
+		after(30*time.Second, func() { f.On(simconsul.Only("/v1/kv", simconsul.Answer(500, "text/plain", "no leader"))) })
 		after(40*time.Second, func() { f.On(nil) })
 		after(50*time.Second, func() { f.Destroy("of-h1") })
 		var seen []string
@@ -287,14 +287,14 @@ func TestOperatorWithoutPermissions(t *testing.T) {
 		f.join("h1")
 		f.join("h2")
 		f.hold("h1")
-		denied := fakeconsul.Only(fakeconsul.AuthorizePath, fakeconsul.Answer(200, "application/json", `[{"Allow":false}]`))
-		refused := fakeconsul.Only("/v1/txn", fakeconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":0,"What":"Permission denied"}]}`))
+		denied := simconsul.Only(simconsul.AuthorizePath, simconsul.Answer(200, "application/json", `[{"Allow":false}]`))
+		refused := simconsul.Only("/v1/txn", simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":0,"What":"Permission denied"}]}`))
 		f.On(func(w http.ResponseWriter, r *http.Request) bool { return denied(w, r) || refused(w, r) })
 		_, err := o.Move(ctx, vip, "h2")
 		require.ErrorContains(t, err, `missing ACL permission: key_prefix "p/10.77.0.100/pin" { policy = "write" }`)
 		require.NotErrorIs(t, err, ErrPending)
 
-		hidden := fakeconsul.Only("/v1/kv", fakeconsul.Filtered)
+		hidden := simconsul.Only("/v1/kv", simconsul.Filtered)
 		f.On(func(w http.ResponseWriter, r *http.Request) bool { return denied(w, r) || hidden(w, r) })
 		_, err = o.List(ctx)
 		require.ErrorContains(t, err, `missing ACL permission: key_prefix "p/" { policy = "read" }`)
@@ -306,10 +306,10 @@ func TestEmptyListWithoutPermission(t *testing.T) {
 	operated(t, func(ctx context.Context, o *Operator, f cluster) {
 		_, err := o.List(ctx)
 		require.NoError(t, err, "there are no keys")
-		f.On(fakeconsul.Denying("key"))
+		f.On(simconsul.Denying("key"))
 		_, err = o.List(ctx)
 		require.ErrorContains(t, err, `key_prefix "p/" { policy = "read" }`)
-		f.On(fakeconsul.Answer(403, "text/plain", "ACL not found"))
+		f.On(simconsul.Answer(403, "text/plain", "ACL not found"))
 		_, err = o.List(ctx)
 		require.ErrorIs(t, err, consul.ErrUnknownToken)
 	})

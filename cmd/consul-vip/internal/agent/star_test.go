@@ -27,20 +27,19 @@ var rooms = map[string][]string{
 	"netif":     nil,
 	"lease":     {"lease/state", "lease/consul"},
 
-	"lease/state":               nil,
-	"lease/consul":              {"lease/state"},
-	"lease/operator":            {"lease/state", "lease/consul"},
-	"lease/internal/fakeconsul": nil,
-
+	"lease/state":         nil,
+	"lease/consul":        {"lease/state"},
+	"lease/operator":      {"lease/state", "lease/consul"},
 	"internal/latest":     nil,
 	"internal/failurelog": nil,
+	"internal/simconsul":  nil,
 }
 
 // forTests is what the tests of a room may import as well.
 var forTests = map[string][]string{
-	"lease":          {"lease/internal/fakeconsul", "lease/operator"},
-	"lease/consul":   {"lease/internal/fakeconsul"},
-	"lease/operator": {"lease/internal/fakeconsul"},
+	"lease":          {"internal/simconsul", "lease/operator"},
+	"lease/consul":   {"internal/simconsul"},
+	"lease/operator": {"internal/simconsul"},
 }
 
 // TestStar keeps the rooms below the agent from knowing each other.

@@ -1,4 +1,4 @@
-package fakeconsul
+package simconsul
 
 import (
 	"encoding/json"
@@ -8,34 +8,34 @@ import (
 )
 
 // serveTxn runs a transaction, all of it or nothing.
-func (f *Fake) serveTxn(r *http.Request) answer {
+func (c *Consul) serveTxn(r *http.Request) answer {
 	var ops []struct{ KV *api.KVTxnOp }
 	if err := json.NewDecoder(r.Body).Decode(&ops); err != nil {
 		return answer{400, err.Error()}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	unlocked := map[string]bool{}
 	for i, op := range ops {
 		if op.KV.Verb == api.KVUnlock {
 			unlocked[op.KV.Key] = true
 		}
-		if why := f.refuses(op.KV, unlocked); why != "" {
+		if why := c.refuses(op.KV, unlocked); why != "" {
 			return answer{409, map[string]any{"Errors": []any{map[string]any{"OpIndex": i, "What": why}}}}
 		}
 	}
 	results := []any{}
-	f.bump() // one index for the whole transaction
+	c.bump() // one index for the whole transaction
 	for _, op := range ops {
 		p := &api.KVPair{Key: op.KV.Key, Value: op.KV.Value, Flags: op.KV.Flags, Session: op.KV.Session}
 		switch op.KV.Verb {
 		case api.KVLock, api.KVSet:
-			f.store(p)
+			c.store(p)
 		case api.KVUnlock:
 			p.Session = ""
-			f.store(p)
+			c.store(p)
 		case api.KVDelete:
-			delete(f.keys, op.KV.Key)
+			delete(c.keys, op.KV.Key)
 			continue
 		default:
 			continue
@@ -43,21 +43,21 @@ func (f *Fake) serveTxn(r *http.Request) answer {
 		results = append(results, map[string]any{"KV": p})
 	}
 	if len(results) == 0 {
-		results = append(results, map[string]any{"KV": &api.KVPair{ModifyIndex: f.index}})
+		results = append(results, map[string]any{"KV": &api.KVPair{ModifyIndex: c.index}})
 	}
 	return answer{200, map[string]any{"Results": results}}
 }
 
 // refuses says why an operation fails, as the state store does, after those
 // before it have unlocked some keys.
-func (f *Fake) refuses(op *api.KVTxnOp, unlocked map[string]bool) string {
-	p := f.keys[op.Key]
+func (c *Consul) refuses(op *api.KVTxnOp, unlocked map[string]bool) string {
+	p := c.keys[op.Key]
 	switch {
 	case op.Verb == api.KVCheckNotExists && p != nil:
 		return "exists"
 	case op.Verb == api.KVCheckIndex && (p == nil || p.ModifyIndex != op.Index):
 		return "index is stale"
-	case op.Verb == api.KVLock && f.sessions[op.Session] == "":
+	case op.Verb == api.KVLock && c.sessions[op.Session] == "":
 		return "invalid session"
 	case op.Verb == api.KVLock && p != nil && p.Session != "" && p.Session != op.Session && !unlocked[op.Key]:
 		return "lock is already held"

@@ -1,4 +1,4 @@
-package fakeconsul
+package simconsul
 
 import (
 	"cmp"
@@ -15,18 +15,18 @@ import (
 )
 
 // ServeHTTP implements [http.Handler].
-func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	f.requests = append(f.requests, r.Method+" "+r.URL.Path)
-	intercept := f.intercept
-	f.mu.Unlock()
+func (c *Consul) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mu.Lock()
+	c.requests = append(c.requests, r.Method+" "+r.URL.Path)
+	intercept := c.intercept
+	c.mu.Unlock()
 	if intercept != nil && intercept(w, r) {
 		return
 	}
-	answer := f.handle(r)
-	f.mu.Lock()
-	after, index := f.after, f.index
-	f.mu.Unlock()
+	answer := c.handle(r)
+	c.mu.Lock()
+	after, index := c.after, c.index
+	c.mu.Unlock()
 	if after != nil {
 		after(r)
 	}
@@ -37,14 +37,14 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Serve serves a request that comes late, without an answer to anybody.
-func (f *Fake) Serve(r *http.Request) { f.handle(r) }
+func (c *Consul) Serve(r *http.Request) { c.handle(r) }
 
 type answer struct {
 	status int
 	body   any
 }
 
-func (f *Fake) handle(r *http.Request) answer {
+func (c *Consul) handle(r *http.Request) answer {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	switch {
 	case path == "agent/self":
@@ -52,58 +52,58 @@ func (f *Fake) handle(r *http.Request) answer {
 	case strings.HasPrefix(path, "agent/"):
 		return answer{200, nil}
 	case strings.HasPrefix(path, "session/"):
-		return f.serveSession(strings.TrimPrefix(path, "session/"), r)
+		return c.serveSession(strings.TrimPrefix(path, "session/"), r)
 	case path == "txn":
-		return f.serveTxn(r)
+		return c.serveTxn(r)
 	case r.URL.Path == AuthorizePath:
 		return answer{401, "ACL support disabled"}
 	case strings.HasPrefix(path, "kv/"):
-		return f.serveKV(strings.TrimPrefix(path, "kv/"), r)
+		return c.serveKV(strings.TrimPrefix(path, "kv/"), r)
 	}
 	return answer{500, "fake: " + path}
 }
 
-func (f *Fake) serveSession(path string, r *http.Request) answer {
+func (c *Consul) serveSession(path string, r *http.Request) answer {
 	verb, id, _ := strings.Cut(path, "/")
 	var body struct{ Name string }
 	if verb == "create" {
 		_ = json.NewDecoder(r.Body).Decode(&body)
 	}
 	if verb == "destroy" {
-		f.Destroy(id)
+		c.Destroy(id)
 		return answer{200, true}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case verb == "create":
-		id = fmt.Sprintf("session-%d", f.index)
-		f.bump()
-		f.sessions[id] = cmp.Or(body.Name, "unnamed") // an interception may have read the body
+		id = fmt.Sprintf("session-%d", c.index)
+		c.bump()
+		c.sessions[id] = cmp.Or(body.Name, "unnamed") // an interception may have read the body
 		return answer{200, map[string]string{"ID": id}}
-	case f.sessions[id] != "":
-		return answer{200, []any{map[string]any{"ID": id, "Name": f.sessions[id], "Node": "h1"}}}
+	case c.sessions[id] != "":
+		return answer{200, []any{map[string]any{"ID": id, "Name": c.sessions[id], "Node": "h1"}}}
 	case verb == "renew":
 		return answer{404, nil}
 	}
 	return answer{200, []any{}} // info
 }
 
-func (f *Fake) serveKV(key string, r *http.Request) answer {
+func (c *Consul) serveKV(key string, r *http.Request) answer {
 	q := r.URL.Query()
 	if _, recurse := q["recurse"]; !recurse {
-		if p := f.Get(key); p != nil {
+		if p := c.Get(key); p != nil {
 			return answer{200, []*api.KVPair{p}}
 		}
 		return answer{404, nil}
 	}
 	index, _ := strconv.ParseUint(q.Get("index"), 10, 64)
 	wait, _ := time.ParseDuration(q.Get("wait"))
-	f.block(r.Context(), index, wait)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	c.block(r.Context(), index, wait)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	pairs := []*api.KVPair{}
-	for k, p := range f.keys {
+	for k, p := range c.keys {
 		if strings.HasPrefix(k, key) {
 			pairs = append(pairs, p)
 		}
@@ -116,14 +116,14 @@ func (f *Fake) serveKV(key string, r *http.Request) answer {
 }
 
 // block waits as a blocking query does.
-func (f *Fake) block(ctx context.Context, index uint64, wait time.Duration) {
+func (c *Consul) block(ctx context.Context, index uint64, wait time.Duration) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
-		_, changed := f.changed.Get()
-		f.mu.Lock()
-		now := f.index
-		f.mu.Unlock()
+		_, changed := c.changed.Get()
+		c.mu.Lock()
+		now := c.index
+		c.mu.Unlock()
 		if now > index {
 			return
 		}

@@ -1,4 +1,4 @@
-package fakeconsul
+package simconsul
 
 import (
 	"encoding/json"
