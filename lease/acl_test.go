@@ -22,7 +22,7 @@ func TestFilteredListDoesNotEndAHold(t *testing.T) {
 		synctest.Wait()
 		require.Empty(t, h.lost)
 		b.consul.On(nil)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -43,7 +43,7 @@ func TestRegistersAgainWithANewToken(t *testing.T) {
 		time.Sleep(time.Minute)
 		assert.Equal(t, n+1, b.consul.Count(register))
 		assert.Equal(t, 1, b.consul.Count(session))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -52,7 +52,7 @@ func TestRefusedTransactionChecksThePermissions(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 		time.Sleep(time.Minute)
 		n := b.consul.Count("POST " + simconsul.AuthorizePath)
 		b.consul.On(simconsul.Only("/v1/txn", simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"Permission denied"}]}`)))
@@ -61,6 +61,6 @@ func TestRefusedTransactionChecksThePermissions(t *testing.T) {
 		assert.Greater(t, b.consul.Count("POST "+simconsul.AuthorizePath), n)
 		b.consul.On(nil)
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }

@@ -38,7 +38,7 @@ func Example() {
 	owner, _ := state.NewOwner(map[string]string{"pid": fmt.Sprint(os.Getpid())})
 	err = keeper.Hold(ctx, lease.Lock{Name: "work", Owner: owner}, func(ctx context.Context, held *lease.Held) error {
 		fmt.Println("previous owner:", held.Previous.Node)
-		held.Serving() // from now on the lock may be transferred
+		held.Bound() // from now on the lock may be transferred
 		<-ctx.Done()   // interrupted, or the lock is lost: stop at once
 		return nil
 	})

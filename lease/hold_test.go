@@ -35,7 +35,7 @@ func TestHoldWritesAndReleasesTheRecord(t *testing.T) {
 		assert.NotNil(t, r.Since)
 		assert.Equal(t, state.RecordUnknown, held.Previous.State)
 
-		require.NoError(t, h.release("stopped by a test"))
+		h.stops("stopped by a test")
 		p, r = b.consul.Get(lockKey), b.record()
 		assert.Empty(t, p.Session)
 		assert.EqualValues(t, api.LockFlagValue, p.Flags, "`consul lock` refuses a key without the flag")
@@ -73,9 +73,9 @@ func TestOnlyACleanEndIsReleased(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(b *instance) {
 				b.consul.Put(lockKey, string(test.last.Encode()), "")
-				err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
+				err := b.run(ours, func(_ context.Context, held *Held) Left {
 					if test.serves {
-						held.Serving()
+						held.Bound()
 					}
 					return test.err
 				})
@@ -123,7 +123,7 @@ func TestOverwrittenKeyIsReleased(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(lockKey, "mine", "")
-		require.ErrorIs(t, <-h.result, ErrLockLost)
+		h.ends(LockLost)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 	})
 }
@@ -167,7 +167,7 @@ func TestAcquisitionWithoutAnAnswer(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				require.Empty(t, h.lost)
-				require.NoError(t, h.release("done"))
+				h.stops("done")
 			})
 		})
 	}
@@ -186,7 +186,7 @@ func TestPreviousOwner(t *testing.T) {
 		assert.Equal(t, state.RecordHeld, held.Previous.State)
 		assert.JSONEq(t, `{"mac":"02:00:00:00:00:02"}`, string(held.Previous.Owner))
 		assert.Equal(t, 15*time.Second, held.Previous.OwnerTTL(ttl))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -198,7 +198,7 @@ func TestContendsAgainAfterRelease(t *testing.T) {
 			synctest.Wait()
 			require.Empty(t, h.lost, "a State from before the release does not count")
 			require.NoError(t, held.Verify(context.Background()))
-			require.NoError(t, h.release("again"))
+			h.stops("again")
 			require.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
 		}
 	})
@@ -218,7 +218,7 @@ func TestLockDelayOfAForeignSession(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		assert.WithinRange(t, time.Now(), delayed, delayed.Add(2*time.Second))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -236,6 +236,6 @@ func TestSinceIsBeforeTheAnswer(t *testing.T) {
 		assert.GreaterOrEqual(t, held.Now()-held.Since(), 3*time.Second)
 		b.consul.Delay(nil)
 		time.Sleep(4 * time.Second) // for the answers that are still on tsuccessor way
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }

@@ -60,8 +60,8 @@ func (b *instance) detainAnd(happens func()) (arrive func()) {
 
 // served is a hold's function that serves and ends at once.
 func served(why error) func(context.Context, *Held) error {
-	return func(_ context.Context, h *Held) error {
-		h.Serving()
+	return func(_ context.Context, h *Held) Left {
+		h.Bound()
 		return why
 	}
 }
@@ -70,7 +70,7 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		arrive := b.detain()
-		require.Equal(t, why, b.keeper.Hold(context.Background(), ours, served(why)))
+		require.Equal(t, why, b.run(ours, served(why)))
 		h := b.hold()
 		<-h.held
 		arrive()
@@ -78,7 +78,7 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 		assert.NotEmpty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -88,8 +88,8 @@ func TestLateTransferIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
 		fail, result := make(chan error), make(chan error)
 		go func() {
-			result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
-				h.Serving()
+			result <- b.run(ours, func(_ context.Context, h *Held) Left {
+				h.Bound()
 				return <-fail
 			})
 		}()
@@ -110,7 +110,7 @@ func TestLateTransferIsIgnored(t *testing.T) {
 		assert.Equal(t, "h1", b.record().Node)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 		_ = next.release("done")
 		require.NoError(t, o.stop())
 	})
@@ -120,8 +120,8 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		var once sync.Once
-		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
-			h.Serving()
+		err := b.run(ours, func(_ context.Context, h *Held) Left {
+			h.Bound()
 			b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/v1/kv/p/" {
 					panic(http.ErrAbortHandler) // the watch has an outage of its own
@@ -144,7 +144,7 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		assert.Empty(t, h.held, "only the old State shows it under our session")
 		b.consul.On(nil)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -153,8 +153,8 @@ func TestOverwrittenAndUnclean(t *testing.T) {
 		serving := make(chan struct{})
 		ended := make(chan error, 1)
 		go func() {
-			ended <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
-				h.Serving()
+			ended <- b.run(ours, func(ctx context.Context, h *Held) Left {
+				h.Bound()
 				close(serving)
 				<-ctx.Done()
 				return fmt.Errorf("%w: the kernel refused", ErrUnclean)
@@ -172,14 +172,14 @@ func TestServersWithAnotherHistory(t *testing.T) {
 		b.consul.Advance(100_000)
 		h := b.hold()
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 
 		b.consul.Replace(20)
 		h = b.hold()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Len(t, h.held, 1)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -195,7 +195,7 @@ func TestNoTransferToAnEndedSession(t *testing.T) {
 		member := b.consul.Get("p/.members/h2")
 		require.NotNil(t, member)
 		require.NotEqual(t, old, member.Session)
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		<-next.held
 		assert.Equal(t, member.Session, b.consul.Get(lockKey).Session)
 	})
@@ -206,7 +206,7 @@ func TestSessionEndsAlthoughWritesHang(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(simconsul.Only("/v1/txn", b.consul.OrHang(nil)))
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		require.NoError(t, b.stop())
 		assert.Equal(t, 1, b.consul.Count("PUT /v1/session/destroy/"))
 		assert.Equal(t, 1, b.consul.Count("PUT /v1/agent/service/deregister/"))

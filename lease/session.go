@@ -129,7 +129,7 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 	}
-	sent := k.now()
+	sent, _ := k.look() // nothing looked before the first session
 	id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
 	if err != nil {
 		return nil, err
@@ -155,9 +155,11 @@ func (k *Keeper) keep(ctx context.Context, s *session) error {
 }
 
 // expireAtDeadline loses the session at the hold deadline, on the boot-time clock.
+// Its looks at the clock also find gaps.
 func (k *Keeper) expireAtDeadline(s *session) {
 	for {
-		left := s.deadline() - k.now()
+		now, _ := k.look()
+		left := s.deadline() - now
 		if left <= 0 {
 			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-Margin))
 			return

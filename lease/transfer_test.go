@@ -24,7 +24,7 @@ import (
 // second runs another instance, of node h2, on the same Consul.
 func (b *instance) second() *instance {
 	client, closeIdle := b.consul.NewClient(consul.Transport)
-	o := &instance{t: b.t, consul: b.consul, start: b.start}
+	o := &instance{t: b.t, consul: b.consul, start: b.start, contenders: map[string]*Contender{}}
 	o.keeper = New(Config{
 		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: "h2",
 		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
@@ -60,9 +60,9 @@ func pair(t *testing.T, lock Lock, test func(b, o *instance, h, next *hold, held
 func TestStopTransfers(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, held *Held) {
 		began := time.Now()
-		require.NoError(t, h.release("stopped by a test"))
-		assert.ErrorIs(t, h.cause, ErrTransferred)
-		assert.ErrorContains(t, h.cause, "stopped by a test")
+		h.stops("stopped by a test")
+		assert.Equal(t, Transferred, h.ended.Kind)
+		assert.ErrorContains(t, h.ended.Reason, "stopped by a test")
 		got := <-next.held
 		assert.Zero(t, time.Since(began), "the successor does not wait for its position")
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
@@ -101,8 +101,8 @@ func TestEndOfOneLockTransfersIt(t *testing.T) {
 			bubble(t, func(b *instance) {
 				fail, result := make(chan error), make(chan error)
 				go func() {
-					result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
-						held.Serving()
+					result <- b.run(ours, func(_ context.Context, held *Held) Left {
+						held.Bound()
 						return <-fail
 					})
 				}()
@@ -144,7 +144,7 @@ func TestSuccessorMayHaveServed(t *testing.T) {
 		h := b.hold()
 		got := <-h.held
 		assert.Equal(t, state.Record{State: state.RecordHeld, Node: "h2", TTL: "15s"}, got.Previous)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -180,8 +180,8 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 					}
 					panic(http.ErrAbortHandler)
 				}))
-				require.NoError(t, h.release("stopped"))
-				assert.ErrorIs(t, h.cause, ErrTransferred, "it may have happened")
+				h.stops("stopped")
+				assert.Equal(t, Transferred, h.ended.Kind, "it may have happened")
 				b.consul.On(nil)
 				require.NoError(t, b.stop())
 				got := <-next.held
@@ -203,8 +203,8 @@ func TestTransferRefused(t *testing.T) {
 			return false
 		})
 		b.consul.On(refuse)
-		require.NoError(t, h.release("stopped by a test"))
-		require.NotErrorIs(t, h.cause, ErrTransferred)
+		h.stops("stopped by a test")
+		require.NotEqual(t, Transferred, h.ended.Kind)
 		got := <-next.held
 		assert.Equal(t, state.RecordReleased, got.Previous.State)
 		assert.Equal(t, "stopped by a test", got.Previous.Reason)
@@ -214,15 +214,15 @@ func TestTransferRefused(t *testing.T) {
 func TestSuccessorDiesBeforeItBinds(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// The successor acquires the lock and dies.
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		<-next.held
 		b.consul.Put(lockKey, `{"state":"handover","from":"h1","node":"h2","mac":"02:00:00:00:00:01"}`, b.consul.Get(lockKey).Session)
 		b.consul.Destroy(b.consul.Get(lockKey).Session)
-		require.ErrorIs(t, <-next.result, ErrSessionLost)
+		next.ends(SessionLost)
 		again := b.hold()
 		got := <-again.held
 		assert.False(t, got.Previous.Stopped(), "the next owner must probe")
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 	})
 }
 
@@ -231,8 +231,8 @@ func TestLeavingMemberIsNoSuccessor(t *testing.T) {
 		o.keeper.Leave()
 		time.Sleep(time.Second)
 		require.Nil(t, b.consul.Get("p/.members/h2"))
-		require.NoError(t, h.release("stopped"))
-		require.NotErrorIs(t, h.cause, ErrTransferred)
+		h.stops("stopped")
+		require.NotEqual(t, Transferred, h.ended.Kind)
 		got := <-next.held
 		assert.Equal(t, state.RecordReleased, got.Previous.State)
 	})
@@ -248,19 +248,17 @@ func TestPin(t *testing.T) {
 		b.consul.Put("p/10.77.0.100/pin", "h2\n", "")
 		got := <-next.held
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
-		err := <-h.result
-		require.ErrorIs(t, err, ErrTransferred)
-		require.NotErrorIs(t, err, ErrLockLost)
+		err := h.ends(Transferred)
 
 		// No other node takes it, even if its node leaves.
 		again := b.hold()
-		require.NoError(t, next.release("stopped"))
+		next.stops("stopped")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, again.held)
 		b.consul.Delete("p/10.77.0.100/pin")
 		<-again.held
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 	})
 }
 
@@ -275,8 +273,8 @@ func TestPreempt(t *testing.T) {
 		came := time.Now()
 		<-next.held
 		assert.WithinDuration(t, came.Add(low.PreemptDelay), time.Now(), 500*time.Millisecond)
-		require.ErrorIs(t, <-h.result, ErrTransferred)
-		require.NoError(t, next.release("done"))
+		h.ends(Transferred)
+		next.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -291,7 +289,7 @@ func TestOrphanedLockIsReleased(t *testing.T) {
 		p := b.consul.Get("p/10.77.0.101/.lock")
 		assert.Empty(t, p.Session)
 		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "the previous owner may still serve")
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -304,7 +302,7 @@ func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
 		asking := make(chan struct{})
 		ended := make(chan error, 1)
 		go func() {
-			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) error {
+			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) Left {
 				close(asking)
 				<-ctx.Done()
 				return nil
@@ -317,8 +315,8 @@ func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
 		require.NoError(t, <-ended)
 		got := <-successor.held
 		assert.Equal(t, state.RecordHeld, got.Previous.State, "the next owner must probe")
-		require.NoError(t, successor.release("done"))
-		require.NoError(t, next.release("done"))
+		successor.stops("done")
+		next.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
