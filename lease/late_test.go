@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -59,10 +58,10 @@ func (b *instance) detainAnd(happens func()) (arrive func()) {
 }
 
 // served is a hold's function that serves and ends at once.
-func served(why error) func(context.Context, *Held) error {
+func served(why error) func(context.Context, *Held) Left {
 	return func(_ context.Context, h *Held) Left {
 		h.Bound()
-		return why
+		return Left{Reason: why}
 	}
 }
 
@@ -70,7 +69,7 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		arrive := b.detain()
-		require.Equal(t, why, b.run(ours, served(why)))
+		require.Equal(t, why, b.run(ours, served(why)).Reason)
 		h := b.hold()
 		<-h.held
 		arrive()
@@ -86,11 +85,11 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 // write arrives.
 func TestLateTransferIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
-		fail, result := make(chan error), make(chan error)
+		fail, result := make(chan error), make(chan End)
 		go func() {
 			result <- b.run(ours, func(_ context.Context, h *Held) Left {
 				h.Bound()
-				return <-fail
+				return Left{Reason: <-fail}
 			})
 		}()
 		time.Sleep(5 * time.Second)
@@ -102,7 +101,7 @@ func TestLateTransferIsIgnored(t *testing.T) {
 		require.Empty(t, next.held)
 		why := errors.New("carrier lost")
 		fail <- why
-		require.Equal(t, why, <-result)
+		require.Equal(t, why, (<-result).Reason)
 		h := b.hold()
 		<-h.held
 		arrive()
@@ -120,7 +119,7 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		var once sync.Once
-		err := b.run(ours, func(_ context.Context, h *Held) Left {
+		end := b.run(ours, func(_ context.Context, h *Held) Left {
 			h.Bound()
 			b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/v1/kv/p/" {
@@ -136,9 +135,9 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 				}
 				return false
 			})
-			return why
+			return Left{Reason: why}
 		})
-		require.Equal(t, why, err)
+		require.Equal(t, why, end.Reason)
 		b.consul.Put(lockKey, `{"state":"held","node":"h2"}`, "other")
 		h := b.hold()
 		time.Sleep(200 * time.Millisecond)
@@ -151,18 +150,18 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 func TestOverwrittenAndUnclean(t *testing.T) {
 	bubble(t, func(b *instance) {
 		serving := make(chan struct{})
-		ended := make(chan error, 1)
+		ended := make(chan End, 1)
 		go func() {
 			ended <- b.run(ours, func(ctx context.Context, h *Held) Left {
 				h.Bound()
 				close(serving)
 				<-ctx.Done()
-				return fmt.Errorf("%w: the kernel refused", ErrUnclean)
+				return Left{Unclean: true}
 			})
 		}()
 		<-serving
 		b.consul.Put(lockKey, "mine", "")
-		require.ErrorIs(t, <-ended, ErrLockLost)
+		require.Equal(t, LockLost, (<-ended).Kind)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
 }

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -264,7 +263,7 @@ func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 		asking, ended := b.holdUnserved()
 		<-asking
 		b.consul.Put(pinKey, state.Nobody, "")
-		require.ErrorIs(t, <-ended, ErrReleased)
+		require.Equal(t, Released, (<-ended).Kind)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Equal(t, "h2", b.record().Node)
@@ -273,11 +272,10 @@ func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 
 func TestUncleanReleaseOnRequest(t *testing.T) {
 	bubble(t, func(b *instance) {
-		unclean := errors.Join(ErrUnclean)
-		served, ended := b.holdUntil(unclean)
+		served, ended := b.holdUntil(Left{Unclean: true})
 		<-served
 		b.consul.Put(pinKey, state.Nobody, "")
-		require.Equal(t, unclean, <-ended)
+		require.False(t, (<-ended).Clean)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
@@ -285,7 +283,7 @@ func TestUncleanReleaseOnRequest(t *testing.T) {
 
 func TestIneligibilityIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
-	c := contention{log: hclog.New(&hclog.LoggerOptions{Output: &out})}
+	c := waiting{Contender: &Contender{log: hclog.New(&hclog.LoggerOptions{Output: &out})}}
 	for range 3 {
 		c.logIneligible(state.ErrDrained)
 	}

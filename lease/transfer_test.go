@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -74,7 +73,7 @@ func TestStopTransfers(t *testing.T) {
 		assert.Equal(t, state.RecordHeld, r.State)
 		assert.Equal(t, "h2", r.Node)
 		assert.Equal(t, b.consul.Get(lockKey).Session, r.Session)
-		assert.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
+		assert.Error(t, held.Confirm(context.Background(), 0))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, next.lost)
@@ -85,21 +84,20 @@ func TestStopTransfers(t *testing.T) {
 // on.
 func TestEndOfOneLockTransfersIt(t *testing.T) {
 	broken := errors.New("carrier lost")
-	unclean := fmt.Errorf("%w: a stranger", ErrUnclean)
 	tests := map[string]struct {
-		err     error
+		left    Left
 		alone   bool // no member is there to take over
 		state   state.RecordState
 		stopped bool
 	}{
-		"to the successor":      {err: broken, state: state.RecordHandover, stopped: true},
-		"not if it was unclean": {err: unclean, state: state.RecordHeld},
-		"released if alone":     {err: broken, alone: true, state: state.RecordReleased, stopped: true},
+		"to the successor":      {left: Left{Reason: broken}, state: state.RecordHandover, stopped: true},
+		"not if it was unclean": {left: Left{Reason: broken, Unclean: true}, state: state.RecordHeld},
+		"released if alone":     {left: Left{Reason: broken}, alone: true, state: state.RecordReleased, stopped: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(b *instance) {
-				fail, result := make(chan error), make(chan error)
+				fail, result := make(chan Left), make(chan End)
 				go func() {
 					result <- b.run(ours, func(_ context.Context, held *Held) Left {
 						held.Bound()
@@ -115,8 +113,8 @@ func TestEndOfOneLockTransfersIt(t *testing.T) {
 					time.Sleep(5 * time.Second)
 				}
 				began := time.Now()
-				fail <- test.err
-				require.Equal(t, test.err, <-result)
+				fail <- test.left
+				require.Equal(t, broken, (<-result).Reason)
 				if test.alone {
 					assert.Equal(t, test.state, b.record().State)
 					return
@@ -159,7 +157,7 @@ func TestOwnerServesUntilTheTransferIsCommitted(t *testing.T) {
 		<-next.held
 		synctest.Wait()
 		assert.Empty(t, h.lost, "no answer yet")
-		require.NoError(t, <-h.result)
+		h.ends(Transferred)
 		b.consul.Delay(nil)
 		time.Sleep(time.Second) // for the answers that are still on tsuccessor way
 	})
@@ -248,7 +246,7 @@ func TestPin(t *testing.T) {
 		b.consul.Put("p/10.77.0.100/pin", "h2\n", "")
 		got := <-next.held
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
-		err := h.ends(Transferred)
+		h.ends(Transferred)
 
 		// No other node takes it, even if its node leaves.
 		again := b.hold()
@@ -300,19 +298,19 @@ func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
 		<-next.held
 		ctx, cancel := context.WithCancelCause(context.Background())
 		asking := make(chan struct{})
-		ended := make(chan error, 1)
+		ended := make(chan End, 1)
 		go func() {
-			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) Left {
+			ended <- b.contender(ours).Hold(ctx, func(ctx context.Context, _ *Held) Left {
 				close(asking)
 				<-ctx.Done()
-				return nil
+				return Left{}
 			})
 		}()
 		<-asking
 		successor := o.hold()
 		time.Sleep(time.Second)
 		cancel(errors.New("stopped"))
-		require.NoError(t, <-ended)
+		require.Equal(t, Stopped, (<-ended).Kind)
 		got := <-successor.held
 		assert.Equal(t, state.RecordHeld, got.Previous.State, "the next owner must probe")
 		successor.stops("done")
