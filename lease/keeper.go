@@ -152,16 +152,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 // locks, until ctx ends.
 func (k *Keeper) watch(ctx context.Context) {
 	failures := failurelog.New(k.log, "watching the locks")
-	for s, err := range k.consul.Follow(ctx, k.keys) {
+	failed := false // the last try
+	for a, err := range k.consul.Follow(ctx, k.keys, k.now, nil) {
 		failures.Record(err)
-		if err != nil {
+		before, _ := k.latest.Get()
+		unchanged := a.State == before.State && !failed
+		if failed = err != nil; failed || unchanged {
 			continue
 		}
-		before, _ := k.latest.Get()
 		if own, _ := k.session.Get(); own != nil {
-			own.settle(before.State, s, k.now())
+			own.settle(before.State, a.State, k.now())
 		}
-		k.latest.Set(observed{s, k.now()})
+		k.latest.Set(observed{a.State, k.now()})
 	}
 }
 
