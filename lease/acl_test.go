@@ -11,18 +11,28 @@ import (
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
 
-// An owner that may no longer read its lock keeps it: the lock was not deleted.
-func TestFilteredListDoesNotEndAHold(t *testing.T) {
+// An owner that may no longer read its lock does not take it for deleted. But it
+// does not serve for ever without seeing it.
+func TestAnOwnerThatCannotSeeItsLock(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(simconsul.Only("/v1/kv/p/", simconsul.Filtered))
 		b.consul.Put("p/other", "wakes the watch", "")
-		time.Sleep(time.Minute)
+		time.Sleep(ttl - Margin - 5*time.Second)
 		synctest.Wait()
 		require.Empty(t, h.lost)
 		b.consul.On(nil)
-		h.stops("done")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost)
+
+		b.consul.On(simconsul.Only("/v1/kv/p/", simconsul.Filtered))
+		b.consul.Put("p/other", "wakes the watch", "")
+		began := time.Since(b.start)
+		assert.InDelta(t, ttl-Margin, <-h.lost-began, float64(5*time.Second))
+		require.ErrorIs(t, h.ends(LockLost), ErrLockLost)
+		b.consul.On(nil)
 	})
 }
 

@@ -75,10 +75,10 @@ const forever = time.Hour
 // State is to be looked at again.
 func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Lock) (*Held, time.Duration) {
 	l, exists := v.Locks[w.name]
+	ineligible := w.ineligibleFor(v.State, lock)
 	heldOff := w.holdOffLeft()
-	ineligible := w.ineligibleFor(v.State, lock, heldOff)
 	w.logHolder(l)
-	w.logIneligible(ineligible)
+	w.logIneligible(ineligible, heldOff)
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
 	case !exists && v.Filtered:
@@ -88,10 +88,10 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 		return w.underOurSession(ctx, v, s, l, lock, ineligible)
 	case l.Session != "" || ineligible != nil:
 		w.free, w.known = false, true
-		if heldOff > 0 {
-			return nil, heldOff
-		}
 		return nil, forever
+	case heldOff > 0:
+		w.free, w.known = false, true
+		return nil, heldOff
 	}
 	if wait := w.turn(v.State, s, l); wait > 0 {
 		return nil, wait
@@ -100,17 +100,11 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 }
 
 // ineligibleFor is why this process must not take the lock now, or nil if it may.
-func (w *waiting) ineligibleFor(s *state.State, lock Lock, heldOff time.Duration) error {
+func (w *waiting) ineligibleFor(s *state.State, lock Lock) error {
 	if lock.Ineligible != nil {
 		return lock.Ineligible
 	}
-	if err := s.Ineligible(w.name, w.keeper.node); err != nil {
-		return err
-	}
-	if heldOff > 0 {
-		return state.ErrRequested
-	}
-	return nil
+	return s.Ineligible(w.name, w.keeper.node)
 }
 
 // turn is how long to wait before taking the free lock l: better placed members go
@@ -143,10 +137,13 @@ func (w *waiting) backoff(v *state.State, l state.Lock) time.Duration {
 }
 
 // logIneligible logs a reason for not contending once.
-func (w *waiting) logIneligible(reason error) {
+func (w *waiting) logIneligible(reason error, heldOff time.Duration) {
 	text := ""
-	if reason != nil {
+	switch {
+	case reason != nil:
 		text = reason.Error()
+	case heldOff > 0:
+		text = state.ErrRequested.Error()
 	}
 	switch {
 	case text == w.ineligible:

@@ -154,7 +154,8 @@ func TestDrainOutlivesTheProcess(t *testing.T) {
 	})
 }
 
-func TestDrainedNodePassesATransferOn(t *testing.T) {
+// A transfer that reaches a node which cannot take the lock goes back to its owner.
+func TestDrainedNodeReturnsATransfer(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.drain("h1")
 		<-next.held
@@ -166,9 +167,12 @@ func TestDrainedNodePassesATransferOn(t *testing.T) {
 		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
 		next.ends(Transferred)
 		back := o.hold()
-		<-h.held
-		<-back.held
-		h.ends(Transferred)
+		got := <-back.held
+		assert.Equal(t, "h1", got.Previous.From)
+		assert.True(t, got.Previous.Stopped())
+		assert.Empty(t, got.Before, "it never left h2's hands")
+		require.Empty(t, h.held)
+		h.stops("done")
 		back.stops("done")
 	})
 }

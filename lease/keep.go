@@ -73,7 +73,7 @@ func (h *Held) keep(ctx context.Context) {
 			unseen.Reset(left)
 		case <-stopped:
 			stopped, giveUp = nil, time.After(transferTimeout)
-			t.beginStop()
+			t.beginStop(v)
 		case <-giveUp:
 			h.finish(t.stopEnd())
 		case <-h.run.Done():
@@ -115,10 +115,14 @@ func (t *tenure) write(v observed, lock Lock) {
 func (t *tenure) stopEnd() End { return End{Kind: Stopped, Reason: context.Cause(t.stop)} }
 
 // beginStop gives up a transfer under way: a stop has a second of its own for one.
-func (t *tenure) beginStop() {
+// Without a successor there is nothing to wait for.
+func (t *tenure) beginStop(v observed) {
 	t.deadline = time.Now().Add(transferTimeout)
 	if t.abort != nil {
 		t.abort(context.Cause(t.stop))
+	}
+	if _, ok := t.h.successor(v); !ok {
+		t.h.finish(t.stopEnd())
 	}
 }
 
@@ -130,17 +134,25 @@ func (t *tenure) start(ctx context.Context, write func(context.Context) answer) 
 	go func() { t.answer <- write(ctx) }()
 }
 
-// startTransfer starts a write that beginStop gives up.
-func (t *tenure) startTransfer(write func(context.Context) answer) {
+// startTransfer starts a write that transfers the lock, and that beginStop gives up.
+func (t *tenure) startTransfer(to state.Candidate, reason error, write func(context.Context) answer) {
 	ctx, abort := context.WithCancelCause(t.h.run)
 	t.abort = abort
+	if to.Session != "" {
+		t.h.passing = &passing{to.Session, transferredTo(to, reason)}
+	}
 	t.start(ctx, write)
+}
+
+// transferredTo is the end of a hold whose lock was transferred.
+func transferredTo(to state.Candidate, reason error) End {
+	return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s: %w", to.Node, reason)}
 }
 
 // onAnswer takes the result of the write that was under way.
 func (t *tenure) onAnswer(a answer) {
 	h := t.h
-	t.writing = false
+	t.writing, h.passing = false, nil
 	if t.abort != nil {
 		t.abort(nil)
 		t.abort = nil
@@ -227,7 +239,7 @@ func (t *tenure) transferAtStop(v observed) {
 		return
 	}
 	reason, written, deadline, stopEnd := context.Cause(t.stop), h.written, t.deadline, t.stopEnd()
-	t.start(h.run, func(ctx context.Context) answer {
+	t.startTransfer(to, reason, func(ctx context.Context) answer {
 		ctx, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
 		a := h.transfer(ctx, to, written, reason)
@@ -242,7 +254,7 @@ func (t *tenure) transferAtStop(v observed) {
 func (t *tenure) carryOut() {
 	h, due, written := t.h, t.due.Transfer, t.h.written
 	t.due.ripe = false
-	t.startTransfer(func(ctx context.Context) answer {
+	t.startTransfer(due.To, due.Reason, func(ctx context.Context) answer {
 		if due.Request != 0 && !h.accept(ctx, due.Request) {
 			return answer{refused: true}
 		}
@@ -275,5 +287,6 @@ func (h *Held) transfer(ctx context.Context, to state.Candidate, written mark, r
 	default:
 		h.log.Info("lock transferred", "to", to.Node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", reason)
 	}
-	return answer{index: index, end: &End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s: %w", to.Node, reason)}}
+	end := transferredTo(to, reason)
+	return answer{index: index, end: &end}
 }

@@ -76,7 +76,10 @@ func (h *Held) Confirm(ctx context.Context, within time.Duration) error {
 	for {
 		known, changed := h.known.Get()
 		now, gap := h.keeper.look()
-		if known >= gap && now-known <= within {
+		switch {
+		case h.run.Err() != nil:
+			return context.Cause(h.run)
+		case known >= gap && now-known <= within:
 			return nil
 		}
 		h.keeper.reread.Set()

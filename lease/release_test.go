@@ -285,11 +285,11 @@ func TestIneligibilityIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
 	c := waiting{Contender: &Contender{log: hclog.New(&hclog.LoggerOptions{Output: &out})}}
 	for range 3 {
-		c.logIneligible(state.ErrDrained)
+		c.logIneligible(state.ErrDrained, 0)
 	}
-	c.logIneligible(nil)
-	c.logIneligible(nil)
-	c.logIneligible(state.ErrNobody)
+	c.logIneligible(nil, 0)
+	c.logIneligible(nil, 0)
+	c.logIneligible(state.ErrNobody, 0)
 	assert.Equal(t, 1, strings.Count(out.String(), state.ErrDrained.Error()))
 	assert.Equal(t, 1, strings.Count(out.String(), "again"))
 	assert.Equal(t, 1, strings.Count(out.String(), state.ErrNobody.Error()))

@@ -148,18 +148,20 @@ func TestSuccessorMayHaveServed(t *testing.T) {
 
 func TestOwnerServesUntilTheTransferIsCommitted(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
-		b.consul.Delay(func(r *http.Request) {
-			if r.URL.Path == "/v1/txn" {
-				time.Sleep(30 * time.Millisecond) // Consul answers late
+		began := time.Now()
+		b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
+			if unlocks(r) {
+				time.Sleep(30 * time.Millisecond) // Consul commits late
 			}
+			return false
 		})
 		h.cancel(errors.New("stopped"))
-		<-next.held
 		synctest.Wait()
-		assert.Empty(t, h.lost, "no answer yet")
+		assert.Empty(t, h.lost)
+		<-next.held
 		h.ends(Transferred)
-		b.consul.Delay(nil)
-		time.Sleep(time.Second) // for the answers that are still on tsuccessor way
+		assert.Equal(t, 30*time.Millisecond, time.Since(began))
+		b.consul.On(nil)
 	})
 }
 
@@ -286,7 +288,9 @@ func TestOrphanedLockIsReleased(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		p := b.consul.Get("p/10.77.0.101/.lock")
 		assert.Empty(t, p.Session)
-		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "the previous owner may still serve")
+		r := state.ParseRecord(p.Value)
+		assert.Equal(t, state.RecordHeld, r.State, "the previous owner may still serve")
+		assert.Equal(t, "h2", r.Node)
 		h.stops("done")
 	})
 }
