@@ -125,7 +125,7 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 		if err := k.consul.Register(ctx, k.service()); err != nil {
 			return nil, err
 		}
-		if err := k.consul.PassCheck(ctx, k.checkID, k.checkInterval()); err != nil {
+		if err := k.consul.PassCheck(ctx, k.checkID, k.checkTry()); err != nil {
 			return nil, err
 		}
 	}
