@@ -131,7 +131,8 @@ func New(cfg Config) *Keeper {
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;
 // Hold tells its callers. A Consul that does not answer never ends it. When ctx
 // ends it gives the session back and returns nil, at the latest after 1.2 s; cancel
-// ctx only after every Hold has returned. The error is ErrNodeTaken.
+// ctx only after every Hold has returned. The error is ErrNodeTaken or
+// consul.ErrDatacenter.
 func (k *Keeper) Run(ctx context.Context) error {
 	defer k.consul.Close()
 	var g errgroup.Group
@@ -201,6 +202,9 @@ func (k *Keeper) identify(ctx context.Context) error {
 	}
 	agent, err := k.consul.Agent(ctx)
 	if err != nil {
+		return err
+	}
+	if err := k.consul.CheckDatacenter(agent); err != nil {
 		return err
 	}
 	if agent.Server {

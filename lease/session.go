@@ -86,8 +86,9 @@ func (s *session) renewed(sent, now time.Duration) {
 func (s *session) deadline() time.Duration { return time.Duration(s.holdDeadline.Load()) }
 
 // establish creates a session, however long Consul takes. The error is ctx's cause
-// or ErrNodeTaken, which waiting does not cure. A session that was created although
-// ctx has ended comes with the error, so that it can be destroyed.
+// or one that waiting does not cure, ErrNodeTaken or consul.ErrDatacenter. A session
+// that was created although ctx has ended comes with the error, so that it can be
+// destroyed.
 func (k *Keeper) establish(ctx context.Context) (*session, error) {
 	pause := consul.Backoff{}
 	failures := failurelog.New(k.log, "creating a session")
@@ -96,7 +97,7 @@ func (k *Keeper) establish(ctx context.Context) (*session, error) {
 		switch {
 		case ctx.Err() != nil:
 			return s, context.Cause(ctx)
-		case errors.Is(err, ErrNodeTaken):
+		case errors.Is(err, ErrNodeTaken), errors.Is(err, consul.ErrDatacenter):
 			return nil, err
 		case err == nil:
 			failures.Record(nil)
@@ -125,7 +126,7 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 		if err := k.consul.Register(ctx, k.service()); err != nil {
 			return nil, err
 		}
-		if err := k.consul.PassCheck(ctx, k.checkID, k.checkInterval()); err != nil {
+		if err := k.consul.PassCheck(ctx, k.checkID, k.checkTry()); err != nil {
 			return nil, err
 		}
 	}

@@ -22,7 +22,7 @@ const (
 	// longestGap is the longest time between two looks at the clock of a process that
 	// runs normally. After a longer gap the process was stopped or the machine
 	// suspended, and its check may have run out: check_ttl is at least 2 s and is
-	// refreshed every third of that.
+	// refreshed twice a second or more often.
 	longestGap = refreshInterval + refreshInterval/4
 	// carrierDebounce is how long a link may be down before the VIP is released.
 	carrierDebounce = 500 * time.Millisecond
