@@ -78,7 +78,9 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	ineligible := w.ineligibleFor(v.State, lock)
 	heldOff := w.holdOffLeft()
 	w.logHolder(l)
-	w.logIneligible(ineligible, heldOff)
+	if lock.Ineligible == nil { // else the caller knows, and perhaps for many locks at once
+		w.logIneligible(ineligible, heldOff)
+	}
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
 	case !exists && v.Filtered:

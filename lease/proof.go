@@ -21,12 +21,12 @@ type gaps struct {
 }
 
 // look notes that this process runs at the time now. It returns the end of the
-// latest gap, and whether this look has found it.
-func (g *gaps) look(now time.Duration) (end time.Duration, found bool) {
+// latest gap and, if this look has found it, its length.
+func (g *gaps) look(now time.Duration) (end, found time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if now-g.last > longestGap {
-		g.end, found = now, true
+	if gap := now - g.last; gap > longestGap {
+		g.end, found = now, gap
 	}
 	g.last = max(g.last, now)
 	return g.end, found
@@ -37,7 +37,10 @@ func (g *gaps) look(now time.Duration) (end time.Duration, found bool) {
 func (k *Keeper) look() (now, gap time.Duration) {
 	now = k.now() // outside the mutex: a paused process must not hold it
 	gap, found := k.gaps.look(now)
-	if found {
+	if found > 0 {
+		if s, _ := k.session.Get(); s != nil {
+			k.log.Warn("the process was paused, verifying the locks", "for", found.Round(time.Millisecond).String())
+		}
 		k.reread.Set()
 	}
 	return now, gap
