@@ -210,8 +210,14 @@ func (s *sighting) see(contested *state.Contested, now time.Duration) *state.Con
 	if s.contested != *contested {
 		*s = sighting{*contested, now}
 	}
-	if now-s.at >= contestedFor {
+	return s.recall(now)
+}
+
+// recall returns what was seen last, if it still counts.
+func (s *sighting) recall(now time.Duration) *state.Contested {
+	if s.contested == (state.Contested{}) || now-s.at >= contestedFor {
 		return nil
 	}
-	return contested
+	c := s.contested
+	return &c
 }

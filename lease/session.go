@@ -26,6 +26,13 @@ const (
 	settleLimit = 5 * time.Second
 )
 
+// longestRenewInterval is how often a session is renewed at least.
+const longestRenewInterval = 5 * time.Second
+
+// renewalsWork is how long ago the last answered renewal may be if renewals are
+// answered at present.
+const renewalsWork = 2 * longestRenewInterval
+
 // deadlinePoll bounds how late a deadline is noticed after the machine was
 // suspended; Go's timers stand still meanwhile.
 const deadlinePoll = 250 * time.Millisecond
@@ -84,6 +91,9 @@ func (s *session) renewed(sent, now time.Duration) {
 
 // deadline is the hold deadline F, past which nothing may be held.
 func (s *session) deadline() time.Duration { return time.Duration(s.holdDeadline.Load()) }
+
+// renewedAt is when the last answered renewal was sent.
+func (s *session) renewedAt() time.Duration { return s.deadline() + Margin - s.ttl }
 
 // establish creates a session, however long Consul takes. The error is ctx's cause
 // or one that waiting does not cure, ErrNodeTaken or consul.ErrDatacenter. A session
@@ -173,7 +183,7 @@ func (k *Keeper) expireAtDeadline(s *session) {
 
 // renew renews the session every few seconds.
 func (k *Keeper) renew(s *session) {
-	interval := min(s.ttl/6, 5*time.Second)
+	interval := min(s.ttl/6, longestRenewInterval)
 	failures := failurelog.New(k.log, "renewing the session")
 	pause := interval
 	for consul.Sleep(s.ctx, pause) {
