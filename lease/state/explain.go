@@ -15,6 +15,7 @@ const (
 	StatusHeld    = "held"    // an instance holds it
 	StatusForeign = "foreign" // another program holds it, such as `consul lock`
 	StatusFree    = "free"    // no session is on it
+	StatusUnknown = "unknown" // its key is not in a list that is incomplete
 )
 
 // Names lists every lock that exists or has a candidate, in order.
@@ -53,6 +54,8 @@ func (s *State) CheckName(name string) error {
 	switch {
 	case slices.Contains(names, name):
 		return nil
+	case s.Filtered:
+		return fmt.Errorf("no address %s below %s to be seen, %w; known addresses: %s", name, s.keys.Folder(), ErrIncomplete, enumerate(names))
 	case len(names) == 0:
 		return fmt.Errorf("no address %s below %s, and no other address either", name, s.keys.Folder())
 	}
@@ -69,9 +72,12 @@ func enumerate(names []string) string {
 }
 
 // Owner returns the state of a lock: StatusHeld with the node that holds it,
-// StatusForeign or StatusFree.
+// StatusForeign, StatusFree or StatusUnknown.
 func (s *State) Owner(name string) (status, node string) {
 	l := s.Locks[name]
+	if !s.LockKnown(name) {
+		return StatusUnknown, ""
+	}
 	switch l.Session {
 	case "":
 		return StatusFree, ""
@@ -106,7 +112,10 @@ func (s *State) Contenders(name string) []string {
 // ContendersText lists the contenders for people, as a part of a sentence.
 func (s *State) ContendersText(name string) string {
 	nodes := s.Contenders(name)
-	if len(nodes) == 0 {
+	switch {
+	case len(nodes) == 0 && s.Filtered:
+		return fmt.Sprintf("no node is known to contend for it, %v", ErrIncomplete)
+	case len(nodes) == 0:
 		return "no node contends for it"
 	}
 	_, owner := s.Owner(name)
@@ -118,7 +127,11 @@ func (s *State) ContendersText(name string) string {
 			nodes[i] += " (owner)"
 		}
 	}
-	return "members: " + enumerate(nodes)
+	text := "members: " + enumerate(nodes)
+	if s.Filtered {
+		text += "; " + ErrIncomplete.Error()
+	}
+	return text
 }
 
 // Situation tells people the state of a lock, as a part of a sentence.
@@ -129,6 +142,8 @@ func (s *State) Situation(name string) string {
 		situation = node + " holds it"
 	case StatusForeign:
 		situation = "another program holds its lock"
+	case StatusUnknown:
+		situation = "its lock cannot be read"
 	}
 	if remarks := s.Remarks(name); len(remarks) > 0 {
 		situation += " (" + strings.Join(remarks, "; ") + ")"
@@ -145,6 +160,9 @@ func (s *State) Remarks(name string) []string {
 	}
 	if r, ok := s.Requests[name]; ok {
 		remarks = append(remarks, "release requested from "+r.Node)
+	}
+	if s.Filtered {
+		remarks = append(remarks, ErrIncomplete.Error())
 	}
 	return slices.DeleteFunc(remarks, func(r string) bool { return r == "" })
 }
@@ -179,7 +197,7 @@ func (s *State) PinText(name string) string {
 		return ""
 	case pin == Nobody:
 		return "pinned to nobody"
-	case pin == owner:
+	case pin == owner, s.Filtered && !slices.Contains(s.Contenders(name), pin):
 		return "pinned to " + pin
 	case !slices.Contains(s.Contenders(name), pin):
 		return fmt.Sprintf("pinned to %s, which is not a member", pin)
@@ -193,7 +211,7 @@ func (s *State) PinText(name string) string {
 func (s *State) absence(name string) string {
 	nodes := s.Contenders(name)
 	switch status, _ := s.Owner(name); {
-	case status != StatusFree || s.Pin(name) != "":
+	case status != StatusFree || s.Pin(name) != "" || s.Filtered:
 		return ""
 	case len(nodes) == 0:
 		return "no members"

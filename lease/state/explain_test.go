@@ -66,6 +66,34 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// Nothing follows from a key that is missing from a list that ACLs filtered.
+func TestExplainFiltered(t *testing.T) {
+	const incomplete = "the list is incomplete: the ACL token may not read all keys"
+	for name, test := range map[string]struct {
+		keys      keys
+		status    string
+		situation string
+	}{
+		"served":               {served, StatusHeld, "h1 holds it (" + incomplete + ")"},
+		"no lock":              {keys{".members/h1": `{"vips":{"a":1}}@s1`}, StatusUnknown, "its lock cannot be read (" + incomplete + ")"},
+		"no members":           {keys{"a/.lock": ""}, StatusFree, "no node holds it (" + incomplete + ")"},
+		"pinned to a stranger": {served.with(keys{"a/pin": "h9"}), StatusHeld, "h1 holds it (pinned to h9; " + incomplete + ")"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := test.keys.state()
+			s.Filtered = true
+			status, _ := s.Owner("a")
+			assert.Equal(t, test.status, status)
+			assert.Equal(t, test.status != StatusUnknown, s.LockKnown("a"))
+			assert.Equal(t, test.situation, s.Situation("a"))
+			assert.ErrorIs(t, s.CheckName("b"), ErrIncomplete)
+			assert.NoError(t, s.CheckName("a"))
+			assert.Equal(t, "no node is known to contend for it, "+incomplete, s.ContendersText("b"))
+		})
+	}
+	assert.True(t, served.state().LockKnown("b"), "a lock that there is not")
+}
+
 func TestContendersText(t *testing.T) {
 	assert.Equal(t, "members: h1 (owner), h2", served.state().ContendersText("a"))
 	assert.Equal(t, "members: h1 (drained), h2", served.with(keys{".drain/h1": ""}).state().ContendersText("a"))
