@@ -137,7 +137,8 @@ func TestATransferToAnIneligibleMember(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				o.contenders[vip].Set(down)
 				b.give(test.more)
-				h.ends(Transferred)
+				end := <-h.result // h1 may see the transfer, or only what came after it
+				require.Contains(t, []Kind{Transferred, LockLost}, end.Kind)
 				back := b.hold()
 				synctest.Wait()
 				assert.Empty(t, next.held)

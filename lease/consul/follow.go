@@ -182,7 +182,7 @@ func (f *follower) take(list state.List, asked uint64) *state.State {
 		// log: read anew instead of waiting for an index that may be far away.
 		f.index = 0
 		return nil
-	case list.Index == asked && !list.Filtered && !f.last.Filtered:
+	case list.Index == asked && !list.Filtered && !f.last.Filtered && len(list.Pairs) == f.last.Count:
 		return f.last // what the token may read changes without the index
 	case f.last != nil:
 		list.History = f.last.History

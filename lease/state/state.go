@@ -34,9 +34,6 @@ type State struct {
 	// Index is Consul's index of the picture. A State is older than a write of the
 	// same History that has a higher one.
 	Index uint64
-	// Filtered: the ACL token may not read all keys, so nothing follows from the
-	// absence of one.
-	Filtered bool
 	// History counts how often the Index went back: a leader that had made sure that
 	// it is one showed a lower Index than this process had seen before. A snapshot
 	// was restored, the servers are others, or Consul forgot the index of a deletion,
