@@ -232,7 +232,7 @@ func (a *Agent) syncFully(r *run) bool {
 func (a *Agent) draw(low, high time.Duration) time.Duration {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	return a.c.latency(low, high)
+	return a.c.between(low, high)
 }
 
 // syncNow tells the servers of a check at once where nothing takes time. The caller

@@ -105,6 +105,9 @@ func (i *interceptor) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	select {
 	case answer := <-done:
+		if answer == nil {
+			return nil, errReset
+		}
 		return answer.response(r), nil
 	case <-i.consul.closed:
 		return nil, errReset
@@ -113,8 +116,14 @@ func (i *interceptor) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// serve answers a request, or lets the test do so.
-func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) *answer {
+// serve answers a request, or lets the test do so. The answer is nil if that panics
+// with [http.ErrAbortHandler], which breaks the connection.
+func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) (served *answer) {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
 	c.mu.Lock()
 	c.requests = append(c.requests, q.Method+" "+q.Path)
 	intercept := c.intercept
