@@ -56,7 +56,9 @@ type checkState struct {
 // arm starts the check's TTL anew. The caller holds mu.
 func (k *check) arm() {
 	k.stop()
-	k.due = false
+	if k.due = false; k.agent.c.Instant {
+		return
+	}
 	k.timer = k.agent.c.later(k.ttl, func() {
 		if k.due = true; !k.agent.frozen {
 			k.expire()
