@@ -21,6 +21,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +75,9 @@ func (c *Consul) NewClient(wrap func(http.RoundTripper) http.RoundTripper) (clie
 	require.NoError(c.t, err)
 	return client, func() {}
 }
+
+// yields is how often the answer to a write steps back behind other goroutines.
+const yields = 50
 
 // interceptor is one process's connections to a [Consul].
 type interceptor struct {
@@ -138,6 +142,11 @@ func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) (served 
 	c.mu.Lock()
 	after := c.after
 	c.mu.Unlock()
+	if q.Method != http.MethodGet {
+		for range yields { // so that the watches usually hear of a write before its writer
+			runtime.Gosched()
+		}
+	}
 	if after != nil {
 		r.Body = io.NopCloser(bytes.NewReader(q.Body))
 		after(r)
