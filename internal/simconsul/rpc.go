@@ -82,9 +82,12 @@ func (a *Agent) read(ctx context.Context, r *run, q query) error {
 		if err != nil {
 			return err
 		}
+		restored := a.c.restorations()
 		err = errWaited
 		if q.wait > 0 {
-			err = a.c.awaitFor(ctx, q.wait, errWaited, func() (bool, error) { return a.ask(r, l, q, false) })
+			err = a.c.awaitFor(ctx, q.wait, errWaited, func() (bool, error) {
+				return a.ask(r, l, q, a.c.restored != restored) // that abandons the store it waits for
+			})
 		}
 		if errors.Is(err, errWaited) {
 			patience := rpcTimeout
