@@ -21,7 +21,8 @@ type Lock struct {
 	// is transferred to it. Zero means never: a running owner stays.
 	PreemptDelay time.Duration
 	// Owner is what readers of the lock should know about the holder.
-	Owner state.Owner
+	Owner      state.Owner
+	Ineligible error
 	// Logger receives what is logged about the lock; nil: the Keeper's own.
 	Logger hclog.Logger
 }

@@ -24,7 +24,9 @@ type Held struct {
 	// Previous is the record of the previous owner when the lock was acquired.
 	// Its state is RecordHandover where that owner transferred the lock and may serve
 	// for some milliseconds more.
-	Previous state.Record
+	Previous  state.Record
+	Before    []state.Before
+	Contested *state.Contested
 
 	keeper  *Keeper
 	session *session
