@@ -120,7 +120,7 @@ func assemble(h *netif.Host, o Options) *agent {
 		}
 		return linkWire{w}, nil
 	}
-	return newAgent(hostKernel{h}, open, keeper, processOwner(), o.Logger)
+	return newAgent(hostKernel{h}, open, leaseKeeper{keeper}, processOwner(), o.Logger)
 }
 
 // hostKernel makes a netif.Host a host: its Bind returns the interface.
