@@ -67,6 +67,7 @@ func TestBindingIsFirstInFirstOut(t *testing.T) {
 		cancel()
 		assert.False(t, turns.startBinding(ctx))
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, []int{0, 1, 2, 3, 4}, order)
 	})
 }
