@@ -189,6 +189,17 @@ func TestClaimsAroundTheProof(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
+		f.releasedAt = time.Now().Add(20 * time.Millisecond)
+		f.serve(t, transferred, func(stop stopper) {
+			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()} // of the owner
+			time.Sleep(20 * time.Millisecond)
+			synctest.Wait()
+			assert.Contains(t, f.recorded(), "announce")
+			stop(stopped)
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
 		f.onBind = func() {
 			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
 		}

@@ -209,17 +209,18 @@ func (a *agent) linkAfterChange(c change) (*link, error) {
 
 // closeUnusedLinks closes the links that no slot uses.
 func (a *agent) closeUnusedLinks() {
-	used := make(map[*link]bool)
+	for _, l := range a.links {
+		a.closeIfUnused(l)
+	}
+}
+
+// closeIfUnused closes l if no slot uses it.
+func (a *agent) closeIfUnused(l *link) {
 	for _, s := range a.slots {
-		used[s.vip.link] = true
-		if s.next != nil {
-			used[s.next.link] = true
+		if s.vip.link == l || (s.next != nil && s.next.link == l) {
+			return
 		}
 	}
-	for index, l := range a.links {
-		if !used[l] {
-			l.close()
-			delete(a.links, index)
-		}
-	}
+	l.close()
+	delete(a.links, l.index)
 }

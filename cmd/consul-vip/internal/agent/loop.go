@@ -212,7 +212,7 @@ func (a *agent) onEnded(e end) error {
 	if s.next != nil {
 		a.start(*s.next)
 	}
-	a.closeUnusedLinks()
+	a.closeIfUnused(s.vip.link)
 	if s.ending {
 		return nil
 	}

@@ -46,7 +46,7 @@ func (a *active) refresh(ctx context.Context) outcome {
 	case ctx.Err() != nil, lifetime < time.Second:
 		return outcome{} // less than a second is left to extend it by
 	case !lasts && !a.Certain():
-		return a.drop("its lifetime has ended and the lock is not confirmed")
+		return a.drop("its lifetime has ended while the lock is not certain")
 	case a.address == nil:
 		return a.bindAgain(now, lifetime)
 	}
@@ -85,7 +85,7 @@ func (a *active) bindAgain(now, lifetime time.Duration) outcome {
 // certain is removed.
 func (a *active) settle(until time.Duration, added bool) outcome {
 	if (added && !a.Certain()) || a.Remaining() <= 0 {
-		return a.drop("the kernel took too long")
+		return a.drop("the lock was not certain when the kernel had it")
 	}
 	a.until.Store(int64(until))
 	return outcome{}

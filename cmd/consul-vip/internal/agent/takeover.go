@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
@@ -40,26 +41,33 @@ type takeoverWire interface {
 // since when that is so. It knows it from the record, which was written after the
 // address had left the kernel; from the owner's released frame in a handover; or
 // from probes without an answer.
-func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (free time.Time, o outcome) {
-	if o := v.awaitLink(ctx); o.how != goesOn {
-		return time.Time{}, o
-	}
+func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since time.Time, o outcome) {
 	began := time.Now()
-	before := t.before
-	if t.handedOver() && v.exchangeReady(ctx, t, handover) {
-		before = t.others()
+	if o := v.awaitLink(ctx); o.how != goesOn {
+		return began, o
 	}
-	if v.cfg().Takeover == config.TakeoverStrict {
-		before = v.awaitTTL(ctx, t, before, began, handover)
+	since = began
+	usable, stop := v.whileUsable(ctx)
+	defer stop()
+	before := t.before
+	if t.handedOver() && v.exchangeReady(usable, t, handover) {
+		since, before = time.Now(), t.others()
+	}
+	if v.cfg().Takeover == config.TakeoverStrict && len(before) > 0 {
+		before = v.awaitTTL(usable, t, before, began, handover)
+		since = time.Now()
 	}
 	if len(before) > 0 || t.stranger != nil {
-		o = v.probe(ctx, t, before)
-		began = time.Now().Add(-probeSlack)
+		o = v.probe(usable, t, before)
+		since = time.Now().Add(-probeSlack)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		o = outcome{how: holdEnded}
+	case usable.Err() != nil:
+		o = outcome{how: linkDown, err: errLinkDown}
 	}
-	return began, o
+	return since, o
 }
 
 // awaitLink waits until the link is up, for no longer than carrierDebounce.
@@ -77,6 +85,27 @@ func (v *vip) awaitLink(ctx context.Context) outcome {
 		case <-ctx.Done():
 			return outcome{how: holdEnded}
 		}
+	}
+}
+
+// whileUsable returns a context that also ends when the link has been down for too
+// long. stop must be called; it ends the goroutine that waits for that.
+func (v *vip) whileUsable(ctx context.Context) (usable context.Context, stop func()) {
+	usable, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		state, changed := v.link.state.Get()
+		for ; state.usable && usable.Err() == nil; state, changed = v.link.state.Get() {
+			select {
+			case <-changed:
+			case <-usable.Done():
+			}
+		}
+		cancel()
+	})
+	return usable, func() {
+		cancel()
+		watching.Wait()
 	}
 }
 
@@ -116,10 +145,7 @@ func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bo
 // address then.
 func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before, began time.Time, handover handover) []leasestate.Before {
 	left := func() time.Duration { return v.ttlOf(before) - time.Since(began) }
-	if len(before) == 0 {
-		return nil
-	}
-	v.log.Info("waiting for the previous owner's TTL", "for", v.ttlOf(before).String())
+	v.log.Info("waiting for the previous owner's TTL", "for", left().String())
 	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), left()) {
 		v.log.Info("the previous owner has released the address", "from", t.previous.From)
 		before = t.others()

@@ -256,3 +256,17 @@ func TestTakeoverWaitsForTheLink(t *testing.T) {
 		})
 	}
 }
+
+// A link that is lost ends a wait, however long that would be.
+func TestTakeoverEndsWithTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(func(c *config.VIP) { c.Takeover = config.TakeoverStrict })
+		o := f.serve(t, crashed, func(stopper) {
+			f.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: ownMAC})
+			time.Sleep(carrierDebounce)
+			f.vip.link.debounce()
+		})
+		assert.Equal(t, linkDown, o.how)
+		assert.NotContains(t, f.recorded(), "bind")
+	})
+}
