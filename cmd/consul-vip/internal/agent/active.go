@@ -69,14 +69,16 @@ func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, fre
 
 // run refreshes the address's lifetime and handles claims and events of the link and
 // the kernel.
-func (a *active) run(ctx context.Context) outcome {
+func (a *active) run(ctx context.Context) (o outcome) {
 	defer a.endTurn()
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
 	link, changed := a.link.state.Get()
-	for ctx.Err() == nil {
+	if !link.usable {
+		return a.onLinkChanged(link)
+	}
+	for o.how == goesOn && ctx.Err() == nil {
 		known := a.CertainChanged()
-		var o outcome
 		select {
 		case <-ctx.Done():
 		case claim := <-a.claims:
@@ -88,9 +90,7 @@ func (a *active) run(ctx context.Context) outcome {
 		case <-a.missing:
 			a.queue()
 		case <-known:
-			if a.address == nil {
-				a.queue()
-			}
+			a.onKnown()
 		case <-a.turnCome():
 			o = a.refresh(ctx)
 			a.endTurn()
@@ -100,11 +100,31 @@ func (a *active) run(ctx context.Context) outcome {
 			link, changed = a.link.state.Get()
 			o = a.onLinkChanged(link)
 		}
-		if o.how != goesOn {
-			return o
-		}
 	}
-	return outcome{how: holdEnded}
+	if o.how == goesOn {
+		o.how = holdEnded
+	}
+	return o
+}
+
+// onLinkChanged restarts the announcements when the link is up again or has a new
+// MAC, and ends the service of the address when it has been down for too long.
+func (a *active) onLinkChanged(link linkState) outcome {
+	switch {
+	case !link.usable:
+		return outcome{how: linkDown, err: errLinkDown}
+	case link.up:
+		a.announcing.restart.Set()
+	}
+	return outcome{}
+}
+
+// onKnown binds an address again that had to be unbound while the lock was not
+// certain.
+func (a *active) onKnown() {
+	if a.address == nil {
+		a.queue()
+	}
 }
 
 // mayAnnounce reports whether the address may be announced now. The announcer's
@@ -115,18 +135,6 @@ func (a *active) mayAnnounce() bool {
 
 // inKernel reports whether the kernel has the address.
 func (a *active) inKernel() bool { return int64(a.Now()) < a.until.Load() }
-
-// onLinkChanged restarts the announcements when the link is up again or has a new
-// MAC.
-func (a *active) onLinkChanged(link linkState) outcome {
-	switch {
-	case !link.usable:
-		return outcome{how: linkDown, err: errLinkDown}
-	case link.up:
-		a.announcing.restart.Set()
-	}
-	return outcome{}
-}
 
 // checkTaken asks the kernel whether another program has bound the address. The
 // event that said so may be from before the address was bound.

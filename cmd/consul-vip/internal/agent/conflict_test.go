@@ -65,7 +65,7 @@ func TestConflictPolicies(t *testing.T) {
 	}
 }
 
-// At most one exit: whoever claims again within ten minutes moves one address only.
+// At most one exit: a stranger that claims again within ten minutes moves one address only.
 func TestAnotherClaimOfAStranger(t *testing.T) {
 	known := tenure{stranger: &leasestate.Contested{MAC: strangerMAC.String(), Tries: 2}}
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 8}

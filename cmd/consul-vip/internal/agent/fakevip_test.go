@@ -368,19 +368,6 @@ func (f *fakeVIP) serve(t *testing.T, facts tenure, test func(stopper)) outcome 
 	}
 }
 
-// run starts the VIP's run. stop ends it and returns its error; if it has ended by
-// itself, ended has the error.
-func (f *fakeVIP) run() (stop func() error, ended <-chan error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	result := make(chan error, 1)
-	go func() { result <- f.vip.run(ctx) }()
-	synctest.Wait()
-	return func() error {
-		cancel()
-		return <-result
-	}, result
-}
-
 // stopped is the end of a hold that the process has stopped.
 var stopped = lease.End{Kind: lease.Stopped, Reason: errTest}
 

@@ -35,7 +35,7 @@ func with(parts ...any) (calls []string) {
 	return calls
 }
 
-func TestTakeoverAsksWhoeverMayAnswer(t *testing.T) {
+func TestTakeoverProbesWhatMayAnswer(t *testing.T) {
 	both := tenure{previous: crashed.previous, before: []leasestate.Before{h2, h3}}
 	for name, test := range map[string]struct {
 		facts tenure
@@ -210,7 +210,7 @@ func TestFramesThatCannotBeSent(t *testing.T) {
 			require.ErrorIs(t, f.contender.last().Ineligible, announcer.ErrNotSent)
 			time.Sleep(backOff*time.Second - 1)
 			require.Error(t, f.contender.last().Ineligible, backOff)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			require.NoError(t, f.contender.last().Ineligible, backOff)
 		}
