@@ -21,8 +21,7 @@ type Lock struct {
 	// is transferred to it. Zero means never: a running owner stays.
 	PreemptDelay time.Duration
 	// Owner is what readers of the lock should know about the holder.
-	Owner      state.Owner
-	Ineligible error
+	Owner state.Owner
 	// Logger receives what is logged about the lock; nil: the Keeper's own.
 	Logger hclog.Logger
 }

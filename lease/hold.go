@@ -24,9 +24,7 @@ type Held struct {
 	// Previous is the record of the previous owner when the lock was acquired.
 	// Its state is RecordHandover where that owner transferred the lock and may serve
 	// for some milliseconds more.
-	Previous  state.Record
-	Before    []state.Before
-	Contested *state.Contested
+	Previous state.Record
 
 	keeper  *Keeper
 	session *session
