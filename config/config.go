@@ -20,13 +20,13 @@ const (
 	DefaultPrefix       = "consul-vip"
 	DefaultService      = "consul-vip"
 	DefaultSessionTTL   = 30 * time.Second
-	DefaultCheckTTL     = 3 * time.Second
+	DefaultCheckTTL     = 5 * time.Second
 	DefaultPriority     = 100
 	DefaultOnConflict   = ConflictExit
 	DefaultOnLoss       = LossExit
 	DefaultTakeover     = TakeoverProbe
 	DefaultPreemptDelay = 10 * time.Second
-	DefaultDeadMan      = 5 * time.Second
+	DefaultDeadMan      = 7 * time.Second
 	DefaultInterval     = 10 * time.Second
 )
 
@@ -81,7 +81,8 @@ type VIP struct {
 	// the owner transfers the address to it, 1s to 1h; 0: the owner keeps it.
 	PreemptDelay time.Duration
 	// DeadMan is the lifetime of the address in the kernel, in whole seconds, at least
-	// 2s and less than SessionTTL minus a second.
+	// 2s, at least CheckTTL plus 2s if there is a check, and less than SessionTTL minus
+	// a second.
 	DeadMan  time.Duration
 	Announce Announce
 }
