@@ -159,11 +159,7 @@ func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before
 // ttlOf is how long any of these may keep answering.
 func (v *vip) ttlOf(before []leasestate.Before) (longest time.Duration) {
 	for _, b := range before {
-		ttl, err := time.ParseDuration(b.TTL)
-		if err != nil || ttl <= 0 {
-			ttl = max(unknownTTL, v.sessionTTL)
-		}
-		longest = max(longest, ttl)
+		longest = max(longest, b.OwnerTTL(max(unknownTTL, v.sessionTTL)))
 	}
 	return longest
 }
