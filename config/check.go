@@ -60,7 +60,7 @@ func (c *checker) vip(raw rawVIP, consul Consul) VIP {
 		Prefix:       prefix,
 		Interface:    value(c, raw.Interface, "", interfaceName),
 		Priority:     value(c, raw.Priority, DefaultPriority, priority),
-		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictDefend, ConflictLog)),
+		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictContend, ConflictDefend, ConflictLog)),
 		OnLoss:       value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),

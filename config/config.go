@@ -102,13 +102,15 @@ type Announce struct {
 // OnConflict selects the reaction when another host claims a held address.
 type OnConflict string
 
-// ConflictExit and ConflictQuit unbind the address and release the lock before they
-// exit, and so does ConflictDefend if it exits.
+// ConflictExit, ConflictQuit and ConflictContend unbind the address and release the
+// lock first, and so does ConflictDefend if it exits. None exits for a host that has
+// claimed the address in the ten minutes before.
 const (
-	ConflictExit   OnConflict = "exit"   // exit with status 5
-	ConflictQuit   OnConflict = "quit"   // exit with status 0, so that a supervisor does not restart the agent
-	ConflictDefend OnConflict = "defend" // announce the address again if the lock is still ours, else exit
-	ConflictLog    OnConflict = "log"    // log it and continue
+	ConflictExit    OnConflict = "exit"    // exit with status 5
+	ConflictQuit    OnConflict = "quit"    // exit with status 0, so that a supervisor does not restart the agent
+	ConflictContend OnConflict = "contend" // contend for the lock again
+	ConflictDefend  OnConflict = "defend"  // announce the address again if the lock is still ours, else exit
+	ConflictLog     OnConflict = "log"     // log it and continue
 )
 
 // OnLoss selects the reaction when the lock of an address is lost but the session is

@@ -73,8 +73,11 @@ vip "10.77.0.100" {
   #   "exit"    unbind it, release the lock and exit with code 5; the supervisor
   #             restarts the agent, which contends again
   #   "quit"    the same with code 0, for a supervisor that then does not restart it
+  #   "contend" the same without exiting: only this address moves
   #   "defend"  announce the address again if Consul confirms the lock, else exit
   #   "log"     only log it, while both hosts answer for the address
+  # If that host claims the address again within ten minutes, or answers when the
+  # next owner probes, only this address is given up, with each of the first three.
   on_conflict = "exit"
 
   # The reaction when the lock is lost but the session is not, for example because

@@ -235,6 +235,9 @@ func TestHistoryCountsWhenTheIndexGoesBack(t *testing.T) {
 // another history.
 func TestALateLeaderIsNotAnotherHistory(t *testing.T) {
 	followed(t, func(f *following) {
+		<-f.news
+		f.Advance(100)
+		f.Put("p/a/.lock", "", "")
 		first := <-f.news
 		stale := simconsul.Only("/v1/kv/p/", func(w http.ResponseWriter, r *http.Request) bool {
 			if !r.URL.Query().Has("index") {
