@@ -128,7 +128,7 @@ func (s *scene) cutOff(h *lab.Host) {
 // byRole returns the hosts, first one whose Consul server has this role now.
 func (s *scene) byRole(role string) []*lab.Host {
 	s.t.Helper()
-	var leader *lab.Server
+	var leader *lab.ConsulAgent
 	s.retry("asking for the leader", func() (err error) {
 		leader, err = s.Cluster.Leader()
 		return err

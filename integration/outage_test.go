@@ -250,7 +250,7 @@ func TestLeaderCrash(t *testing.T) {
 
 // leaderOffHost returns Consul's leader. If leadership has moved to this host
 // meanwhile, it is moved on.
-func (s *scene) leaderOffHost(h *lab.Host) (leader *lab.Server) {
+func (s *scene) leaderOffHost(h *lab.Host) (leader *lab.ConsulAgent) {
 	s.t.Helper()
 	s.retry("finding a leader other than on "+h.Name, func() (err error) {
 		if leader, err = s.Cluster.Leader(); err == nil && leader.Host == h {

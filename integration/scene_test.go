@@ -27,11 +27,11 @@ type scene struct {
 	name      string // the KV prefix and the service's name
 	vip       netip.Addr
 	vips      []netip.Addr
-	client    *lab.Client    // of the first address
-	observer  *lab.Observer  // of all addresses
-	instances []*lab.Process // of consul-vip; the end stops them
-	others    []*lab.Process // of other programs; the end kills them
-	server    *lab.Server    // the Consul server that the test itself asks
+	client    *lab.Client      // of the first address
+	observer  *lab.Observer    // of all addresses
+	instances []*lab.Process   // of consul-vip; the end stops them
+	others    []*lab.Process   // of other programs; the end kills them
+	server    *lab.ConsulAgent // the Consul server that the test itself asks
 }
 
 // scenes counts the scenes: each has its own names and addresses.

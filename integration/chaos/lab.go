@@ -29,7 +29,7 @@ type chaosLab struct {
 // node is a host with the instance that runs on it and the harms that can be done to it.
 type node struct {
 	*lab.Host
-	server   *lab.Server
+	server   *lab.ConsulAgent
 	instance *supervisor
 
 	halted, consulDown, unplugged, cut *refcount
@@ -52,7 +52,7 @@ func newChaosLab(ctx context.Context, p lab.Programs, j *journal, violated repor
 	return l, nil
 }
 
-func newNode(s *lab.Server, p lab.Programs, j *journal, violated reportViolation) (*node, error) {
+func newNode(s *lab.ConsulAgent, p lab.Programs, j *journal, violated reportViolation) (*node, error) {
 	h := s.Host
 	n := &node{Host: h, server: s}
 	file, err := n.configure(none)
