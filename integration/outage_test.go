@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
-	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -225,9 +224,7 @@ func TestConsulRestart(t *testing.T) {
 // lifetime of the address are longer than that.
 func TestLeaderCrash(t *testing.T) {
 	const consulDefault = 5
-	w, err := startLab(lab.ClusterConfig{RaftMultiplier: consulDefault})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: consulDefault})
 	s := newSceneIn(t, w)
 	hosts := s.byRole("follower")
 	owner := hosts[0]

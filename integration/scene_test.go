@@ -49,6 +49,13 @@ func newSceneOf(t *testing.T, every time.Duration, vips ...netip.Addr) *scene {
 	return newSceneWith(t, sharedLab(t), every, vips...)
 }
 
+// newClientsScene prepares a scene in the shared lab in which the hosts have client
+// agents and Consul has a network of its own. Nothing runs yet.
+func newClientsScene(t *testing.T) *scene {
+	t.Helper()
+	return newSceneIn(t, sharedLabOf(t, lab.Clients))
+}
+
 // newSceneIn prepares a scene with one address in a lab.
 func newSceneIn(t *testing.T, w *lab.Lab) *scene {
 	t.Helper()
