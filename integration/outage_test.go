@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
@@ -223,7 +221,6 @@ func TestConsulRestart(t *testing.T) {
 // which then has no leader for 12 s and more. Nothing may move. The session and the
 // lifetime of the address are longer than that.
 func TestLeaderCrash(t *testing.T) {
-	const consulDefault = 5
 	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: consulDefault})
 	s := newSceneIn(t, w)
 	hosts := s.byRole("follower")
@@ -234,10 +231,7 @@ func TestLeaderCrash(t *testing.T) {
 
 	s.NoError(s.leaderOffHost(owner).Kill())
 	began := time.Now()
-	s.awaitWithin(time.Minute, condition{"Consul to have a leader again", func() error {
-		_, err := s.server.API.KV().Put(&api.KVPair{Key: "leader-is-back"}, nil)
-		return err
-	}})
+	s.leaderBack()
 	t.Logf("Consul had no leader for %v", time.Since(began))
 	s.pass(sessionTTL)
 	tenure.unbroken()
