@@ -26,9 +26,7 @@ const (
 func TestAccess(t *testing.T) {
 	certs, err := lab.NewCertificates(t.TempDir())
 	require.NoError(t, err)
-	w, err := startLab(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
 	run := func(name string, test func(t *testing.T, s *accessScene)) {
 		t.Run(name, func(t *testing.T) { test(t, newAccessScene(t, w)) })
 	}

@@ -182,11 +182,13 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
 	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
-		h := w.held(v, s, l.Record, contested, lock)
-		if l.Record.Session == s.id { // an earlier try of ours, which never bound
-			h.Previous, h.Before, h.record.Before = state.Record{}, l.Record.Before, l.Record.Before
+		// Our own record may be the trace of an earlier try of ours. It may also come from
+		// a restored snapshot, and others may have had the lock meanwhile: it proves nothing.
+		previous := l.Record
+		if previous.Session == s.id {
+			previous = state.Record{Before: previous.Before}
 		}
-		return w.take(ctx, s, l, h)
+		return w.take(ctx, s, l, w.held(v, s, previous, contested, lock))
 	case ineligible == nil || (returned && lock.Ineligible == nil):
 		h := w.held(v, s, l.Record, contested, lock)
 		h.written.index = l.Index

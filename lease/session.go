@@ -33,6 +33,13 @@ const longestRenewInterval = 5 * time.Second
 // answered at present.
 const renewalsWork = 2 * longestRenewInterval
 
+// createTries are the tries to create a session before its check is refreshed anew,
+// and createPause is the pause between two.
+const (
+	createTries = 5
+	createPause = 100 * time.Millisecond
+)
+
 // deadlinePoll bounds how late a deadline is noticed after the machine was
 // suspended; Go's timers stand still meanwhile.
 const deadlinePoll = 250 * time.Millisecond
@@ -140,12 +147,23 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 	}
-	sent, _ := k.look() // nothing looked before the first session
-	id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
-	if err != nil {
-		return nil, err
+	return k.createSession(ctx)
+}
+
+// createSession creates a session. The servers refuse one whose check they do not
+// know to be passing, and hear of the check some milliseconds after the agent. With a
+// longer pause between two tries the check could run out each time before the next.
+func (k *Keeper) createSession(ctx context.Context) (*session, error) {
+	for try := 1; ; try++ {
+		sent, _ := k.look() // nothing looked before the first session
+		id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
+		switch {
+		case err == nil:
+			return newSession(id, k.cfg.SessionTTL, sent), nil
+		case k.checkID == "" || try == createTries || !consul.Sleep(ctx, createPause):
+			return nil, err
+		}
 	}
-	return newSession(id, k.cfg.SessionTTL, sent), nil
 }
 
 // keep holds s alive until it is lost or ctx ends, and returns the reason.
