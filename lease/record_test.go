@@ -170,3 +170,21 @@ func TestATransferToAnIneligibleMember(t *testing.T) {
 		})
 	}
 }
+
+// A restored snapshot may show the record of our last tenure under our session
+// again, although another owner has bound the address since.
+func TestOurOwnRecordProvesNothing(t *testing.T) {
+	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
+		synctest.Wait()
+		snapshot := b.consul.Get(lockKey)
+		b.consul.Put("p/10.77.0.100/release", "h1", "")
+		<-next.held
+		h.ends(Transferred)
+		synctest.Wait()
+		b.consul.Put(lockKey, string(snapshot.Value), snapshot.Session)
+		next.ends(LockLost)
+		h = b.hold()
+		assert.Contains(t, (<-h.held).Before, state.Before{}, "somebody unknown")
+		h.stops("done")
+	})
+}
