@@ -265,7 +265,9 @@ func testRuleWithdrawn(t *testing.T, s *accessScene) {
 	keys := rule.FindStringSubmatch(whole)
 	s.Equal("key_prefix", keys[1])
 	policy, token := s.grant(whole)
-	p := s.startOn(withToken(token.SecretID), h1)[0]
+	c := withToken(token.SecretID)
+	c.sessionTTL = 6 * sessionTTL // for so long an owner serves without seeing its lock
+	p := s.startOn(c, h1)[0]
 	tenure := s.tenure(p)
 
 	s.change(policy, strings.Replace(whole, keys[0], "", 1))

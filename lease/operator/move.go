@@ -48,6 +48,8 @@ func destination(s *state.State, vip, to string) (string, error) {
 		return "", fmt.Errorf("no node to move %s to; %s", vip, s.ContendersText(vip))
 	case to == owner:
 		return "", fmt.Errorf("%s already holds %s; %s", to, vip, s.ContendersText(vip))
+	case s.WhyIneligible(vip, to) != "":
+		return "", fmt.Errorf("%s does not contend for %s: %s; %s", to, vip, s.WhyIneligible(vip, to), s.ContendersText(vip))
 	case !slices.Contains(s.Contenders(vip), to):
 		return "", fmt.Errorf("%s does not contend for %s; %s", to, vip, s.ContendersText(vip))
 	case s.Drained(to):

@@ -28,6 +28,11 @@ func (s *State) Names() []string {
 		for name := range m.VIPs {
 			names[name] = true
 		}
+		for _, ineligible := range m.Ineligible {
+			for _, name := range ineligible {
+				names[name] = true
+			}
+		}
 	}
 	return slices.SortedFunc(maps.Keys(names), compareNames)
 }
@@ -107,6 +112,28 @@ func (s *State) Contenders(name string) []string {
 	}
 	slices.Sort(nodes)
 	return nodes
+}
+
+// WhyIneligible is the reason for which a member that is configured for a lock
+// cannot take it now, as that member says. It is empty where there is none.
+func (s *State) WhyIneligible(name, node string) string {
+	for reason, names := range s.Members[node].Ineligible {
+		if slices.Contains(names, name) {
+			return reason
+		}
+	}
+	return ""
+}
+
+// ineligible lists the members that cannot take a lock now, with their reasons.
+func (s *State) ineligible(name string) []string {
+	var list []string
+	for _, node := range slices.Sorted(maps.Keys(s.Members)) {
+		if reason := s.WhyIneligible(name, node); reason != "" {
+			list = append(list, fmt.Sprintf("%s cannot take it: %s", node, reason))
+		}
+	}
+	return list
 }
 
 // ContendersText lists the contenders for people, as a part of a sentence.
@@ -199,6 +226,8 @@ func (s *State) PinText(name string) string {
 		return "pinned to nobody"
 	case pin == owner, s.Filtered && !slices.Contains(s.Contenders(name), pin):
 		return "pinned to " + pin
+	case s.WhyIneligible(name, pin) != "":
+		return fmt.Sprintf("pinned to %s, which cannot take it: %s", pin, s.WhyIneligible(name, pin))
 	case !slices.Contains(s.Contenders(name), pin):
 		return fmt.Sprintf("pinned to %s, which is not a member", pin)
 	case s.Drained(pin):
@@ -214,7 +243,7 @@ func (s *State) absence(name string) string {
 	case status != StatusFree || s.Pin(name) != "" || s.Filtered:
 		return ""
 	case len(nodes) == 0:
-		return "no members"
+		return strings.Join(append([]string{"no members"}, s.ineligible(name)...), ", ")
 	case !slices.ContainsFunc(nodes, func(node string) bool { return !s.Drained(node) }):
 		return "all members are drained"
 	}

@@ -44,6 +44,22 @@ func TestExplain(t *testing.T) {
 		"owner drained": {
 			served.with(keys{".drain/h1": ""}), StatusHeld, "h1", "h1", "h1 holds it (h1 is drained)",
 		},
+		"pinned to an ineligible member": {
+			served.with(keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`, "a/pin": "h2"}),
+			StatusHeld, "h1", "h1", "h1 holds it (pinned to h2, which cannot take it: the link is down)",
+		},
+		"no eligible member": {
+			keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`}, StatusFree, "", "",
+			"no node holds it (no members, h2 cannot take it: the link is down)",
+		},
+		"taken over": {
+			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","before":[{"node":"h9"}]}@s1`}),
+			StatusHeld, "h1", "", "h1 holds it (takeover in progress)",
+		},
+		"contested": {
+			free.with(keys{"a/.lock": `{"state":"contested","node":"h1","contested":{"mac":"02:00:00:00:00:66","by":"h1","tries":3,"since":"2026-11-22T05:11:37Z","at":"2026-11-22T05:12:37Z"}}`}),
+			StatusFree, "", "", "no node holds it (contested by 02:00:00:00:00:66 since 2026-11-22T05:11:37Z)",
+		},
 		"pinned to its owner":  {served.with(keys{"a/pin": "h1"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h1)"},
 		"pinned to a standby":  {served.with(keys{"a/pin": "h2"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h2)"},
 		"pinned to a stranger": {served.with(keys{"a/pin": "h9"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h9, which is not a member)"},
