@@ -73,7 +73,7 @@ const forever = time.Hour
 // returns how long to wait for anything else than a change; 0 if it has tried and the
 // State is to be looked at again.
 func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Lock) (*Held, time.Duration) {
-	l, exists := v.Locks[w.name]
+	l := v.Locks[w.name] // in a filtered list it may be missing; then the write is refused
 	ineligible := w.ineligibleFor(v.State, lock)
 	heldOff := w.holdOffLeft()
 	w.logHolder(l)
@@ -82,8 +82,6 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	}
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
-	case !exists && v.Filtered:
-		return nil, forever // it may exist, and be held
 	case l.Session == s.id:
 		w.free, w.known = false, true
 		return w.underOurSession(ctx, v, s, l, lock, ineligible)
@@ -271,4 +269,3 @@ func (w *waiting) held(v observed, s *session, previous state.Record, contested 
 		},
 	}
 }
-
