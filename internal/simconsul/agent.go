@@ -59,7 +59,7 @@ func (c *Cluster) Agent(node string) *Agent {
 	a := &Agent{Node: node, c: c}
 	a.wipe()
 	c.agents[node] = a
-	c.commit(func(s *store) bool { return a.register(s) })
+	c.commit(a.register)
 	a.boot(true)
 	return a
 }
@@ -140,7 +140,10 @@ func (a *Agent) Leave() {
 	a.do("left", func() {
 		if a.run != nil && !a.frozen && !a.cut {
 			a.failed = true
-			a.c.byLeader(func(s *store) { s.removeNode(a.Node, "its node left", time.Now()) })
+			a.c.byLeader(func(s *store) bool {
+				s.removeNode(a.Node, "its node left", time.Now())
+				return true
+			})
 		}
 		a.stop()
 	})
@@ -234,10 +237,11 @@ func (a *Agent) listen() {
 			if a.silence == silence {
 				a.failed = true
 				a.c.logf("node %s failed", a.Node)
-				a.c.byLeader(func(s *store) {
+				a.c.byLeader(func(s *store) bool {
 					if s.nodes[a.Node] {
 						s.setCheck(checkID{a.Node, serfHealth}, api.HealthCritical, time.Now())
 					}
+					return true
 				})
 			}
 		})
@@ -246,7 +250,7 @@ func (a *Agent) listen() {
 			if a.silence == silence {
 				a.failed = false
 				a.c.logf("node %s is alive", a.Node)
-				a.c.byLeader(func(s *store) { a.register(s) })
+				a.c.byLeader(a.register)
 			}
 		})
 	}

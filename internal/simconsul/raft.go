@@ -96,7 +96,7 @@ func (c *Cluster) propose(ctx context.Context, l *leader, write func(*store) (ke
 		switch {
 		case l.isGone() || l.deposed:
 			if !decided && !late && c.rand.IntN(2) == 0 { // it had reached another server
-				c.byLeader(func(s *store) { write(s) })
+				c.byLeader(write)
 			}
 			if decided = true; l.isGone() {
 				return false, errLostWrite
@@ -110,9 +110,9 @@ func (c *Cluster) propose(ctx context.Context, l *leader, write func(*store) (ke
 	})
 }
 
-// byLeader has the leader commit something of the servers' own, now or as soon as there
-// is one. The caller holds mu.
-func (c *Cluster) byLeader(write func(*store)) {
+// byLeader has the leader commit something, now or as soon as there is one. The caller
+// holds mu.
+func (c *Cluster) byLeader(write func(*store) (keep bool)) {
 	c.pending = append(c.pending, write)
 	c.commitPending()
 }
@@ -125,7 +125,7 @@ func (c *Cluster) commitPending() {
 	waiting := c.pending
 	c.pending = nil
 	for _, write := range waiting {
-		c.commit(func(s *store) bool { write(s); return true })
+		c.commit(write)
 	}
 }
 
@@ -257,7 +257,7 @@ func (c *Cluster) startTimer(n *session) {
 	c.timers[id] = c.later(2*n.TTL, func() {
 		if c.leader == l && c.timers[id] != nil {
 			delete(c.timers, id)
-			c.byLeader(func(s *store) { s.end(id, "its TTL ran out", time.Now()) })
+			c.byLeader(func(s *store) bool { return s.end(id, "its TTL ran out", time.Now()) })
 		}
 	})
 }
