@@ -26,6 +26,7 @@ type Agent struct {
 	silent  bool // nothing hears the node
 	silence int  // counts the changes of that
 	failed  bool // serf takes the node for failed
+	starts  int  // counts the times that it was started or ended
 	disk    disk
 }
 
@@ -60,7 +61,7 @@ func (c *Cluster) Agent(node string) *Agent {
 	a.wipe()
 	c.agents[node] = a
 	c.commit(a.register)
-	a.boot(true)
+	a.boot()
 	return a
 }
 
@@ -75,8 +76,11 @@ func (a *Agent) wipe() {
 	a.disk = disk{services: map[string]service{}, checks: map[string]check{}, states: map[string]checkState{}}
 }
 
-// boot starts the process. The caller holds mu.
-func (a *Agent) boot(joined bool) {
+// boot has the process answer. It knows the servers by then, but for one time of ten;
+// so it compares its checks with the catalog before anybody can refresh them. The caller
+// holds mu.
+func (a *Agent) boot() {
+	joined := !a.cut && (a.starts == 0 || a.c.Instant || a.c.rand.IntN(10) > 0)
 	r := &run{
 		died: make(chan struct{}), services: map[string]*service{}, checks: map[string]*check{},
 		changed: latest.NewWake(), joined: latest.NewWake(), servers: joined,
@@ -104,6 +108,7 @@ func (a *Agent) rejoin(r *run) {
 
 // stop ends the process, if there is one. The caller holds mu.
 func (a *Agent) stop() {
+	a.starts++
 	if a.run == nil {
 		return
 	}
@@ -149,12 +154,18 @@ func (a *Agent) Leave() {
 	})
 }
 
-// Start starts the process again, or boots the host.
+// Start starts the process again, or boots the host. It answers a moment later.
 func (a *Agent) Start() {
 	a.do("started", func() {
-		if a.crashed = false; a.run == nil {
-			a.boot(false)
-		}
+		a.crashed = false
+		a.starts++
+		starts := a.starts
+		a.c.later(a.c.latency(50*time.Millisecond, 300*time.Millisecond), func() {
+			if a.run == nil && a.starts == starts {
+				a.boot()
+				a.listen()
+			}
+		})
 	})
 }
 
