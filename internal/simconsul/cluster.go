@@ -69,6 +69,7 @@ type Cluster struct {
 	lockDelays map[string]time.Time
 
 	leader    *leader             // nil: none
+	unaware   bool                // the servers take a dead one for the leader
 	elections int                 // starts of elections so far; the last one decides
 	pending   []func(*store) bool // what the next leader commits first
 	timers    map[string]*time.Timer

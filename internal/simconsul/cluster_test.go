@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,14 +58,18 @@ func TestSessionEnds(t *testing.T) {
 		fault    func(c *Cluster, a *Agent, stop func())
 		from, to time.Duration
 	}{
-		"the process dies":              {func(_ *Cluster, _ *Agent, stop func()) { stop() }, 2 * time.Second, 3100 * time.Millisecond},
-		"the node leaves":               {func(_ *Cluster, a *Agent, _ func()) { a.Leave() }, 0, time.Second},
-		"the host crashes":              {func(_ *Cluster, a *Agent, _ func()) { a.Crash() }, 4 * time.Second, 10 * time.Second},
-		"the agent is killed":           {func(_ *Cluster, a *Agent, _ func()) { a.Kill() }, 4 * time.Second, 10 * time.Second},
-		"cut off, heard by others":      {func(_ *Cluster, a *Agent, stop func()) { a.Cut(false); stop() }, 55 * time.Second, 61 * time.Second},
-		"cut off":                       {func(_ *Cluster, a *Agent, _ func()) { a.Cut(true) }, 4 * time.Second, 10 * time.Second},
-		"dies while there is no leader": {func(c *Cluster, _ *Agent, stop func()) { c.KillLeader(6 * time.Second); stop() }, 6 * time.Second, 10 * time.Second},
-		"nobody renews it":              {func(*Cluster, *Agent, func()) {}, 55 * time.Second, 60 * time.Second},
+		"the process dies":         {func(_ *Cluster, _ *Agent, stop func()) { stop() }, 2 * time.Second, 3100 * time.Millisecond},
+		"the node leaves":          {func(_ *Cluster, a *Agent, _ func()) { a.Leave() }, 0, time.Second},
+		"the host crashes":         {func(_ *Cluster, a *Agent, _ func()) { a.Crash() }, 4 * time.Second, 10 * time.Second},
+		"the agent is killed":      {func(_ *Cluster, a *Agent, _ func()) { a.Kill() }, 4 * time.Second, 10 * time.Second},
+		"cut off, heard by others": {func(_ *Cluster, a *Agent, stop func()) { a.Cut(false); stop() }, 55 * time.Second, 61 * time.Second},
+		"cut off":                  {func(_ *Cluster, a *Agent, _ func()) { a.Cut(true) }, 4 * time.Second, 10 * time.Second},
+		// The agent tells the servers of the check once; then not before it compares all.
+		"dies while there is no leader": {func(c *Cluster, _ *Agent, stop func()) {
+			c.KillLeader(6 * time.Second)
+			stop()
+		}, 6 * time.Second, 67 * time.Second},
+		"nobody renews it": {func(*Cluster, *Agent, func()) {}, 55 * time.Second, 60 * time.Second},
 		"a new leader begins the TTL anew": {func(c *Cluster, _ *Agent, _ func()) {
 			time.Sleep(30 * time.Second)
 			c.KillLeader(time.Second)
@@ -134,13 +139,17 @@ func TestNoLeader(t *testing.T) {
 		kv := c.Agent("h1").Client(nil).KV()
 		c.KillLeader(3 * time.Second)
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, nil)
+		require.ErrorContains(t, err, "connection refused", "the other servers have not noticed")
+		time.Sleep(2900 * time.Millisecond)
+		_, err = kv.Put(&api.KVPair{Key: "p/a"}, nil)
 		require.NoError(t, err, "it waited")
-		c.KillLeader(time.Minute)
+		c.KillLeader(10 * time.Minute)
+		time.Sleep(570 * time.Second)
 		began := time.Now()
 		_, _, err = kv.Get("p/a", nil)
 		require.ErrorContains(t, err, "No cluster leader")
 		assert.GreaterOrEqual(t, time.Since(began), rpcHold)
-		assert.LessOrEqual(t, time.Since(began), 15*time.Second)
+		assert.LessOrEqual(t, time.Since(began), 25*time.Second)
 	})
 }
 
@@ -161,7 +170,8 @@ func TestLateWrite(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
 		kv := c.Agent("h1").Client(nil).KV()
 		c.KillLeader(2 * time.Second)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		time.Sleep(1900 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, (&api.WriteOptions{}).WithContext(ctx))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -312,4 +322,60 @@ func repeat(n int, request func(client *api.Client, c *Cluster) error) {
 			panic(err)
 		}
 	}
+}
+
+// TestDeletedToken finds that the servers do not hear of a check whose service was
+// registered with a token that does not exist any more.
+func TestDeletedToken(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
+		c.SetToken("", FullToken())
+		c.SetToken("secret", FullToken())
+		a := c.Agent("h1")
+		client := a.Client(func(t http.RoundTripper) http.RoundTripper { return withToken{t, "secret"} })
+		require.NoError(t, client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+			ID: "s", Name: "s", Check: &api.AgentServiceCheck{CheckID: "s", TTL: "3s", Status: "passing"},
+		}))
+		time.Sleep(time.Second)
+		require.Equal(t, "passing", c.CheckStatus("h1", "s"))
+		c.DeleteToken("secret")
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, "passing", c.CheckStatus("h1", "s"))
+		assert.ErrorContains(t, client.Agent().UpdateTTL("s", "", "passing"), "ACL not found")
+	})
+}
+
+type withToken struct {
+	http.RoundTripper
+	secret string
+}
+
+func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Consul-Token", t.secret)
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// TestServersRestarted reads history from a leader that replays its log, unless the read
+// is consistent.
+func TestServersRestarted(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
+		kv := c.Agent("h1").Client(nil).KV()
+		history := 0
+		for i := range 50 {
+			value := fmt.Sprint(i)
+			require.NoError(t, c.Put("p/a", value))
+			c.StopServers(time.Second)
+			time.Sleep(time.Second)
+			p, _, err := kv.Get("p/a", nil)
+			require.NoError(t, err)
+			if p == nil || string(p.Value) != value {
+				history++
+			}
+			p, _, err = kv.Get("p/a", &api.QueryOptions{RequireConsistent: true})
+			require.NoError(t, err)
+			require.Equal(t, value, string(p.Value))
+			time.Sleep(time.Second)
+		}
+		assert.NotZero(t, history)
+	})
 }

@@ -129,12 +129,14 @@ func (c *Cluster) commitPending() {
 	}
 }
 
-// KillLeader kills the leader's process. Another server leads after that time.
+// KillLeader kills the leader's process. Another server leads after that time. For most
+// of it the other servers still take the dead one for the leader and refuse every request
+// at once.
 func (c *Cluster) KillLeader(election time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logf("leader killed, the next one leads in %v", election)
-	c.depose(true)
+	c.depose()
 	c.elect(election, 1)
 }
 
@@ -145,7 +147,7 @@ func (c *Cluster) StopServers(down time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logf("all servers killed for %v", down)
-	c.depose(true)
+	c.depose()
 	c.elect(down, kept)
 }
 
@@ -195,10 +197,10 @@ func (c *Cluster) thawLeader(l *leader) {
 	c.tell()
 }
 
-// depose takes the leader away. The caller holds mu.
-func (c *Cluster) depose(dead bool) {
+// depose kills the leader. The caller holds mu.
+func (c *Cluster) depose() {
 	c.stopTimers()
-	if l := c.leader; l != nil && dead && !l.isGone() {
+	if l := c.leader; l != nil && !l.isGone() {
 		close(l.gone)
 	}
 	c.leader = nil
@@ -211,6 +213,8 @@ func (c *Cluster) depose(dead bool) {
 func (c *Cluster) elect(after time.Duration, behind int) {
 	c.elections++
 	election := c.elections
+	c.unaware = true
+	c.later(c.latency(after*6/10, after*95/100), func() { c.unaware = c.unaware && c.elections != election })
 	c.later(after, func() {
 		if c.elections != election {
 			return
@@ -219,7 +223,7 @@ func (c *Cluster) elect(after time.Duration, behind int) {
 		if n := min(c.rand.IntN(behind+1), len(c.history)); n > 0 {
 			l.stale = c.history[len(c.history)-n]
 		}
-		c.leader = l
+		c.leader, c.unaware = l, false
 		c.logf("a new leader was elected")
 		c.tell()
 		c.later(c.latency(time.Millisecond, 60*time.Millisecond), func() { c.establish(l) })

@@ -17,6 +17,7 @@ const (
 const (
 	errNoClusterLeader = consulError("No cluster leader")
 	errNoServers       = consulError("No known Consul servers")
+	errDeadLeader      = consulError("rpc error making call: rpc error getting client: failed to get conn: dial tcp 10.0.0.1:8300: connect: connection refused")
 	errRPCTimeout      = consulError("rpc error making call: i/o deadline reached")
 )
 
@@ -48,12 +49,14 @@ func (a *Agent) toLeader(ctx context.Context, r *run, hold time.Duration) (*lead
 			return nil, err
 		}
 		a.c.mu.Lock()
-		l := a.c.leader
+		l, unaware := a.c.leader, a.c.unaware
 		pause := last + a.c.latency(0, max(wait-last, 1))
 		a.c.mu.Unlock()
 		switch {
 		case l != nil:
 			return l, nil
+		case unaware:
+			return nil, errDeadLeader
 		case time.Since(first) > hold:
 			return nil, errNoClusterLeader
 		}
