@@ -157,7 +157,7 @@ func TestNoLeader(t *testing.T) {
 func TestFrozenLeader(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
 		kv := c.Agent("h1").Client(nil).KV()
-		c.FreezeLeader(20*time.Second, 5*time.Second)
+		c.FreezeLeader(5*time.Second, 20*time.Second)
 		began := time.Now()
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, nil)
 		require.Error(t, err, "whether it was written")

@@ -154,7 +154,7 @@ func (c *Cluster) StopServers(down time.Duration) {
 // FreezeLeader stops the leader's process for some time. What was sent to it hangs
 // until then. Another server leads after election; with election 0, or one that is not
 // shorter than frozen, it leads on when it thaws.
-func (c *Cluster) FreezeLeader(frozen, election time.Duration) {
+func (c *Cluster) FreezeLeader(election, frozen time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.leader
