@@ -240,6 +240,17 @@ func (c *Cluster) establish(l *leader) {
 	c.startTimers()
 	c.commitPending()
 	c.tell()
+	c.later(c.latency(100*time.Millisecond, time.Second), c.announceLeader)
+}
+
+// announceLeader tells the agents of the new leader, at which they compare all that
+// they have with the catalog. The caller holds mu.
+func (c *Cluster) announceLeader() {
+	for _, a := range c.agents {
+		if a.run != nil && !a.cut {
+			a.run.joined.Set()
+		}
+	}
 }
 
 // startTimers starts the TTL of every session anew, as a new leader does. The caller
