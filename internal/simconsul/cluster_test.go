@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -379,4 +380,69 @@ func TestServersRestarted(t *testing.T) {
 		}
 		assert.NotZero(t, history)
 	})
+}
+
+// TestAllFaults has processes go on through all faults at once. Afterwards the cluster
+// works, and nothing is left of it.
+func TestAllFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		draw := rand.New(rand.NewPCG(5, 5))
+		ctx, cancel := context.WithCancel(t.Context())
+		var last uint64
+		c := NewCluster(Config{Rand: draw, Changed: func(change Change) { last = change.Index }})
+		defer c.Close()
+		agents := []*Agent{c.Agent("h1"), c.Agent("h2"), c.Agent("h3")}
+		var processes sync.WaitGroup
+		for _, a := range agents {
+			processes.Go(func() { work(ctx, a) })
+			processes.Go(func() { _ = a.ConsulLock(ctx, "p/lock", func(ctx context.Context) { _ = sleep(ctx, time.Second) }) })
+		}
+		snapshot := c.Snapshot()
+		for range 300 {
+			a, d := agents[draw.IntN(3)], time.Duration(draw.Int64N(int64(5*time.Second)))
+			faults := []func(){
+				func() { c.KillLeader(d) }, func() { c.FreezeLeader(d/2, d) }, func() { c.StopServers(d) },
+				a.Kill, a.Leave, a.Crash, a.Freeze, a.LoseState, func() { a.Cut(d%2 == 0) },
+				a.Start, a.Start, a.Start, a.Thaw, a.Thaw, a.Heal, a.Heal,
+				func() { a.SetFate(func(Request) Fate { return Fate{Delay: d / 10, AnswerLost: d%2 == 0} }) },
+				func() { a.SetFate(nil) }, func() { _ = c.Restore(snapshot) }, func() { snapshot = c.Snapshot() },
+				func() { c.SetToken("", FullToken()) }, func() { c.SetToken("", Token{}) }, c.DisableACLs,
+			}
+			faults[draw.IntN(len(faults))]()
+			time.Sleep(d / 2)
+		}
+		for _, a := range agents {
+			a.SetFate(nil)
+			a.Heal()
+			a.Thaw()
+			a.Start()
+		}
+		c.DisableACLs()
+		time.Sleep(time.Minute)
+		for _, a := range agents {
+			_, err := a.Client(nil).KV().Put(&api.KVPair{Key: "p/" + a.Node}, nil)
+			require.NoError(t, err)
+			assert.Equal(t, "passing", c.CheckStatus(a.Node, serfHealth))
+			assert.Equal(t, "passing", c.CheckStatus(a.Node, "s"))
+		}
+		require.NotZero(t, last)
+		cancel()
+		processes.Wait()
+	})
+}
+
+// work is a process that registers its service, refreshes its check and writes.
+func work(ctx context.Context, a *Agent) {
+	client := a.Client(nil)
+	for i := 0; sleep(ctx, 500*time.Millisecond) == nil; i++ {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if client.Agent().UpdateTTLOpts("s", "", "passing", (&api.QueryOptions{}).WithContext(ctx)) != nil {
+			_ = client.Agent().ServiceRegisterOpts(&api.AgentServiceRegistration{
+				ID: "s", Name: "s", Check: &api.AgentServiceCheck{CheckID: "s", TTL: "3s", Status: "passing"},
+			}, api.ServiceRegisterOpts{}.WithContext(ctx))
+		}
+		_, _ = client.KV().Put(&api.KVPair{Key: "p/" + a.Node, Value: fmt.Append(nil, i)}, (&api.WriteOptions{}).WithContext(ctx))
+		_, _, _ = client.KV().List("p/", (&api.QueryOptions{WaitIndex: 1, WaitTime: time.Second}).WithContext(ctx))
+		cancel()
+	}
 }
