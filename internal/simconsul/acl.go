@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-var (
-	errUnknownToken = errors.New("ACL not found")
-	errDenied       = errors.New("Permission denied")
-	errACLsOff      = errors.New("ACL support disabled")
+const (
+	errUnknownToken = consulError("ACL not found")
+	errDenied       = consulError("Permission denied")
+	errACLsOff      = consulError("ACL support disabled")
 )
 
 // Token is what an ACL token may do: "deny" (the default), "read" or "write".

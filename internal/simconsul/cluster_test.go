@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +39,8 @@ func keepSession(ctx context.Context, t *testing.T, a *Agent) (id string) {
 	}, nil)
 	require.NoError(t, err)
 	go func() {
-		for sleep(ctx, time.Second) == nil {
+		// The agent keeps a refresh over a restart, but not the status of a registration.
+		for pause := time.Duration(1); sleep(ctx, pause) == nil; pause = time.Second {
 			_ = client.Agent().UpdateTTLOpts("s", "", "passing", (&api.QueryOptions{}).WithContext(ctx))
 		}
 	}()
@@ -56,14 +59,19 @@ func TestSessionEnds(t *testing.T) {
 		fault    func(c *Cluster, a *Agent, stop func())
 		from, to time.Duration
 	}{
-		"the process dies":              {func(_ *Cluster, _ *Agent, stop func()) { stop() }, 2 * time.Second, 3100 * time.Millisecond},
-		"the node leaves":               {func(_ *Cluster, a *Agent, _ func()) { a.Leave() }, 0, time.Second},
-		"the host crashes":              {func(_ *Cluster, a *Agent, _ func()) { a.Crash() }, 4 * time.Second, 10 * time.Second},
-		"the agent is killed":           {func(_ *Cluster, a *Agent, _ func()) { a.Kill() }, 4 * time.Second, 10 * time.Second},
-		"cut off, heard by others":      {func(_ *Cluster, a *Agent, stop func()) { a.Cut(false); stop() }, 55 * time.Second, 61 * time.Second},
-		"cut off":                       {func(_ *Cluster, a *Agent, _ func()) { a.Cut(true) }, 4 * time.Second, 10 * time.Second},
-		"dies while there is no leader": {func(c *Cluster, _ *Agent, stop func()) { c.KillLeader(6 * time.Second); stop() }, 6 * time.Second, 10 * time.Second},
-		"nobody renews it":              {func(*Cluster, *Agent, func()) {}, 55 * time.Second, 60 * time.Second},
+		"the process dies":         {func(_ *Cluster, _ *Agent, stop func()) { stop() }, 2 * time.Second, 3100 * time.Millisecond},
+		"the node leaves":          {func(_ *Cluster, a *Agent, _ func()) { a.Leave() }, 0, time.Second},
+		"the host crashes":         {func(_ *Cluster, a *Agent, _ func()) { a.Crash() }, 4 * time.Second, 10 * time.Second},
+		"the agent is killed":      {func(_ *Cluster, a *Agent, _ func()) { a.Kill() }, 4 * time.Second, 10 * time.Second},
+		"cut off, heard by others": {func(_ *Cluster, a *Agent, stop func()) { a.Cut(false); stop() }, 55 * time.Second, 61 * time.Second},
+		"cut off":                  {func(_ *Cluster, a *Agent, _ func()) { a.Cut(true) }, 4 * time.Second, 10 * time.Second},
+		// The agent tells the servers of the check once, and again after it has heard of a
+		// new leader.
+		"dies while there is no leader": {func(c *Cluster, _ *Agent, stop func()) {
+			c.KillLeader(6 * time.Second)
+			stop()
+		}, 6 * time.Second, 11 * time.Second},
+		"nobody renews it": {func(*Cluster, *Agent, func()) {}, 55 * time.Second, 60 * time.Second},
 		"a new leader begins the TTL anew": {func(c *Cluster, _ *Agent, _ func()) {
 			time.Sleep(30 * time.Second)
 			c.KillLeader(time.Second)
@@ -78,17 +86,17 @@ func TestSessionEnds(t *testing.T) {
 			time.Sleep(time.Second)
 			a.Start()
 		}, 55 * time.Second, 60 * time.Second},
-		"a long restart, and the check is refreshed before the servers hear": {func(_ *Cluster, a *Agent, _ func()) {
+		"a short restart, and nobody refreshes the check": {func(_ *Cluster, a *Agent, stop func()) {
+			stop()
+			a.Kill()
+			time.Sleep(time.Second)
+			a.Start()
+		}, 3 * time.Second, 3500 * time.Millisecond}, // the TTL begins anew
+		"a long restart": {func(_ *Cluster, a *Agent, _ func()) {
 			a.Kill()
 			time.Sleep(3500 * time.Millisecond) // serf has not noticed
 			a.Start()
-		}, 55 * time.Second, 60 * time.Second},
-		"a long restart, and nobody refreshes the check": {func(_ *Cluster, a *Agent, stop func()) {
-			stop()
-			a.Kill()
-			time.Sleep(3500 * time.Millisecond)
-			a.Start()
-		}, 0, 5 * time.Second},
+		}, 0, time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,6 +105,7 @@ func TestSessionEnds(t *testing.T) {
 				defer stop()
 				a := c.Agent("h1")
 				id := keepSession(ctx, t, a)
+				time.Sleep(10 * time.Millisecond)
 				test.fault(c, a, stop)
 				after := endedAfter(c, id)
 				assert.GreaterOrEqual(t, after, test.from)
@@ -132,13 +141,17 @@ func TestNoLeader(t *testing.T) {
 		kv := c.Agent("h1").Client(nil).KV()
 		c.KillLeader(3 * time.Second)
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, nil)
+		require.ErrorContains(t, err, "connection refused", "the other servers have not noticed")
+		time.Sleep(2900 * time.Millisecond)
+		_, err = kv.Put(&api.KVPair{Key: "p/a"}, nil)
 		require.NoError(t, err, "it waited")
-		c.KillLeader(time.Minute)
+		c.KillLeader(10 * time.Minute)
+		time.Sleep(570 * time.Second)
 		began := time.Now()
 		_, _, err = kv.Get("p/a", nil)
 		require.ErrorContains(t, err, "No cluster leader")
 		assert.GreaterOrEqual(t, time.Since(began), rpcHold)
-		assert.LessOrEqual(t, time.Since(began), 15*time.Second)
+		assert.LessOrEqual(t, time.Since(began), 25*time.Second)
 	})
 }
 
@@ -146,7 +159,7 @@ func TestNoLeader(t *testing.T) {
 func TestFrozenLeader(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
 		kv := c.Agent("h1").Client(nil).KV()
-		c.FreezeLeader(20*time.Second, 5*time.Second)
+		c.FreezeLeader(5*time.Second, 20*time.Second)
 		began := time.Now()
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, nil)
 		require.Error(t, err, "whether it was written")
@@ -159,7 +172,8 @@ func TestLateWrite(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
 		kv := c.Agent("h1").Client(nil).KV()
 		c.KillLeader(2 * time.Second)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		time.Sleep(1900 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		_, err := kv.Put(&api.KVPair{Key: "p/a"}, (&api.WriteOptions{}).WithContext(ctx))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -309,5 +323,126 @@ func repeat(n int, request func(client *api.Client, c *Cluster) error) {
 		if err := request(client, c); err != nil {
 			panic(err)
 		}
+	}
+}
+
+// TestDeletedToken finds that the servers do not hear of a check whose service was
+// registered with a token that does not exist any more.
+func TestDeletedToken(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
+		c.SetToken("", FullToken())
+		c.SetToken("secret", FullToken())
+		a := c.Agent("h1")
+		client := a.Client(func(t http.RoundTripper) http.RoundTripper { return withToken{t, "secret"} })
+		require.NoError(t, client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+			ID: "s", Name: "s", Check: &api.AgentServiceCheck{CheckID: "s", TTL: "3s", Status: "passing"},
+		}))
+		time.Sleep(time.Second)
+		require.Equal(t, "passing", c.CheckStatus("h1", "s"))
+		c.DeleteToken("secret")
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, "passing", c.CheckStatus("h1", "s"))
+		assert.ErrorContains(t, client.Agent().UpdateTTL("s", "", "passing"), "ACL not found")
+	})
+}
+
+type withToken struct {
+	http.RoundTripper
+	secret string
+}
+
+func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Consul-Token", t.secret)
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// TestServersRestarted reads history from a leader that replays its log, unless the read
+// is consistent.
+func TestServersRestarted(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
+		kv := c.Agent("h1").Client(nil).KV()
+		history := 0
+		for i := range 50 {
+			value := fmt.Sprint(i)
+			require.NoError(t, c.Put("p/a", value))
+			c.StopServers(time.Second)
+			time.Sleep(time.Second)
+			p, _, err := kv.Get("p/a", nil)
+			require.NoError(t, err)
+			if p == nil || string(p.Value) != value {
+				history++
+			}
+			p, _, err = kv.Get("p/a", &api.QueryOptions{RequireConsistent: true})
+			require.NoError(t, err)
+			require.Equal(t, value, string(p.Value))
+			time.Sleep(time.Second)
+		}
+		assert.NotZero(t, history)
+	})
+}
+
+// TestAllFaults has processes go on through all faults at once. Afterwards the cluster
+// works, and nothing is left of it.
+func TestAllFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		draw := rand.New(rand.NewPCG(5, 5))
+		ctx, cancel := context.WithCancel(t.Context())
+		var last uint64
+		c := NewCluster(Config{Rand: draw, Changed: func(change Change) { last = change.Index }})
+		defer c.Close()
+		agents := []*Agent{c.Agent("h1"), c.Agent("h2"), c.Agent("h3")}
+		var processes sync.WaitGroup
+		for _, a := range agents {
+			processes.Go(func() { work(ctx, a) })
+			processes.Go(func() { _ = a.ConsulLock(ctx, "p/lock", func(ctx context.Context) { _ = sleep(ctx, time.Second) }) })
+		}
+		snapshot := c.Snapshot()
+		for range 300 {
+			a, d := agents[draw.IntN(3)], time.Duration(draw.Int64N(int64(5*time.Second)))
+			faults := []func(){
+				func() { c.KillLeader(d) }, func() { c.FreezeLeader(d/2, d) }, func() { c.StopServers(d) },
+				a.Kill, a.Leave, a.Crash, a.Freeze, a.LoseState, func() { a.Cut(d%2 == 0) },
+				a.Start, a.Start, a.Start, a.Thaw, a.Thaw, a.Heal, a.Heal,
+				func() { a.SetFate(func(Request) Fate { return Fate{Delay: d / 10, AnswerLost: d%2 == 0} }) },
+				func() { a.SetFate(nil) }, func() { _ = c.Restore(snapshot) }, func() { snapshot = c.Snapshot() },
+				func() { c.SetToken("", FullToken()) }, func() { c.SetToken("", Token{}) }, c.DisableACLs,
+			}
+			faults[draw.IntN(len(faults))]()
+			time.Sleep(d / 2)
+		}
+		for _, a := range agents {
+			a.SetFate(nil)
+			a.Heal()
+			a.Thaw()
+			a.Start()
+		}
+		c.DisableACLs()
+		time.Sleep(time.Minute)
+		for _, a := range agents {
+			_, err := a.Client(nil).KV().Put(&api.KVPair{Key: "p/" + a.Node}, nil)
+			require.NoError(t, err)
+			assert.Equal(t, "passing", c.CheckStatus(a.Node, serfHealth))
+			assert.Equal(t, "passing", c.CheckStatus(a.Node, "s"))
+		}
+		require.NotZero(t, last)
+		cancel()
+		processes.Wait()
+	})
+}
+
+// work is a process that registers its service, refreshes its check and writes.
+func work(ctx context.Context, a *Agent) {
+	client := a.Client(nil)
+	for i := 0; sleep(ctx, 500*time.Millisecond) == nil; i++ {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		if client.Agent().UpdateTTLOpts("s", "", "passing", (&api.QueryOptions{}).WithContext(ctx)) != nil {
+			_ = client.Agent().ServiceRegisterOpts(&api.AgentServiceRegistration{
+				ID: "s", Name: "s", Check: &api.AgentServiceCheck{CheckID: "s", TTL: "3s", Status: "passing"},
+			}, api.ServiceRegisterOpts{}.WithContext(ctx))
+		}
+		_, _ = client.KV().Put(&api.KVPair{Key: "p/" + a.Node, Value: fmt.Append(nil, i)}, (&api.WriteOptions{}).WithContext(ctx))
+		_, _, _ = client.KV().List("p/", (&api.QueryOptions{WaitIndex: 1, WaitTime: time.Second}).WithContext(ctx))
+		cancel()
 	}
 }

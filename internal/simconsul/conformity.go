@@ -175,10 +175,10 @@ func (r *reply) entries() (entries []entry) {
 	return entries
 }
 
-// key reads a key that must exist.
-func (c *conversation) key(name string) entry {
+// a reads the key a, which must exist.
+func (c *conversation) a() entry {
 	c.Helper()
-	r := c.get("/kv/%s/" + name + "?consistent")
+	r := c.get("/kv/%s/a?consistent")
 	entries := r.entries()
 	require.Len(c, entries, 1)
 	assert.Equal(c, entries[0].ModifyIndex, r.index(), "the index of one key is its own")
@@ -247,12 +247,12 @@ func destroy(c *conversation, id string) {
 // aSession is a session that ends with nothing.
 const aSession = `{"LockDelay":"0s","Checks":[]}`
 
-// gone requires that a session ends within some time.
-func (c *conversation) gone(id string, within time.Duration) {
+// gone requires that a session ends soon.
+func (c *conversation) gone(id string) {
 	c.Helper()
 	began := time.Now()
 	for c.get("/session/info/"+id+"?consistent").body != "[]" {
-		require.Less(c, time.Since(began), within, "the session goes on")
+		require.Less(c, time.Since(began), 5*time.Second, "the session goes on")
 		time.Sleep(20 * time.Millisecond)
 	}
 }
@@ -275,16 +275,16 @@ func emptyPrefix(c *conversation) {
 
 func oneKey(c *conversation) {
 	c.put("/kv/%s/a?flags=7", "one").is(200, "true")
-	first := c.key("a")
+	first := c.a()
 	assert.Equal(c, entry{0, c.Prefix + "/a", 7, []byte("one"), "", first.ModifyIndex, first.ModifyIndex}, first)
 	c.put("/kv/%s/a?flags=7", "one").is(200, "true")
-	assert.Equal(c, first, c.key("a"), "a write of the same changes nothing")
+	assert.Equal(c, first, c.a(), "a write of the same changes nothing")
 	c.put("/kv/%s/a", "one").is(200, "true")
-	second := c.key("a")
+	second := c.a()
 	assert.Greater(c, second.ModifyIndex, first.ModifyIndex)
 	assert.Equal(c, first.CreateIndex, second.CreateIndex)
 	c.put("/kv/%s/a", "").is(200, "true")
-	assert.Empty(c, c.key("a").Value)
+	assert.Empty(c, c.a().Value)
 }
 
 func listIndex(c *conversation) {
@@ -331,8 +331,8 @@ func deletion(c *conversation) {
 	c.put("/kv/%s/a", "1").is(200, "true")
 	c.send(http.MethodDelete, "/kv/%s/a?cas=7", "").is(200, "false")
 	c.put("/kv/%s/a?cas=7", "2").is(200, "false")
-	c.put(fmt.Sprintf("/kv/%%s/a?cas=%d", c.key("a").ModifyIndex), "2").is(200, "true")
-	c.send(http.MethodDelete, fmt.Sprintf("/kv/%%s/a?cas=%d", c.key("a").ModifyIndex), "").is(200, "true")
+	c.put(fmt.Sprintf("/kv/%%s/a?cas=%d", c.a().ModifyIndex), "2").is(200, "true")
+	c.send(http.MethodDelete, fmt.Sprintf("/kv/%%s/a?cas=%d", c.a().ModifyIndex), "").is(200, "true")
 	c.put("/kv/%s/b", "1").is(200, "true")
 	c.put("/kv/%s/c", "1").is(200, "true")
 	c.send(http.MethodDelete, "/kv/%s/?recurse", "").is(200, "true")
@@ -349,7 +349,7 @@ func transaction(c *conversation) {
 		{1, c.Prefix + "/a", 7, nil, id, index, index},
 		{0, c.Prefix + "/b", 0, nil, "", index, index},
 	}, results, "one index, and no values")
-	assert.Equal(c, "one", string(c.key("a").Value))
+	assert.Equal(c, "one", string(c.a().Value))
 
 	results = c.txn(fmt.Sprintf("'Verb':'check-index','Key':'%%s/a','Index':%d", index),
 		"'Verb':'check-session','Key':'%s/a','Session':'"+id+"'", lock).results()
@@ -362,13 +362,13 @@ func transaction(c *conversation) {
 	assert.Zero(c, results[0].LockIndex, "and forgets how often it was locked")
 	results = c.txn("'Verb':'unlock','Key':'%s/a','Value':'','Session':'" + id + "'").results()
 	assert.Empty(c, results[0].Session)
-	assert.Empty(c, c.key("a").Value)
+	assert.Empty(c, c.a().Value)
 }
 
 func refusedTransactions(c *conversation) {
 	id, other := c.session(aSession), c.session(aSession)
 	c.txn("'Verb':'lock','Key':'%s/a','Session':'" + id + "'").results()
-	index := c.key("a").ModifyIndex
+	index := c.a().ModifyIndex
 	nobody := "5e551011-0000-4000-8000-000000000000"
 	r := c.txn(
 		"'Verb':'check-not-exists','Key':'%s/a'",
@@ -408,10 +408,10 @@ func passingOn(c *conversation) {
 	c.put("/kv/%s/a?acquire="+id, "one").is(200, "true")
 	results := c.txn("'Verb':'unlock','Key':'%s/a','Session':'"+id+"'", "'Verb':'lock','Key':'%s/a','Session':'"+other+"','Value':'"+c.encoded("two")+"'").results()
 	require.Len(c, results, 2)
-	a := c.key("a")
+	a := c.a()
 	assert.Equal(c, entry{2, c.Prefix + "/a", 0, []byte("two"), other, a.CreateIndex, results[1].ModifyIndex}, a)
 	c.put("/kv/%s/a?release="+other, "three").is(200, "true")
-	assert.Empty(c, c.key("a").Session)
+	assert.Empty(c, c.a().Session)
 }
 
 func malformed(c *conversation) {
@@ -478,7 +478,7 @@ func endOfSession(c *conversation) {
 	c.put("/kv/%s/b?acquire="+remove, "one").is(200, "true")
 	index := c.get("/kv/%s/?recurse").index()
 	c.put("/session/destroy/"+release, "").is(200, "true")
-	a := c.key("a")
+	a := c.a()
 	assert.Equal(c, entry{1, c.Prefix + "/a", 0, []byte("one"), "", a.CreateIndex, a.ModifyIndex}, a)
 	assert.Greater(c, a.ModifyIndex, index)
 	c.put("/session/destroy/"+remove, "").is(200, "true")
@@ -548,7 +548,7 @@ func oneService(c *conversation) {
 	require.Len(c, info, 1, "registering the service anew does not end it")
 	assert.Equal(c, c.Prefix, info[0].ServiceChecks[0].ID)
 	c.put("/agent/service/deregister/%s", "").is(200, "")
-	c.gone(id, 5*time.Second)
+	c.gone(id)
 	c.refresh(api.HealthPassing).is(404, "Unknown check ID")
 }
 
@@ -558,8 +558,8 @@ func checkEndsSession(c *conversation) {
 	c.put("/kv/%s/a?acquire="+id, "").is(200, "true")
 	c.refresh(api.HealthWarning).is(200, "")
 	c.refresh(api.HealthCritical).is(200, "")
-	c.gone(id, 5*time.Second)
-	assert.Empty(c, c.key("a").Session)
+	c.gone(id)
+	assert.Empty(c, c.a().Session)
 	body := fmt.Sprintf(`{"ServiceChecks":[{"ID":%q}]}`, c.Prefix)
 	c.put("/session/create", body).is(500, "Check '%s' is in critical state")
 	c.put("/agent/service/deregister/%s", "").is(200, "")
@@ -570,7 +570,7 @@ func ttlRunsOut(c *conversation) {
 	id := c.sessionWithCheck()
 	c.refresh(api.HealthPassing).is(200, "")
 	refreshed := time.Now()
-	c.gone(id, 5*time.Second)
+	c.gone(id)
 	assert.GreaterOrEqual(c, time.Since(refreshed), 1900*time.Millisecond)
 	assert.Less(c, time.Since(refreshed), 3500*time.Millisecond)
 	c.put("/agent/service/deregister/%s", "").is(200, "")
@@ -590,7 +590,7 @@ func registeredAnew(c *conversation) {
 	var created struct{ ID string }
 	c.put("/session/create", body).decode(&created)
 	c.put("/agent/service/deregister/%s", "").is(200, "")
-	c.gone(created.ID, 5*time.Second)
+	c.gone(created.ID)
 }
 
 func theAgent(c *conversation) {

@@ -68,6 +68,11 @@ func notAllowed(q Request, method string) *answer {
 	return a
 }
 
+// consulError is an error in Consul's own words.
+type consulError string
+
+func (e consulError) Error() string { return string(e) }
+
 // httpError is an error with its own status.
 type httpError struct {
 	status int

@@ -26,7 +26,7 @@ func (a *Agent) self(_ context.Context, _ *run, _ string, q Request) *answer {
 }
 
 func (a *Agent) statusLeader(ctx context.Context, r *run, _ string, _ Request) *answer {
-	if err := a.path(ctx, r, rpcTimeout); err != nil {
+	if err := a.path(ctx, r); err != nil {
 		return failure(err)
 	}
 	if !a.c.Leader() {

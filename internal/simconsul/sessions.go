@@ -82,10 +82,10 @@ func (n *session) decodeTimes(body sessionBody) (err error) {
 		return nil
 	}
 	if n.TTL, err = time.ParseDuration(body.TTL); err != nil {
-		return fmt.Errorf("Session TTL '%s' invalid: %w", body.TTL, err)
+		return consulError(fmt.Sprintf("Session TTL '%s' invalid: %v", body.TTL, err))
 	}
 	if n.TTL != 0 && (n.TTL < minTTL || n.TTL > longestTTL) {
-		return fmt.Errorf("Invalid Session TTL '%d', must be between [%v=%v]", n.TTL, minTTL, longestTTL)
+		return consulError(fmt.Sprintf("Invalid Session TTL '%d', must be between [%v=%v]", n.TTL, minTTL, longestTTL))
 	}
 	return nil
 }
