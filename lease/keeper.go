@@ -82,6 +82,9 @@ type Config struct {
 	// Version is shown to readers of the records.
 	Version string
 	Logger  hclog.Logger
+	// Now reads a clock that continues while the machine is suspended. Nil:
+	// CLOCK_BOOTTIME.
+	Now func() time.Duration
 }
 
 // Keeper keeps a session and holds locks under it. Create it with New; Run does
@@ -125,7 +128,10 @@ func New(cfg Config) *Keeper {
 		consul:  cfg.Client,
 		keys:    state.NewKeys(cfg.Prefix),
 		desired: newDesired(),
-		now:     boottime,
+		now:     cfg.Now,
+	}
+	if k.now == nil {
+		k.now = boottime
 	}
 	k.acl = consul.NewACLChecker(cfg.Client, cfg.Logger, k.permissions())
 	return k
