@@ -1,0 +1,242 @@
+package simulation
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/consul-vip/consul-vip/internal/simconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+const (
+	// settleStep is how often it is looked whether the cluster has settled.
+	settleStep = 100 * time.Millisecond
+
+	// settledFor is how long it has to stay so.
+	settledFor = 1500 * time.Millisecond
+
+	// stopWithin is how long a stop may take: 4 s, and what a late timer adds.
+	stopWithin = 4*time.Second + 100*time.Millisecond
+)
+
+// violations are the invariants that did not hold. They are safe for concurrent use.
+type violations struct {
+	mu    sync.Mutex // guards all following fields
+	texts []string
+	first time.Duration
+}
+
+func (v *violations) add(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.texts) < 5 {
+		v.texts = append(v.texts, fmt.Sprintf(format, args...))
+	}
+}
+
+func (v *violations) any() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.texts) > 0
+}
+
+func (v *violations) String() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return strings.Join(v.texts, "\n")
+}
+
+// violate records a violation, and the log gets it too.
+func (c *cluster) violate(format string, args ...any) {
+	c.log.add("VIOLATED", format, args...)
+	c.failures.add(format, args...)
+}
+
+// settleLimit is how long after the last fault every address has an owner again: the
+// servers end a session at twice its TTL, a scheduler starts a process again, and a
+// node that found nobody to ask waits a moment.
+func (c *cluster) settleLimit() time.Duration {
+	limit := 2*c.base.Consul.SessionTTL + 30*time.Second
+	for _, v := range c.base.VIPs {
+		if v.Takeover == "strict" {
+			return limit + 30*time.Second
+		}
+	}
+	return limit
+}
+
+// settle waits until the cluster is as it should be without a fault.
+func (c *cluster) settle(round []fault) {
+	c.setCalm(true)
+	began, since := time.Now(), time.Time{}
+	for !c.failures.any() {
+		wrong := c.wrong()
+		switch {
+		case wrong != "":
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) >= settledFor:
+			stats.settled(since.Sub(began))
+			c.checkExits(round)
+			return
+		}
+		if time.Since(began) > c.settleLimit() {
+			c.violate("%s after the last fault: %s", c.settleLimit(), wrong)
+			return
+		}
+		c.checkUnlocked()
+		time.Sleep(settleStep)
+	}
+}
+
+// wrong says what is not as it should be, or nothing.
+func (c *cluster) wrong() string {
+	members := map[string]bool{}
+	for _, h := range c.hosts {
+		pair := c.consul.Get(c.keys.Member(h.name))
+		c.mu.Lock()
+		p := h.process
+		c.mu.Unlock()
+		switch {
+		case p == nil || p.gate.ctx.Err() != nil || p.stopped != 0:
+			return h.name + " runs no instance"
+		case pair == nil || pair.Session == "":
+			return h.name + " is no member"
+		}
+		var m state.Member
+		_ = json.Unmarshal(pair.Value, &m)
+		if len(m.VIPs) != len(h.config.VIPs) {
+			return fmt.Sprintf("%s is a member for %d addresses", h.name, len(m.VIPs))
+		}
+		members[pair.Session] = true
+	}
+	for _, addr := range c.addrs {
+		if wrong := c.wrongOwner(addr, members); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+// wrongOwner says what is wrong with an address, or nothing.
+func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
+	c.net.mu.Lock()
+	owners := names(c.net.client.owners(addr))
+	c.net.mu.Unlock()
+	pair := c.consul.Get(c.keys.Lock(addr.String()))
+	switch {
+	case owners == "":
+		return fmt.Sprintf("nobody answers for %s", addr)
+	case pair == nil || !members[pair.Session]:
+		return fmt.Sprintf("no member holds the lock of %s", addr)
+	}
+	record := state.ParseRecord(pair.Value)
+	if record.State != state.RecordHeld || record.Node != owners {
+		return fmt.Sprintf("%s answers for %s, but the record is of %s: %q", owners, addr, record.Node, record.State)
+	}
+	return ""
+}
+
+// ledger knows which session holds which lock.
+type ledger struct {
+	cluster *cluster
+
+	mu      sync.Mutex               // guards all following fields
+	holders map[string]string        // by key
+	lost    map[string]time.Duration // by session and key, when it lost the lock
+}
+
+func newLedger(c *cluster) *ledger {
+	return &ledger{cluster: c, holders: map[string]string{}, lost: map[string]time.Duration{}}
+}
+
+// changed is called for each change of a key.
+func (l *ledger) changed(change simconsul.Change) {
+	var value, session string
+	if change.New != nil {
+		value, session = string(change.New.Value), change.New.Session
+	}
+	l.cluster.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, session, value, change.Reason)
+}
+
+// checkUnlocked checks that no address is bound for long without its lock.
+func (c *cluster) checkUnlocked() {
+	limit := c.base.Consul.SessionTTL + latestRemoval
+	for _, addr := range c.addrs {
+		pair := c.consul.Get(c.keys.Lock(addr.String()))
+		owner := ""
+		if pair != nil && pair.Session != "" {
+			record := state.ParseRecord(pair.Value)
+			owner = record.Node
+		}
+		c.net.mu.Lock()
+		for _, k := range c.net.kernels {
+			a := k.addresses[addr]
+			now := c.log.elapsed()
+			switch {
+			case a == nil || !a.ours || k.name == owner:
+				if a != nil {
+					a.unlocked = 0
+				}
+			case a.unlocked == 0:
+				a.unlocked = now
+			case now-a.unlocked > limit:
+				c.violate("%s has %s for %s, and its lock belongs to %q", k.name, addr, limit, owner)
+			}
+		}
+		c.net.mu.Unlock()
+	}
+}
+
+// exited records the end of a process. The mutex is held.
+func (c *cluster) exited(p *process, code int, err error) {
+	now := c.log.elapsed()
+	c.exits = append(c.exits, exit{now, p, code, err})
+	if code == exitStopped && p.stopped != 0 && !p.hindered && now-p.stopped > stopWithin {
+		c.violate("%s took %s to stop", p.name, now-p.stopped)
+	}
+}
+
+// checkExits checks the exit codes of a round: each must be one that a fault of the
+// round explains.
+func (c *cluster) checkExits(round []fault) {
+	c.mu.Lock()
+	exits := c.exits
+	c.exits = nil
+	c.mu.Unlock()
+	allowed := []int{exitKilled}
+	for _, f := range round {
+		allowed = append(allowed, f.kind.exits...)
+	}
+	for _, e := range exits {
+		switch {
+		case e.code == exitStopped && e.process.stopped != 0:
+		case !slices.Contains(allowed, e.code):
+			c.violate("%s ended with %d, which no fault of the round explains: %v", e.process.name, e.code, e.err)
+		}
+	}
+}
+
+// checkStopped checks that nothing is left of stopped instances.
+func (c *cluster) checkStopped() {
+	c.net.mu.Lock()
+	for _, k := range c.net.kernels {
+		for addr, a := range k.addresses {
+			if a.ours {
+				c.violate("%s still has %s after all instances have stopped", k.name, addr)
+			}
+		}
+	}
+	c.net.mu.Unlock()
+	for _, pair := range c.consul.List(c.keys.Folder()) {
+		if pair.Session != "" {
+			c.violate("a session holds %s after all instances have stopped", pair.Key)
+		}
+	}
+}

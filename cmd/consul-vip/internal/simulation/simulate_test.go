@@ -1,0 +1,74 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var (
+	seed   = flag.Uint64("seed", 1, "`seed` of the faults")
+	faults = flag.Int("faults", 400, "`number` of faults")
+	out    = flag.String("out", "", "`directory` for the logs of violations; default: a temporary one")
+)
+
+// perCluster is how many faults one cluster gets.
+const perCluster = 40
+
+// TestSimulate runs as many clusters as the faults need. The name of a subtest is its
+// seed, which repeats its faults.
+func TestSimulate(t *testing.T) {
+	if *out == "" {
+		*out = filepath.Join(os.TempDir(), "consul-vip-simulation")
+	}
+	began := time.Now()
+	t.Run("cluster", func(t *testing.T) {
+		for i := range (*faults + perCluster - 1) / perCluster {
+			t.Run(fmt.Sprint(*seed*1_000_000+uint64(i)), func(t *testing.T) {
+				t.Parallel()
+				var seed uint64
+				_, _ = fmt.Sscan(t.Name()[strings.LastIndexByte(t.Name(), '/')+1:], &seed)
+				simulate(t, seed, perCluster)
+			})
+		}
+	})
+	t.Logf("in %s:\n%s", time.Since(began).Round(time.Millisecond), stats)
+}
+
+// simulate runs one cluster.
+func simulate(t *testing.T, seed uint64, n int) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(seed)
+		rounds := drawRounds(seed, n, len(c.hosts), len(c.addrs))
+		c.run(rounds)
+		stats.add(c, rounds)
+		if c.failures.any() {
+			t.Errorf("seed %d: %s\nlog: %s", seed, &c.failures, c.write(t, seed, rounds))
+		}
+	})
+}
+
+// write writes the log of a violation and returns its name.
+func (c *cluster) write(t *testing.T, seed uint64, rounds [][]fault) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d\n%s\n\n", seed, &c.failures)
+	for i, round := range rounds {
+		for _, f := range round {
+			fmt.Fprintf(&b, "round %d: %s\n", i, f)
+		}
+	}
+	fmt.Fprintf(&b, "\n%+v\n\n%s", c.base, c.log)
+	name := filepath.Join(*out, fmt.Sprintf("%d.log", seed))
+	if err := os.MkdirAll(*out, 0o755); err != nil {
+		t.Log(err)
+	}
+	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+		t.Log(err)
+	}
+	return name
+}
