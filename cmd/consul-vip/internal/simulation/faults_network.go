@@ -7,7 +7,7 @@ var networkFaults = []kind{
 	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown},
 	{name: "link flaps", weight: 3, shortest: 500 * ms, longest: 8 * sec, begin: linkFlaps},
 	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, exits: []int{exitConflict}},
-	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder},
+	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, exits: []int{exitConflict}},
 	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, exits: []int{exitConflict}},
 	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, exits: []int{exitConflict}},
 	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}},

@@ -33,10 +33,12 @@ type segment struct {
 	delay     time.Duration // frames are late by up to this much, and overtake each other
 	cut       map[[2]mac]int
 	sides     map[mac]bool // stations that are separated from the others
+
+	arrival map[mac]time.Time // of the last frame of each station: the next one does not overtake it
 }
 
 func newSegment(n *network) *segment {
-	return &segment{net: n, cut: map[[2]mac]int{}, sides: map[mac]bool{}}
+	return &segment{net: n, cut: map[[2]mac]int{}, sides: map[mac]bool{}, arrival: map[mac]time.Time{}}
 }
 
 // transmit sends a frame to its receivers.
@@ -44,7 +46,7 @@ func (s *segment) transmit(f frame) {
 	s.net.log.add("wire", "%s", f)
 	if s.loss == 0 && s.duplicate == 0 && s.delay == 0 {
 		// One timer for all receivers.
-		time.AfterFunc(s.net.between(minLatency, maxLatency), func() {
+		time.AfterFunc(s.inOrder(f.from), func() {
 			s.net.mu.Lock()
 			defer s.net.mu.Unlock()
 			for _, to := range s.stations {
@@ -68,8 +70,23 @@ func (s *segment) transmit(f frame) {
 	}
 }
 
+// inOrder draws how long a frame is under way that does not overtake the one before.
+func (s *segment) inOrder(from mac) time.Duration {
+	now := time.Now()
+	at := now.Add(s.net.between(minLatency, maxLatency))
+	if last := s.arrival[from]; !at.After(last) {
+		at = last.Add(time.Microsecond)
+	}
+	s.arrival[from] = at
+	return at.Sub(now)
+}
+
 func (s *segment) deliverLater(f frame, to station) {
-	time.AfterFunc(s.net.between(minLatency, maxLatency+s.delay), func() {
+	late := s.inOrder(f.from)
+	if s.delay > 0 {
+		late += s.net.between(0, s.delay)
+	}
+	time.AfterFunc(late, func() {
 		s.net.mu.Lock()
 		defer s.net.mu.Unlock()
 		s.deliver(f, to)
