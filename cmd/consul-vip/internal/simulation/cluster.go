@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type cluster struct {
 	base      config.Config // of every host, but for the priorities
 
 	ledger *ledger
+	recent []past // owned by the goroutine of run
 
 	mu    sync.Mutex // guards all following fields and the hosts
 	rand  *rand.Rand
@@ -44,6 +46,28 @@ type cluster struct {
 	exits []exit
 
 	failures violations
+}
+
+// felt returns the faults that may still have an effect: those of the last rounds.
+func (c *cluster) felt(round []fault) []fault {
+	now := c.log.elapsed()
+	for _, f := range round {
+		c.recent = append(c.recent, past{f, now})
+	}
+	var felt []fault
+	c.recent = slices.DeleteFunc(c.recent, func(p past) bool {
+		return now-p.settled > c.base.Consul.SessionTTL+5*time.Second
+	})
+	for _, p := range c.recent {
+		felt = append(felt, p.fault)
+	}
+	return felt
+}
+
+// past is a fault, and when everything was as it should be after it.
+type past struct {
+	fault   fault
+	settled time.Duration
 }
 
 // exit is the end of a process.
@@ -70,6 +94,7 @@ func newCluster(seed uint64) *cluster {
 		Changed: c.ledger.changed,
 		Log:     func(line string) { log.add("consul", "%s", line) },
 	})
+	c.consul.SetToken(token, simconsul.FullToken())
 	hosts := []int{3, 3, 3, 3, 4, 5, 7}[draw.IntN(7)]
 	for i := range hosts {
 		name := fmt.Sprintf("h%d", i+1)
@@ -133,7 +158,7 @@ func (c *cluster) chance(probability float64) bool { return c.rand.Float64() < p
 // transport puts a process's gate before its Consul agent.
 func (c *cluster) transport(p *process) func(http.RoundTripper) http.RoundTripper {
 	return func(base http.RoundTripper) http.RoundTripper {
-		return consul.Transport(gatedTransport{p.gate, base})
+		return consul.Transport(gatedTransport{p, base})
 	}
 }
 

@@ -3,6 +3,8 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"time"
 )
 
@@ -101,6 +103,11 @@ func init() {
 	kinds = append(kinds, kernelFaults...)
 	kinds = append(kinds, consulFaults...)
 	kinds = append(kinds, operatorFaults...)
+}
+
+// leaveOut removes the kinds with a matching name. The same seed then draws others.
+func leaveOut(names *regexp.Regexp) {
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return names.MatchString(k.name) })
 }
 
 const (

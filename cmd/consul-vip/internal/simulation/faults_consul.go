@@ -176,16 +176,16 @@ func consulLock(c *cluster, f fault) func() {
 	}
 }
 
-// listFiltered denies the anonymous token to read some of the keys, or all.
+// listFiltered denies the instances to read some of the keys, or all.
 func listFiltered(c *cluster, f fault) func() {
-	token := simconsul.FullToken()
 	denied := c.keys.Folder()
 	if f.draw%2 == 0 {
 		denied = c.lockKey(f)
 	}
-	token.Keys = map[string]string{"": "write", denied: "deny"}
-	c.consul.SetToken("", token)
-	return c.consul.DisableACLs
+	lacking := simconsul.FullToken()
+	lacking.Keys = map[string]string{"": "write", denied: "deny"}
+	c.consul.SetToken(token, lacking)
+	return func() { c.consul.SetToken(token, simconsul.FullToken()) }
 }
 
 // operatorFaults are what operators do.

@@ -73,9 +73,12 @@ func (g *gate) pass() error {
 	}
 }
 
-// gatedTransport is the process's way to its Consul agent.
+// token is the ACL token of every process.
+const token = "5eed5eed-0000-0000-0000-000000000000"
+
+// gatedTransport is a process's way to its Consul agent.
 type gatedTransport struct {
-	gate *gate
+	*process
 	http.RoundTripper
 }
 
@@ -84,10 +87,17 @@ func (t gatedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := t.gate.pass(); err != nil {
 		return nil, err
 	}
+	r.Header.Set("X-Consul-Token", token)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(t.gate.ctx, cancel)()
 	answer, err := t.RoundTripper.RoundTrip(r.WithContext(ctx))
+	switch {
+	case err != nil:
+		t.host.cluster.log.add(t.name, "%s %s: %v", r.Method, r.URL.Path, err)
+	case answer.StatusCode >= http.StatusBadRequest:
+		t.host.cluster.log.add(t.name, "%s %s: %s", r.Method, r.URL.Path, answer.Status)
+	}
 	if err := t.gate.pass(); err != nil {
 		return nil, err
 	}

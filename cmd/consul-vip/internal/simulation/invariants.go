@@ -137,7 +137,8 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 		return fmt.Sprintf("no member holds the lock of %s", addr)
 	}
 	record := state.ParseRecord(pair.Value)
-	if record.State != state.RecordHeld || record.Node != owners {
+	serving := record.State == state.RecordHeld || record.State == state.RecordHandover // after a restored snapshot
+	if !serving || record.Node != owners {
 		return fmt.Sprintf("%s answers for %s, but the record is of %s: %q", owners, addr, record.Node, record.State)
 	}
 	return ""
@@ -203,22 +204,22 @@ func (c *cluster) exited(p *process, code int, err error) {
 	}
 }
 
-// checkExits checks the exit codes of a round: each must be one that a fault of the
-// round explains.
+// checkExits checks the exit codes of a round: each must be one that a recent fault
+// explains.
 func (c *cluster) checkExits(round []fault) {
 	c.mu.Lock()
 	exits := c.exits
 	c.exits = nil
 	c.mu.Unlock()
 	allowed := []int{exitKilled}
-	for _, f := range round {
+	for _, f := range c.felt(round) {
 		allowed = append(allowed, f.kind.exits...)
 	}
 	for _, e := range exits {
 		switch {
 		case e.code == exitStopped && e.process.stopped != 0:
 		case !slices.Contains(allowed, e.code):
-			c.violate("%s ended with %d, which no fault of the round explains: %v", e.process.name, e.code, e.err)
+			c.violate("%s ended with %d, which no recent fault explains: %v", e.process.name, e.code, e.err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,9 +13,10 @@ import (
 )
 
 var (
-	seed   = flag.Uint64("seed", 1, "`seed` of the faults")
-	faults = flag.Int("faults", 400, "`number` of faults")
-	out    = flag.String("out", "", "`directory` for the logs of violations; default: a temporary one")
+	seed    = flag.Uint64("seed", 1, "`seed` of the faults")
+	faults  = flag.Int("faults", 400, "`number` of faults")
+	without = flag.String("without", "", "leave out the kinds of faults that match this `regexp`")
+	out     = flag.String("out", "", "`directory` for the logs of violations; default: a temporary one")
 )
 
 // perCluster is how many faults one cluster gets.
@@ -25,6 +27,9 @@ const perCluster = 40
 func TestSimulate(t *testing.T) {
 	if *out == "" {
 		*out = filepath.Join(os.TempDir(), "consul-vip-simulation")
+	}
+	if *without != "" {
+		leaveOut(regexp.MustCompile(*without))
 	}
 	began := time.Now()
 	t.Run("cluster", func(t *testing.T) {
