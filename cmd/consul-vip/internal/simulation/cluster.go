@@ -169,13 +169,14 @@ func (c *cluster) run(rounds [][]fault) {
 		h.ensure()
 		c.mu.Unlock()
 	}
-	c.settle(nil)
+	c.settle(nil, nil)
 	for _, round := range rounds {
 		if c.failures.any() {
 			break
 		}
+		before := c.moves()
 		c.inject(round)
-		c.settle(round)
+		c.settle(round, before)
 	}
 	c.stop()
 }

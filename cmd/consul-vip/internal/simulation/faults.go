@@ -31,6 +31,10 @@ type kind struct {
 	exits []int
 	// machine: it concerns a whole machine, which has one of these at a time.
 	machine bool
+	// address: it concerns one address only. ends is how many instances may end by
+	// themselves because of it.
+	address bool
+	ends    int
 }
 
 // String names the fault and its target.
@@ -46,8 +50,15 @@ func drawRounds(seed uint64, n, hosts, addrs int) (rounds [][]fault) {
 	draw := rand.New(rand.NewPCG(seed, 5))
 	for n > 0 {
 		var round []fault
+		oneAddress := draw.IntN(4) == 0
 		for range min(n, pick(draw, 1, 1, 2, 2, 3)) {
 			f := drawFault(draw, hosts, addrs)
+			for oneAddress && !f.kind.address {
+				f = drawFault(draw, hosts, addrs)
+			}
+			if oneAddress && len(round) > 0 {
+				f.addr = round[0].addr
+			}
 			if fits(f, round) {
 				round = append(round, f)
 				n--

@@ -22,11 +22,11 @@ var consulFaults = []kind{
 	{name: "agent cut off", weight: 5, shortest: 100 * ms, longest: 40 * sec, begin: agentCut, exits: []int{exitLost}},
 	{name: "requests lost or late", weight: 8, shortest: 500 * ms, longest: 20 * sec, begin: requestsLost, exits: []int{exitLost}},
 	{name: "session destroyed", weight: 4, begin: sessionDestroyed, exits: []int{exitLost}},
-	{name: "key deleted", weight: 4, begin: keyDeleted, exits: []int{exitLost}},
-	{name: "key overwritten", weight: 4, begin: keyOverwritten, exits: []int{exitLost}},
-	{name: "lock unlocked", weight: 2, begin: keyUnlocked, exits: []int{exitLost}},
+	{name: "key deleted", weight: 4, begin: keyDeleted, exits: []int{exitLost}, address: true, ends: 1},
+	{name: "key overwritten", weight: 4, begin: keyOverwritten, exits: []int{exitLost}, address: true, ends: 1},
+	{name: "lock unlocked", weight: 2, begin: keyUnlocked, exits: []int{exitLost}, address: true, ends: 1},
 	{name: "snapshot restored", weight: 2, shortest: 500 * ms, longest: 10 * sec, begin: snapshotRestored, exits: []int{exitLost}},
-	{name: "consul lock", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: consulLock},
+	{name: "consul lock", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: consulLock, address: true},
 	{name: "list filtered", weight: 4, shortest: 100 * ms, longest: 20 * sec, begin: listFiltered, exits: []int{exitLost}},
 }
 
@@ -190,9 +190,9 @@ func listFiltered(c *cluster, f fault) func() {
 
 // operatorFaults are what operators do.
 var operatorFaults = []kind{
-	{name: "move", weight: 6, shortest: 100 * ms, longest: 10 * sec, begin: move},
-	{name: "release and hold", weight: 3, shortest: 100 * ms, longest: 10 * sec, begin: releaseAndHold},
-	{name: "release", weight: 4, shortest: 1 * sec, longest: 5 * sec, begin: release},
+	{name: "move", weight: 6, shortest: 100 * ms, longest: 10 * sec, begin: move, address: true},
+	{name: "release and hold", weight: 3, shortest: 100 * ms, longest: 10 * sec, begin: releaseAndHold, address: true},
+	{name: "release", weight: 4, shortest: 1 * sec, longest: 5 * sec, begin: release, address: true},
 	{name: "drain", weight: 5, shortest: 100 * ms, longest: 15 * sec, begin: drain},
 	{name: "drain all", weight: 1, shortest: 100 * ms, longest: 8 * sec, begin: drainAll},
 	{name: "reload", weight: 6, shortest: 500 * ms, longest: 10 * sec, begin: reload},

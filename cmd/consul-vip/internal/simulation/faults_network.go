@@ -10,9 +10,9 @@ var networkFaults = []kind{
 	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, exits: []int{exitConflict}},
 	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, exits: []int{exitConflict}},
 	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, exits: []int{exitConflict}},
-	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}},
-	{name: "mute stranger", weight: 2, shortest: 500 * ms, longest: 40 * sec, begin: muteStranger, exits: []int{exitConflict}},
-	{name: "forged claim", weight: 4, begin: forgedClaim, exits: []int{exitConflict}},
+	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}, address: true, ends: 1},
+	{name: "mute stranger", weight: 2, shortest: 500 * ms, longest: 40 * sec, begin: muteStranger, exits: []int{exitConflict}, address: true, ends: 1},
+	{name: "forged claim", weight: 4, begin: forgedClaim, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused},
 	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, exits: []int{exitConflict}},
 }

@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func (c *cluster) settleLimit() time.Duration {
 }
 
 // settle waits until the cluster is as it should be without a fault.
-func (c *cluster) settle(round []fault) {
+func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 	c.setCalm(true)
 	began, since := time.Now(), time.Time{}
 	for !c.failures.any() {
@@ -83,7 +84,7 @@ func (c *cluster) settle(round []fault) {
 			since = time.Now()
 		case time.Since(since) >= settledFor:
 			stats.settled(since.Sub(began))
-			c.checkExits(round)
+			c.checkOthers(round, before, c.checkExits(round))
 			return
 		}
 		if time.Since(began) > c.settleLimit() {
@@ -181,7 +182,7 @@ func (c *cluster) checkUnlocked() {
 			a := k.addresses[addr]
 			now := c.log.elapsed()
 			switch {
-			case a == nil || !a.ours || k.name == owner:
+			case a == nil || !a.ours || k.name == owner || k.still != nil:
 				if a != nil {
 					a.unlocked = 0
 				}
@@ -205,8 +206,8 @@ func (c *cluster) exited(p *process, code int, err error) {
 }
 
 // checkExits checks the exit codes of a round: each must be one that a recent fault
-// explains.
-func (c *cluster) checkExits(round []fault) {
+// explains. It returns how many instances ended by themselves.
+func (c *cluster) checkExits(round []fault) (unasked int) {
 	c.mu.Lock()
 	exits := c.exits
 	c.exits = nil
@@ -217,11 +218,50 @@ func (c *cluster) checkExits(round []fault) {
 	}
 	for _, e := range exits {
 		switch {
-		case e.code == exitStopped && e.process.stopped != 0:
+		case e.code == exitStopped && e.process.stopped != 0, e.code == exitKilled:
+			continue
 		case !slices.Contains(allowed, e.code):
 			c.violate("%s ended with %d, which no recent fault explains: %v", e.process.name, e.code, e.err)
 		}
+		unasked++
 	}
+	return unasked
+}
+
+// checkOthers checks a round whose faults all concern one address: processes end only as
+// often as those faults explain, and if none ends, no other address moves.
+func (c *cluster) checkOthers(round []fault, before map[netip.Addr]int, exits int) {
+	if len(round) == 0 {
+		return
+	}
+	explained := 0
+	for _, p := range c.recent {
+		if !p.fault.kind.address {
+			return
+		}
+	}
+	for _, f := range round {
+		if f.addr != round[0].addr {
+			return
+		}
+		explained += f.kind.ends
+	}
+	if exits > explained {
+		c.violate("%d instances ended because of one address, of which its faults explain %d", exits, explained)
+	}
+	moves := c.moves()
+	for i, v := range c.base.VIPs {
+		if exits == 0 && i != round[0].addr && v.PreemptDelay == 0 && moves[v.Addr()] != before[v.Addr()] {
+			c.violate("%s moved because of another address", v.Addr())
+		}
+	}
+}
+
+// moves is how often each address has moved.
+func (c *cluster) moves() map[netip.Addr]int {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	return maps.Clone(c.net.client.moves)
 }
 
 // checkStopped checks that nothing is left of stopped instances.
