@@ -88,7 +88,7 @@ func newCluster(seed uint64) *cluster {
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
 	}
-	c.ledger = newLedger(c)
+	c.ledger = &ledger{log: log, locks: map[string]state.Lock{}}
 	c.consul = simconsul.NewCluster(simconsul.Config{
 		Rand:    rand.New(rand.NewPCG(seed, 3)),
 		Changed: c.ledger.changed,

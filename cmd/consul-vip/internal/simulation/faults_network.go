@@ -4,8 +4,8 @@ import "time"
 
 // networkFaults are the faults of the segment and of what is on it.
 var networkFaults = []kind{
-	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown},
-	{name: "link flaps", weight: 3, shortest: 500 * ms, longest: 8 * sec, begin: linkFlaps},
+	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown, exits: []int{exitConflict}},
+	{name: "link flaps", weight: 3, shortest: 500 * ms, longest: 8 * sec, begin: linkFlaps, exits: []int{exitConflict}},
 	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, exits: []int{exitConflict}},
 	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, exits: []int{exitConflict}},
 	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, exits: []int{exitConflict}},

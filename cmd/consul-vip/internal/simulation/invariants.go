@@ -130,14 +130,14 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 	c.net.mu.Lock()
 	owners := names(c.net.client.owners(addr))
 	c.net.mu.Unlock()
-	pair := c.consul.Get(c.keys.Lock(addr.String()))
+	lock := c.ledger.lock(c.keys.Lock(addr.String()))
 	switch {
 	case owners == "":
 		return fmt.Sprintf("nobody answers for %s", addr)
-	case pair == nil || !members[pair.Session]:
+	case lock.Session == "" || !members[lock.Session]:
 		return fmt.Sprintf("no member holds the lock of %s", addr)
 	}
-	record := state.ParseRecord(pair.Value)
+	record := lock.Record
 	serving := record.State == state.RecordHeld || record.State == state.RecordHandover // after a restored snapshot
 	if !serving || record.Node != owners {
 		return fmt.Sprintf("%s answers for %s, but the record is of %s: %q", owners, addr, record.Node, record.State)
@@ -145,37 +145,40 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 	return ""
 }
 
-// ledger knows which session holds which lock.
+// ledger is what Consul's locks say. It is safe for concurrent use.
 type ledger struct {
-	cluster *cluster
+	log *journal
 
-	mu      sync.Mutex               // guards all following fields
-	holders map[string]string        // by key
-	lost    map[string]time.Duration // by session and key, when it lost the lock
-}
-
-func newLedger(c *cluster) *ledger {
-	return &ledger{cluster: c, holders: map[string]string{}, lost: map[string]time.Duration{}}
+	mu    sync.Mutex // guards all following fields
+	locks map[string]state.Lock
 }
 
 // changed is called for each change of a key.
 func (l *ledger) changed(change simconsul.Change) {
-	var value, session string
+	lock := state.Lock{}
+	value := ""
 	if change.New != nil {
-		value, session = string(change.New.Value), change.New.Session
+		lock, value = state.NewLock(change.New), string(change.New.Value)
 	}
-	l.cluster.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, session, value, change.Reason)
+	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.locks[change.Key] = lock
+}
+
+func (l *ledger) lock(key string) state.Lock {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.locks[key]
 }
 
 // checkUnlocked checks that no address is bound for long without its lock.
 func (c *cluster) checkUnlocked() {
 	limit := c.base.Consul.SessionTTL + latestRemoval
 	for _, addr := range c.addrs {
-		pair := c.consul.Get(c.keys.Lock(addr.String()))
 		owner := ""
-		if pair != nil && pair.Session != "" {
-			record := state.ParseRecord(pair.Value)
-			owner = record.Node
+		if lock := c.ledger.lock(c.keys.Lock(addr.String())); lock.Session != "" {
+			owner = lock.Record.Node
 		}
 		c.net.mu.Lock()
 		for _, k := range c.net.kernels {
