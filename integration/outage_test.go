@@ -116,14 +116,14 @@ func TestOwnerSurvivesShortOutage(t *testing.T) {
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	f, c := s.front(h1), viaFront
-	c.consul += "\n  check_ttl = \"10s\""
+	c.sessionTTL, c.checkTTL, c.deadMan = 2*sessionTTL, "10s", 12*time.Second
 	p := s.startOn(c, h1)[0]
 	s.startStandby(h2, config{})
 	tenure := s.tenure(p)
 	f.Answer(http.StatusInternalServerError, "text/plain", "No cluster leader")
 	s.await(replaced(f, 1))
 	f.PassOn()
-	s.pass(holdTime + time.Second)
+	s.pass(2 * sessionTTL)
 	tenure.unbroken()
 	s.seen(h1)
 }

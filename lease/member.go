@@ -22,7 +22,7 @@ func (k *Keeper) keepMember(s *session) {
 	)
 	for s.ctx.Err() == nil {
 		v, seen := k.latest.Get()
-		priorities, leaving, altered := k.desired.priorities()
+		priorities, leaving, altered := k.contenders.priorities()
 		if v.State == nil || v.Index < written || current(v.Members[k.node], s.id, priorities, leaving) {
 			select {
 			case <-seen:

@@ -86,8 +86,9 @@ func (s *session) renewed(sent, now time.Duration) {
 func (s *session) deadline() time.Duration { return time.Duration(s.holdDeadline.Load()) }
 
 // establish creates a session, however long Consul takes. The error is ctx's cause
-// or ErrNodeTaken, which waiting does not cure. A session that was created although
-// ctx has ended comes with the error, so that it can be destroyed.
+// or one that waiting does not cure, ErrNodeTaken or consul.ErrDatacenter. A session
+// that was created although ctx has ended comes with the error, so that it can be
+// destroyed.
 func (k *Keeper) establish(ctx context.Context) (*session, error) {
 	pause := consul.Backoff{}
 	failures := failurelog.New(k.log, "creating a session")
@@ -96,7 +97,7 @@ func (k *Keeper) establish(ctx context.Context) (*session, error) {
 		switch {
 		case ctx.Err() != nil:
 			return s, context.Cause(ctx)
-		case errors.Is(err, ErrNodeTaken):
+		case errors.Is(err, ErrNodeTaken), errors.Is(err, consul.ErrDatacenter):
 			return nil, err
 		case err == nil:
 			failures.Record(nil)
@@ -125,11 +126,11 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 		if err := k.consul.Register(ctx, k.service()); err != nil {
 			return nil, err
 		}
-		if err := k.consul.PassCheck(ctx, k.checkID, k.checkInterval()); err != nil {
+		if err := k.consul.PassCheck(ctx, k.checkID, k.checkTry()); err != nil {
 			return nil, err
 		}
 	}
-	sent := k.now()
+	sent, _ := k.look() // nothing looked before the first session
 	id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
 	if err != nil {
 		return nil, err
@@ -155,9 +156,11 @@ func (k *Keeper) keep(ctx context.Context, s *session) error {
 }
 
 // expireAtDeadline loses the session at the hold deadline, on the boot-time clock.
+// Its looks at the clock also find gaps.
 func (k *Keeper) expireAtDeadline(s *session) {
 	for {
-		left := s.deadline() - k.now()
+		now, _ := k.look()
+		left := s.deadline() - now
 		if left <= 0 {
 			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-Margin))
 			return

@@ -27,6 +27,9 @@ func (c *Client) Register(ctx context.Context, s Service) error {
 		ID:   s.ID,
 		Name: s.Name,
 		Meta: map[string]string{"version": s.Version},
+
+		Namespace: c.tenancy.Namespace,
+		Partition: c.tenancy.Partition,
 		Check: &api.AgentServiceCheck{
 			CheckID: s.ID,
 			Name:    "consul-vip is alive",

@@ -86,6 +86,7 @@ func (c *Client) DeleteUnchanged(ctx context.Context, key string, index uint64) 
 // a handful of Raft commits. It is safe for concurrent use.
 type writer struct {
 	api      *api.Client
+	tenancy  tenancy
 	denied   denials
 	slots    chan struct{} // one token for each request under way
 	ctx      context.Context
@@ -234,7 +235,7 @@ func (w *writer) transact(batch []*request) (index uint64, refused map[int][]str
 	var owner []int // of each operation, the request
 	for i, r := range batch {
 		for _, op := range r.ops {
-			txn = append(txn, &api.TxnOp{KV: op})
+			txn = append(txn, w.tenancy.operation(op))
 			owner = append(owner, i)
 		}
 	}

@@ -141,9 +141,16 @@ func (o *Operator) readKnown(ctx context.Context, vip string) (*state.State, err
 // states yields the keys, now and whenever they change, and an error for each
 // failed try, until ctx ends.
 func (o *Operator) states(ctx context.Context) iter.Seq2[*state.State, error] {
+	start := time.Now()
+	now := func() time.Duration { return time.Since(start) }
 	return func(yield func(*state.State, error) bool) {
-		for s, err := range o.consul.Follow(ctx, o.keys) {
-			if !yield(o.seen(ctx, s, err)) {
+		var last *state.State // nil after an error
+		for a, err := range o.consul.Follow(ctx, o.keys, now, nil) {
+			if err == nil && a.State == last {
+				continue
+			}
+			last = a.State
+			if !yield(o.seen(ctx, a.State, err)) {
 				return
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The states of a lock as seen from outside.
@@ -80,10 +81,11 @@ func (s *State) Owner(name string) (status, node string) {
 	return StatusForeign, ""
 }
 
-// ServedBy is the node that holds a lock and has confirmed it: no transfer to it
-// is in progress. It is empty where there is none.
+// ServedBy is the node that holds a lock and has bound the address. It is empty
+// where there is none.
 func (s *State) ServedBy(name string) string {
-	if _, node := s.Owner(name); s.Locks[name].Record.State == RecordHeld {
+	if r := s.Locks[name].Record; r.State == RecordHeld && len(r.Before) == 0 {
+		_, node := s.Owner(name)
 		return node
 	}
 	return ""
@@ -153,8 +155,12 @@ func (s *State) history(name string) string {
 	switch status, _ := s.Owner(name); {
 	case status == StatusHeld && r.State == RecordHandover:
 		return fmt.Sprintf("transfer from %s in progress", r.From)
+	case status == StatusHeld && len(r.Before) > 0:
+		return "takeover in progress"
 	case status != StatusFree || r.State == RecordUnknown:
 		return ""
+	case r.State == RecordContested:
+		return fmt.Sprintf("contested by %s since %s", r.Contested.MAC, r.Contested.Since.UTC().Format(time.RFC3339))
 	case r.State == RecordReleased:
 		return fmt.Sprintf("released by %s: %s", r.Node, r.Reason)
 	case r.Reason != "":

@@ -46,9 +46,9 @@ func TestValuesThatAreNoRecord(t *testing.T) {
 
 // A newer version may add fields, which a rewritten record keeps.
 func TestUnknownFieldsAreTheOwners(t *testing.T) {
-	const value = `{"state":"held","node":"h1","host":"10.77.0.1","before":[{"a":1}],"session":"s1"}`
+	const value = `{"state":"held","node":"h1","host":"10.77.0.1","link":[{"a":1}],"session":"s1"}`
 	r := ParseRecord([]byte(value))
-	assert.Equal(t, Owner(`{"host":"10.77.0.1","before":[{"a":1}]}`), r.Owner)
+	assert.Equal(t, Owner(`{"host":"10.77.0.1","link":[{"a":1}]}`), r.Owner)
 	assert.JSONEq(t, value, string(r.Encode()))
 }
 
@@ -102,7 +102,7 @@ func TestWhatARecordProves(t *testing.T) {
 
 func TestOwnerTTL(t *testing.T) {
 	for ttl, want := range map[string]time.Duration{"15s": 15 * time.Second, "": time.Minute, "0s": time.Minute, "-1s": time.Minute, "soon": time.Minute} {
-		assert.Equal(t, want, Record{TTL: ttl}.OwnerTTL(time.Minute), ttl)
+		assert.Equal(t, want, Before{TTL: ttl}.OwnerTTL(time.Minute), ttl)
 	}
 }
 

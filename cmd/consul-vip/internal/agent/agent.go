@@ -146,7 +146,7 @@ func assemble(m Machine, o Options) *agent {
 		}
 		return linkWire{w}, nil
 	}
-	return newAgent(m.Host, open, keeper, processOwner(), o.Logger)
+	return newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
 }
 
 // hostKernel makes a netif.Host a host: its Bind returns the interface.

@@ -135,6 +135,16 @@ func (m *machine) Clear(addrs []netip.Addr) (cleared []netip.Prefix, err error) 
 	return cleared, err
 }
 
+// Foreign implements agent.Host.
+func (m *machine) Foreign(addr netip.Addr) error {
+	return m.call(func() error {
+		if a := m.addresses[addr]; a != nil && !a.ours {
+			return &netif.ForeignError{Addr: addr, Interface: ifname}
+		}
+		return nil
+	})
+}
+
 // Bind implements agent.Host.
 func (m *machine) Bind(_ int, p netip.Prefix, lifetime time.Duration) (agent.Address, error) {
 	addr := p.Addr()
