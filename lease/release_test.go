@@ -166,6 +166,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 		claims.Store(0)
 		b.consul.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
+				b.consul.Delete(requestKey) // a write of the same value alone changes nothing
 				b.consul.Put(requestKey, "h1", "")
 			}
 			return false

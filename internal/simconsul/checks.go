@@ -56,7 +56,9 @@ type checkState struct {
 // arm starts the check's TTL anew. The caller holds mu.
 func (k *check) arm() {
 	k.stop()
-	k.due = false
+	if k.due = false; k.agent.c.Instant {
+		return
+	}
 	k.timer = k.agent.c.later(k.ttl, func() {
 		if k.due = true; !k.agent.frozen {
 			k.expire()
@@ -232,7 +234,7 @@ func (a *Agent) syncFully(r *run) bool {
 func (a *Agent) draw(low, high time.Duration) time.Duration {
 	a.c.mu.Lock()
 	defer a.c.mu.Unlock()
-	return a.c.latency(low, high)
+	return a.c.between(low, high)
 }
 
 // syncNow tells the servers of a check at once where nothing takes time. The caller

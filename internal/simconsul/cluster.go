@@ -24,8 +24,8 @@ var errClosed = errors.New("the simulated Consul is closed")
 type Config struct {
 	// Rand is the source of all randomness. NewCluster draws from it, nothing else does.
 	Rand *rand.Rand
-	// Instant takes the latency away: nothing takes time but what Consul delays on
-	// purpose.
+	// Instant is for unit tests: requests take no time, and no TTL runs out, so that a
+	// test decides itself when a session ends.
 	Instant bool
 	// SerfTimeout is how long after an agent went silent the others take its node for
 	// failed. 0 draws 4 to 9 s each time.

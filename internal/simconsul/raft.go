@@ -250,7 +250,7 @@ func (c *Cluster) startTimers() {
 // caller holds mu.
 func (c *Cluster) startTimer(n *session) {
 	c.stopTimer(n.ID)
-	if n.TTL == 0 {
+	if n.TTL == 0 || c.Instant {
 		return
 	}
 	l, id := c.leader, n.ID

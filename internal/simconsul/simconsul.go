@@ -21,6 +21,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,9 @@ func (c *Consul) NewClient(wrap func(http.RoundTripper) http.RoundTripper) (clie
 	return client, func() {}
 }
 
+// yields is how often the answer to a write steps back behind other goroutines.
+const yields = 50
+
 // interceptor is one process's connections to a [Consul].
 type interceptor struct {
 	consul *Consul
@@ -105,6 +109,9 @@ func (i *interceptor) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	select {
 	case answer := <-done:
+		if answer == nil {
+			return nil, errReset
+		}
 		return answer.response(r), nil
 	case <-i.consul.closed:
 		return nil, errReset
@@ -113,8 +120,14 @@ func (i *interceptor) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// serve answers a request, or lets the test do so.
-func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) *answer {
+// serve answers a request, or lets the test do so. The answer is nil if that panics
+// with [http.ErrAbortHandler], which breaks the connection.
+func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) (served *answer) {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
 	c.mu.Lock()
 	c.requests = append(c.requests, q.Method+" "+q.Path)
 	intercept := c.intercept
@@ -129,6 +142,11 @@ func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) *answer 
 	c.mu.Lock()
 	after := c.after
 	c.mu.Unlock()
+	if q.Method != http.MethodGet {
+		for range yields { // so that the watches usually hear of a write before its writer
+			runtime.Gosched()
+		}
+	}
 	if after != nil {
 		r.Body = io.NopCloser(bytes.NewReader(q.Body))
 		after(r)
