@@ -118,7 +118,7 @@ func drawConfig(draw *rand.Rand) config.Config {
 			Prefix:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)}), 32),
 			Interface:  ifname,
 			Priority:   config.DefaultPriority,
-			OnConflict: pick(draw, config.ConflictExit, config.ConflictExit, config.ConflictExit, config.ConflictDefend, config.ConflictLog),
+			OnConflict: pick(draw, config.ConflictExit, config.ConflictExit, config.ConflictExit, config.ConflictContend, config.ConflictDefend, config.ConflictLog),
 			OnLoss:     pick(draw, config.LossExit, config.LossExit, config.LossContend),
 			Takeover:   pick(draw, config.TakeoverProbe, config.TakeoverProbe, config.TakeoverProbe, config.TakeoverStrict),
 			DeadMan:    max(3*time.Second, cfg.Consul.CheckTTL+2*time.Second),
