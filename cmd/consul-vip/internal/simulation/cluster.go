@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -222,12 +223,25 @@ func (c *cluster) checkAlways(stop <-chan struct{}) {
 }
 
 func (c *cluster) setCalm(calm bool) {
+	if calm {
+		c.withdraw()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calm = calm
 	for _, h := range c.hosts {
 		if calm {
 			h.ensure()
+		}
+	}
+}
+
+// withdraw deletes the keys of operators: a restored snapshot may have brought some back.
+func (c *cluster) withdraw() {
+	for _, pair := range c.consul.List(c.keys.Folder()) {
+		own := strings.HasSuffix(pair.Key, "/.lock") || strings.HasPrefix(pair.Key, c.keys.Member(""))
+		for !own && c.consul.Delete(pair.Key) != nil {
+			time.Sleep(settleStep)
 		}
 	}
 }

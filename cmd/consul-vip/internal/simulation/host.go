@@ -78,9 +78,6 @@ func (h *host) start() {
 		began: h.cluster.log.elapsed(),
 	}
 	p.machine = newMachine(h.kernel, p.gate)
-	for range h.standing {
-		p.gate.pause()
-	}
 	h.process = p
 	var ctx context.Context
 	ctx, p.stop = context.WithCancelCause(context.Background())
@@ -174,16 +171,17 @@ func (h *host) startLater() {
 	h.starting = time.AfterFunc(pause, func() {
 		h.cluster.mu.Lock()
 		defer h.cluster.mu.Unlock()
-		if h.wanted && h.process == nil && !h.powerless {
-			h.start()
+		if h.wanted {
+			h.ensure()
 		}
 	})
 }
 
-// ensure starts an instance now if none runs. Call it with the mutex held.
+// ensure starts an instance now, if none runs and the machine does. Call it with the
+// mutex held.
 func (h *host) ensure() {
 	h.wanted = true
-	if h.process == nil && !h.powerless {
+	if h.process == nil && !h.powerless && h.standing == 0 {
 		if h.starting != nil {
 			h.starting.Stop()
 		}
@@ -244,6 +242,11 @@ func (h *host) standStill(lifetimes, bootTime bool) (wake func()) {
 		}
 		if p != nil {
 			p.gate.resume()
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if last && h.wanted {
+			h.ensure() // the scheduler's timer may have fired meanwhile
 		}
 	}
 }

@@ -63,12 +63,26 @@ func (c *cluster) violate(format string, args ...any) {
 // node that found nobody to ask waits a moment.
 func (c *cluster) settleLimit() time.Duration {
 	limit := 2*c.base.Consul.SessionTTL + 30*time.Second
+	if c.contested() {
+		limit += time.Minute
+	}
 	for _, v := range c.base.VIPs {
 		if v.Takeover == "strict" {
 			return limit + 30*time.Second
 		}
 	}
 	return limit
+}
+
+// contested reports whether an address was contested in the last ten minutes: the next
+// time, its back-off is longer.
+func (c *cluster) contested() bool {
+	for _, addr := range c.addrs {
+		if c.ledger.lock(c.keys.Lock(addr.String())).Record.Contested != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // settle waits until the cluster is as it should be without a fault.

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,10 +56,17 @@ func seeds() (seeds []uint64) {
 	return seeds
 }
 
+// stuckAfter is the real time in which a cluster ends. One that does not has a loop in
+// which no time passes, or a goroutine that waits for a mutex.
+const stuckAfter = 90 * time.Second
+
 // simulate runs one cluster.
 func simulate(t *testing.T, seed uint64, n int) {
+	var running atomic.Pointer[cluster]
+	defer time.AfterFunc(stuckAfter, func() { stuck(seed, running.Load()) }).Stop()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(seed)
+		running.Store(c)
 		rounds := drawRounds(seed, n, len(c.hosts), len(c.addrs))
 		c.run(rounds)
 		stats.add(c, rounds)
@@ -65,6 +74,13 @@ func simulate(t *testing.T, seed uint64, n int) {
 			t.Errorf("seed %d: %s\nlog: %s", seed, &c.failures, c.write(t, seed, rounds))
 		}
 	})
+}
+
+// stuck ends the test with all that helps to find the reason.
+func stuck(seed uint64, c *cluster) {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	panic(fmt.Sprintf("seed %d is stuck:\n%s\n%s", seed, c.log, stacks))
 }
 
 // write writes the log of a violation and returns its name.
