@@ -84,7 +84,7 @@ func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
 	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip")}
-	c.net.client.violated = c.failures.add
+	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
