@@ -67,13 +67,17 @@ integration: deps consul nomad build ## run the tests with Consul and Nomad in n
 demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)
 
-bench: consul build ## compare with keepalived and consul lock; writes docs/benchmarks.md
-	@sh integration/deps.sh bench
-	go run ./integration/bench -bin $(BIN) -out docs/benchmarks.md
+# How Consul runs in chaos and bench: client agents on the hosts and the servers elsewhere,
+# or servers on the hosts.
+WORLD ?= clients
 
 SEED ?= 1
-chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run
-	go run ./integration/chaos -bin $(BIN) -faults 200 -seed $(SEED)
+chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run, WORLD=clients (default) or servers
+	go run ./integration/chaos -bin $(BIN) -world $(WORLD) -faults 200 -seed $(SEED)
+
+bench: consul build ## compare with keepalived and consul lock, WORLD as above; writes docs/benchmarks.md
+	@sh integration/deps.sh bench
+	go run ./integration/bench -bin $(BIN) -world $(WORLD) -out docs/benchmarks.md
 
 deps: ## install the missing Debian packages
 	@sh integration/deps.sh

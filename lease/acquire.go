@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/consul-vip/consul-vip/internal/failurelog"
@@ -74,7 +73,7 @@ const forever = time.Hour
 // returns how long to wait for anything else than a change; 0 if it has tried and the
 // State is to be looked at again.
 func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Lock) (*Held, time.Duration) {
-	l, exists := v.Locks[w.name]
+	l := v.Locks[w.name] // in a filtered list it may be missing; then the write is refused
 	ineligible := w.ineligibleFor(v.State, lock)
 	heldOff := w.holdOffLeft()
 	w.logHolder(l)
@@ -83,8 +82,6 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	}
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
-	case !exists && v.Filtered:
-		return nil, forever // it may exist, and be held
 	case l.Session == s.id:
 		w.free, w.known = false, true
 		return w.underOurSession(ctx, v, s, l, lock, ineligible)
@@ -182,11 +179,13 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
 	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
-		h := w.held(v, s, l.Record, contested, lock)
-		if l.Record.Session == s.id { // an earlier try of ours, which never bound
-			h.Previous, h.Before, h.record.Before = state.Record{}, l.Record.Before, l.Record.Before
+		// Our own record may be the trace of an earlier try of ours. It may also come from
+		// a restored snapshot, and others may have had the lock meanwhile: it proves nothing.
+		previous := l.Record
+		if previous.Session == s.id {
+			previous = state.Record{Before: previous.Before}
 		}
-		return w.take(ctx, s, l, h)
+		return w.take(ctx, s, l, w.held(v, s, previous, contested, lock))
 	case ineligible == nil || (returned && lock.Ineligible == nil):
 		h := w.held(v, s, l.Record, contested, lock)
 		h.written.index = l.Index
@@ -269,51 +268,4 @@ func (w *waiting) held(v observed, s *session, previous state.Record, contested 
 			Before: before, Contested: contested,
 		},
 	}
-}
-
-// passOn gives a lock away that was transferred to this process although it cannot
-// take it: back to its owner, which still serves, or to another member, or to nobody.
-// A lock is passed on once only.
-func (w *waiting) passOn(ctx context.Context, v observed, s *session, l state.Lock, why error) {
-	k := w.keeper
-	key := k.keys.Lock(w.name)
-	record, to := w.passTo(v.State, l.Record, why)
-	ops := []consul.Op{consul.Unchanged(key, l.Index), consul.Release(key, record.Encode(), s.id)}
-	if to != "" {
-		ops = append(ops, consul.Acquire(key, record.Encode(), to))
-	}
-	w.log.Warn("cannot take the lock, passing it on", "to", record.Node, "reason", why)
-	index, err := k.consul.Commit(ctx, ops...)
-	switch {
-	case err == nil:
-		w.failures.Record(nil)
-		w.written = mark{v.History, index}
-	case ctx.Err() == nil:
-		w.failures.Record(err)
-		w.pause.Wait(ctx)
-	}
-}
-
-// passTo is the record with which to pass a lock on, and the session to pass it to;
-// empty: nobody's.
-func (w *waiting) passTo(v *state.State, r state.Record, why error) (record state.Record, session string) {
-	giver, alive := v.Members[r.From]
-	_, contends := giver.VIPs[w.name]
-	switch {
-	case !r.TransferredTo(w.keeper.node) || r.Hops > 0:
-		return r.Unserved(), ""
-	case r.At == nil && alive && contends:
-		now := time.Now().UTC().Truncate(time.Second)
-		return state.Record{
-			State: state.RecordHandover, From: w.keeper.node, Node: r.From, Session: giver.Session, TTL: r.TTL,
-			Version: w.keeper.cfg.Version, Before: r.Before, Contested: r.Contested, Hops: r.Hops + 1,
-			At: &now, Reason: fmt.Sprintf("%s cannot take it: %s", w.keeper.node, why),
-		}, giver.Session
-	}
-	to, ok := v.Successor(w.name, w.keeper.node)
-	if !ok {
-		return r.Unserved(), ""
-	}
-	r.Node, r.Session, r.Hops = to.Node, to.Session, r.Hops+1
-	return r, to.Session
 }

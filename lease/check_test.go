@@ -33,7 +33,7 @@ func refreshes(t *testing.T, test func(b *instance, tries func() int)) {
 		tries()
 		test(b, tries)
 		require.Empty(t, h.lost)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -137,19 +138,27 @@ func (a *contenders) change(f func(*contenders)) {
 	a.changes.Set(struct{}{})
 }
 
-// priorities returns this process's priority for each lock that it holds or can
-// take, whether it is about to end, and a channel that closes when either changes.
-func (a *contenders) priorities() (priorities map[string]int, leaving bool, changed <-chan struct{}) {
+// list returns this process's priority for each lock that it holds or can take, the
+// others by the reason why it cannot take them, whether it is about to end, and a
+// channel that closes when any of these changes.
+func (a *contenders) list() (priorities map[string]int, ineligible map[string][]string, leaving bool, changed <-chan struct{}) {
 	_, changed = a.changes.Get()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	priorities = map[string]int{}
+	priorities, ineligible = map[string]int{}, map[string][]string{}
 	for name, c := range a.byName {
-		if c.held || (c.lock.Ineligible == nil && c.heldOff == 0) {
+		switch {
+		case c.held, c.lock.Ineligible == nil && c.heldOff == 0:
 			priorities[name] = clamp(c.lock.Priority+a.offset, 0, maxPriority)
+		case c.lock.Ineligible != nil:
+			reason := c.lock.Ineligible.Error()
+			ineligible[reason] = append(ineligible[reason], name)
 		}
 	}
-	return priorities, a.leaving, changed
+	for _, names := range ineligible {
+		slices.Sort(names)
+	}
+	return priorities, ineligible, a.leaving, changed
 }
 
 func (a *contenders) has(name string) bool {
@@ -210,8 +219,14 @@ func (s *sighting) see(contested *state.Contested, now time.Duration) *state.Con
 	if s.contested != *contested {
 		*s = sighting{*contested, now}
 	}
-	if now-s.at >= contestedFor {
+	return s.recall(now)
+}
+
+// recall returns what was seen last, if it still counts.
+func (s *sighting) recall(now time.Duration) *state.Contested {
+	if s.contested == (state.Contested{}) || now-s.at >= contestedFor {
 		return nil
 	}
-	return contested
+	c := s.contested
+	return &c
 }

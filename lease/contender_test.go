@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -115,5 +116,28 @@ func TestSetWhileContending(t *testing.T) {
 		<-h.held
 		assert.Equal(t, changed.Owner, b.record().Owner)
 		h.stops("done")
+	})
+}
+
+func TestIneligibleLeavesTheMembers(t *testing.T) {
+	down := ours
+	down.Ineligible = errors.New("the link is down")
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
+		o.contenders[vip].Set(down)
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.Get("p/.members/h2").Value), `"vips":{},"ineligible":{"the link is down":["10.77.0.100"]}`)
+		b.drain("h1")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost, "nobody else can take it")
+		b.undrain("h1")
+		_ = h.release("stopped")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, next.held)
+		o.contenders[vip].Set(ours)
+		began := time.Now()
+		<-next.held
+		assert.Zero(t, time.Since(began))
 	})
 }

@@ -236,6 +236,8 @@ func (h *Held) judge(v observed) (End, bool) {
 		return End{}, false // it proves nothing about a key that is not in it
 	case l.Session != h.session.id || l.Record.Session != h.session.id:
 		return h.lost(l), true
+	case l.Record.State == state.RecordHandover && v.History == h.written.history && l.Index > h.written.index:
+		return End{Kind: Transferred, Reason: fmt.Errorf("transferred, and returned: %s", l.Record.Reason)}, true
 	case v.Pin(h.contender.name) == state.Nobody:
 		return End{Kind: Released, Reason: fmt.Errorf("released: %w", state.ErrNobody)}, true
 	}
@@ -271,12 +273,16 @@ func (h *Held) lost(l state.Lock) End {
 
 // unseen returns how long the hold may go on without a State that shows the lock,
 // and the end of the hold if that time is over. Renewals prove the session, not the
-// lock: a watch that stays blind must not let an owner serve for ever.
+// lock: a watch that stays blind while they are answered must not let an owner serve
+// for ever. If they are not answered either, the hold deadline ends the hold.
 func (h *Held) unseen() (left time.Duration, end End, over bool) {
-	limit := h.session.ttl - Margin
-	left = h.seen + limit - h.keeper.now()
-	if left > 0 {
+	now := h.keeper.now()
+	left = h.seen + h.session.ttl - now
+	switch {
+	case left > 0:
 		return left, End{}, false
+	case now-h.session.renewedAt() > renewalsWork:
+		return time.Second, End{}, false
 	}
-	return 0, End{Kind: LockLost, Reason: fmt.Errorf("%w: its key was not seen for %s", ErrLockLost, limit)}, true
+	return 0, End{Kind: LockLost, Reason: fmt.Errorf("%w: its key was not seen for %s", ErrLockLost, h.session.ttl)}, true
 }

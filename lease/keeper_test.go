@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -47,7 +48,7 @@ func bubble(t *testing.T, test func(b *instance)) {
 		defer closeClient()
 		b.keeper = New(Config{
 			Client: consul.New(client, b.token), Prefix: "p", Service: "s",
-			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: testLogger(),
 		})
 		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
 		ctx, cancel := context.WithCancel(context.Background())
@@ -163,3 +164,10 @@ func (b *instance) holdBy(begin func(*Held), left Left) (<-chan struct{}, <-chan
 }
 
 func (b *instance) record() state.Record { return state.ParseRecord(b.consul.Get(lockKey).Value) }
+
+func testLogger() hclog.Logger {
+	if os.Getenv("LT") != "" {
+		return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: os.Stdout, TimeFn: time.Now, TimeFormat: "05.000000"})
+	}
+	return hclog.NewNullLogger()
+}

@@ -46,7 +46,7 @@ func (h *Held) finalRecord(reason error, left Left) state.Record {
 		own.At, own.Reason = &now, reason.Error()
 		return own
 	}
-	return state.Record{State: state.RecordReleased, Node: own.Node, At: &now, Reason: reason.Error(), Contested: h.Contested}
+	return state.Record{State: state.RecordReleased, Node: own.Node, At: &now, Reason: reason.Error(), Contested: h.contender.stranger.recall(h.keeper.now())}
 }
 
 // contestedRecord tells the others of the stranger that this process has met.

@@ -240,3 +240,27 @@ func TestStopIsQuickWhateverConsulDoes(t *testing.T) {
 		assert.Less(t, time.Since(began), 3500*time.Millisecond)
 	})
 }
+
+// The servers hear of the check some milliseconds after the agent. With the pause of
+// a long outage between two tries, the check would run out each time.
+func TestACheckThatReachesTheServersLate(t *testing.T) {
+	bubble(t, func(b *instance) {
+		var passed time.Time
+		b.consul.On(func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasPrefix(r.URL.Path, "/v1/agent/check/update/"):
+				passed = time.Now()
+			case r.URL.Path == "/v1/session/create" && time.Since(b.start) < 30*time.Second:
+				return simconsul.Answer(500, "text/plain", "No cluster leader")(w, r)
+			case r.URL.Path == "/v1/session/create" && (time.Since(passed) < 20*time.Millisecond || time.Since(passed) > 2*time.Second):
+				return simconsul.Answer(500, "text/plain", "Check 's-h1' is in critical state")(w, r)
+			}
+			return false
+		})
+		h := b.hold()
+		time.Sleep(time.Minute)
+		require.Len(t, h.held, 1)
+		b.consul.On(nil)
+		h.stops("done")
+	})
+}

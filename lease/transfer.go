@@ -98,6 +98,6 @@ func (h *Held) handoverRecord(to state.Candidate) state.Record {
 	lock, _ := h.contender.wanted.Get()
 	return state.Record{
 		State: state.RecordHandover, From: h.keeper.node, Node: to.Node, Owner: lock.Owner,
-		Session: to.Session, TTL: h.keeper.cfg.SessionTTL.String(), Version: h.keeper.cfg.Version, Contested: h.Contested,
+		Session: to.Session, TTL: h.keeper.cfg.SessionTTL.String(), Version: h.keeper.cfg.Version, Contested: h.contender.stranger.recall(h.keeper.now()),
 	}
 }

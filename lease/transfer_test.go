@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -21,12 +20,15 @@ import (
 )
 
 // second runs another instance, of node h2, on the same Consul.
-func (b *instance) second() *instance {
+func (b *instance) second() *instance { return b.node("h2") }
+
+// node runs another instance on the same Consul.
+func (b *instance) node(name string) *instance {
 	client, closeIdle := b.consul.NewClient(consul.Transport)
 	o := &instance{t: b.t, consul: b.consul, start: b.start, contenders: map[string]*Contender{}}
 	o.keeper = New(Config{
-		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: "h2",
-		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: name,
+		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: testLogger(),
 	})
 	o.keeper.now = b.keeper.now
 	ctx, cancel := context.WithCancel(context.Background())

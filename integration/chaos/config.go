@@ -57,5 +57,5 @@ func settings(i int) string {
 	case i < 9:
 		return `on_conflict = "defend"`
 	}
-	return "dead_man = \"5s\"\n  announce { interval = \"1s\" }"
+	return "dead_man = \"8s\"\n  announce { interval = \"1s\" }"
 }

@@ -1,6 +1,7 @@
 package simconsul
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,10 +10,10 @@ import (
 	"strings"
 )
 
-var (
-	errUnknownToken = errors.New("ACL not found")
-	errDenied       = errors.New("Permission denied")
-	errACLsOff      = errors.New("ACL support disabled")
+const (
+	errUnknownToken = consulError("ACL not found")
+	errDenied       = consulError("Permission denied")
+	errACLsOff      = consulError("ACL support disabled")
 )
 
 // Token is what an ACL token may do: "deny" (the default), "read" or "write".
@@ -92,12 +93,16 @@ func denied(err error, what, name string) error {
 	return fmt.Errorf("%w: token with AccessorID '00000000-0000-0000-0000-000000000002' lacks permission '%s' on %q", errDenied, what, name)
 }
 
-// permission is a question of the authorization endpoint, and its answer.
+// permission is a question of the authorization endpoint.
 type permission struct {
-	Resource string
-	Access   string
-	Segment  string `json:",omitempty"`
-	Allow    bool
+	Resource, Access string
+	Segment          string `json:",omitempty"`
+}
+
+// authorized is its answer.
+type authorized struct {
+	permission
+	Allow bool
 }
 
 func (c *Cluster) authorize(q Request) *answer {
@@ -105,7 +110,9 @@ func (c *Cluster) authorize(q Request) *answer {
 		return notAllowed(q, http.MethodPost)
 	}
 	var asked []permission
-	decoding := json.Unmarshal(q.Body, &asked)
+	decoder := json.NewDecoder(bytes.NewReader(q.Body))
+	decoder.DisallowUnknownFields()
+	decoding := decoder.Decode(&asked)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tokens == nil {
@@ -120,10 +127,11 @@ func (c *Cluster) authorize(q Request) *answer {
 	case !ok:
 		return failure(errUnknownToken)
 	}
-	for i := range asked {
-		asked[i].Allow = t.may(asked[i])
+	answers := []authorized{}
+	for _, p := range asked {
+		answers = append(answers, authorized{p, t.may(p)})
 	}
-	return ok200(asked)
+	return ok200(answers)
 }
 
 func (t Token) may(p permission) bool {

@@ -1,7 +1,6 @@
 package simconsul
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"time"
@@ -159,6 +158,13 @@ func (c *Cluster) Restore(snapshot Snapshot) error {
 	return nil
 }
 
+// restorations returns how many snapshots have been restored.
+func (c *Cluster) restorations() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.restored
+}
+
 // difference lists what a restored snapshot has changed.
 func difference(old, restored map[string]*api.KVPair, index uint64) (changes []Change) {
 	all := maps.Clone(old)
@@ -169,35 +175,4 @@ func difference(old, restored map[string]*api.KVPair, index uint64) (changes []C
 		}
 	}
 	return changes
-}
-
-// ConsulLock does what the command "consul lock" does on the agent's host: it locks the
-// key as soon as that is possible, runs held, and releases the key. Its session has
-// Consul's own lock-delay of 15 s. It returns when held has, or ctx ends; the context
-// of held ends with the lock.
-func (a *Agent) ConsulLock(ctx context.Context, key string, held func(ctx context.Context)) error {
-	client := a.Client(nil)
-	lock, err := client.LockOpts(&api.LockOptions{Key: key, SessionOpts: &api.SessionEntry{
-		Name: "Consul API Lock", TTL: "15s", LockDelay: defaultLockDelay,
-	}})
-	if err != nil {
-		return err
-	}
-	lost, err := lock.Lock(ctx.Done())
-	if err != nil || lost == nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := make(chan struct{})
-	a.c.start(func() {
-		select {
-		case <-lost:
-			cancel()
-		case <-stop:
-		}
-	})
-	held(ctx)
-	close(stop)
-	return lock.Unlock()
 }

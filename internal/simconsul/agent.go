@@ -26,6 +26,7 @@ type Agent struct {
 	silent  bool // nothing hears the node
 	silence int  // counts the changes of that
 	failed  bool // serf takes the node for failed
+	starts  int  // counts the times that it was started or ended
 	disk    disk
 }
 
@@ -59,8 +60,8 @@ func (c *Cluster) Agent(node string) *Agent {
 	a := &Agent{Node: node, c: c}
 	a.wipe()
 	c.agents[node] = a
-	c.commit(func(s *store) bool { return a.register(s) })
-	a.boot(true)
+	c.commit(a.register)
+	a.boot()
 	return a
 }
 
@@ -75,8 +76,11 @@ func (a *Agent) wipe() {
 	a.disk = disk{services: map[string]service{}, checks: map[string]check{}, states: map[string]checkState{}}
 }
 
-// boot starts the process. The caller holds mu.
-func (a *Agent) boot(joined bool) {
+// boot has the process answer. It knows the servers by then, but for one time of ten;
+// so it compares its checks with the catalog before anybody can refresh them. The caller
+// holds mu.
+func (a *Agent) boot() {
+	joined := !a.cut && (a.starts == 0 || a.c.Instant || a.c.rand.IntN(10) > 0)
 	r := &run{
 		died: make(chan struct{}), services: map[string]*service{}, checks: map[string]*check{},
 		changed: latest.NewWake(), joined: latest.NewWake(), servers: joined,
@@ -104,6 +108,7 @@ func (a *Agent) rejoin(r *run) {
 
 // stop ends the process, if there is one. The caller holds mu.
 func (a *Agent) stop() {
+	a.starts++
 	if a.run == nil {
 		return
 	}
@@ -140,18 +145,27 @@ func (a *Agent) Leave() {
 	a.do("left", func() {
 		if a.run != nil && !a.frozen && !a.cut {
 			a.failed = true
-			a.c.byLeader(func(s *store) { s.removeNode(a.Node, "its node left", time.Now()) })
+			a.c.byLeader(func(s *store) bool {
+				s.removeNode(a.Node, "its node left", time.Now())
+				return true
+			})
 		}
 		a.stop()
 	})
 }
 
-// Start starts the process again, or boots the host.
+// Start starts the process again, or boots the host. It answers a moment later.
 func (a *Agent) Start() {
 	a.do("started", func() {
-		if a.crashed = false; a.run == nil {
-			a.boot(false)
-		}
+		a.crashed = false
+		a.starts++
+		starts := a.starts
+		a.c.later(a.c.latency(50*time.Millisecond, 300*time.Millisecond), func() {
+			if a.run == nil && a.starts == starts {
+				a.boot()
+				a.listen()
+			}
+		})
 	})
 }
 
@@ -234,10 +248,11 @@ func (a *Agent) listen() {
 			if a.silence == silence {
 				a.failed = true
 				a.c.logf("node %s failed", a.Node)
-				a.c.byLeader(func(s *store) {
+				a.c.byLeader(func(s *store) bool {
 					if s.nodes[a.Node] {
 						s.setCheck(checkID{a.Node, serfHealth}, api.HealthCritical, time.Now())
 					}
+					return true
 				})
 			}
 		})
@@ -246,7 +261,7 @@ func (a *Agent) listen() {
 			if a.silence == silence {
 				a.failed = false
 				a.c.logf("node %s is alive", a.Node)
-				a.c.byLeader(func(s *store) { a.register(s) })
+				a.c.byLeader(a.register)
 			}
 		})
 	}

@@ -40,11 +40,11 @@ type check struct {
 	inSync      bool
 	deleted     bool
 
-	agent    *Agent
-	run      *run
-	timer    *time.Timer
-	due      bool // the TTL ran out while the agent was frozen
-	critical int  // counts the times that it became critical
+	agent *Agent
+	run   *run
+	timer *time.Timer
+	due   bool // the TTL ran out while the agent was frozen
+	turns int  // counts the changes of the status
 }
 
 // checkState is what an agent keeps of a TTL check over a restart.
@@ -96,14 +96,22 @@ func (k *check) set(status string) {
 	k.status, k.inSync = status, false
 	k.run.changed.Set()
 	k.agent.syncNow(k)
-	k.critical++
-	critical := k.critical
-	if status != api.HealthCritical || k.reap == 0 {
-		return
+	k.turns++
+	if status == api.HealthCritical && k.reap > 0 {
+		k.reapAfter(max(k.reap, reapAfter), k.turns)
 	}
+}
+
+// reapAfter removes the check's service unless the check changes in that time. The
+// caller holds mu.
+func (k *check) reapAfter(d time.Duration, turns int) {
 	c := k.agent.c
-	c.later(max(k.reap, reapAfter)+c.between(0, reapInterval), func() {
-		if k.agent.run == k.run && k.run.checks[k.id] == k && k.critical == critical {
+	c.later(d+c.between(0, reapInterval), func() {
+		switch {
+		case k.agent.run != k.run || k.run.checks[k.id] != k || k.turns != turns:
+		case k.agent.frozen:
+			k.reapAfter(0, turns)
+		default:
 			k.agent.deregister(k.run, k.service)
 		}
 	})
@@ -159,12 +167,11 @@ func (a *Agent) load(r *run) {
 	}
 }
 
-// deregister removes a service and its checks. It reports whether there was one. The
-// caller holds mu.
-func (a *Agent) deregister(r *run, id string) bool {
+// deregister removes a service and its checks, if there is one. The caller holds mu.
+func (a *Agent) deregister(r *run, id string) {
 	s := r.services[id]
 	if s == nil || s.deleted {
-		return false
+		return
 	}
 	s.deleted, s.inSync = true, false
 	delete(a.disk.services, id)
@@ -177,7 +184,6 @@ func (a *Agent) deregister(r *run, id string) bool {
 		}
 	}
 	r.changed.Set()
-	return true
 }
 
 // sync keeps the catalog like the agent, as Consul's anti-entropy does. It ends with
@@ -253,7 +259,7 @@ func (a *Agent) syncNow(k *check) {
 // compare marks what differs from the catalog. Any server may answer, so there need
 // not be a leader.
 func (a *Agent) compare(r *run) error {
-	if err := a.path(r.ctx, r, rpcTimeout); err != nil {
+	if err := a.path(r.ctx, r); err != nil {
 		return err
 	}
 	return a.awake(r, func() {
@@ -319,10 +325,8 @@ func (a *Agent) syncCheck(r *run, k *check) error {
 	}
 	err := a.write(r.ctx, r, func(s *store) bool {
 		id := checkID{a.Node, k.id}
+		s.nodes[a.Node] = true
 		switch {
-		case !s.nodes[a.Node]:
-			a.register(s)
-			fallthrough
 		case status != "":
 			s.setCheck(id, status, time.Now())
 		case s.checks[id] != "":

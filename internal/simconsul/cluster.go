@@ -68,9 +68,10 @@ type Cluster struct {
 	// lockDelays are the ends of the lock-delays by key. All servers know them.
 	lockDelays map[string]time.Time
 
-	leader    *leader        // nil: none
-	elections int            // starts of elections so far; the last one decides
-	pending   []func(*store) // what the next leader commits first
+	leader    *leader             // nil: none
+	unaware   bool                // the servers take a dead one for the leader
+	elections int                 // starts of elections so far; the last one decides
+	pending   []func(*store) bool // what the next leader commits first
 	timers    map[string]*time.Timer
 	ids       int
 

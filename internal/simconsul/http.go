@@ -68,6 +68,11 @@ func notAllowed(q Request, method string) *answer {
 	return a
 }
 
+// consulError is an error in Consul's own words.
+type consulError string
+
+func (e consulError) Error() string { return string(e) }
+
 // httpError is an error with its own status.
 type httpError struct {
 	status int
@@ -106,20 +111,14 @@ func empty(status int) *answer { return &answer{status, http.Header{}, nil} }
 
 // meta is what Consul says in the header of a read.
 type meta struct {
-	index      uint64
-	consistent bool
-	filtered   bool
+	index    uint64
+	filtered bool
 }
 
 func (m meta) set(a *answer) *answer {
-	level := "leader"
-	if m.consistent {
-		level = "consistent"
-	}
 	a.header["X-Consul-Index"] = []string{strconv.FormatUint(max(m.index, 1), 10)}
 	a.header["X-Consul-Lastcontact"] = []string{"0"}
 	a.header["X-Consul-Knownleader"] = []string{"true"}
-	a.header["X-Consul-Effective-Consistency"] = []string{level}
 	if m.filtered {
 		a.header["X-Consul-Results-Filtered-By-Acls"] = []string{"true"}
 	}

@@ -57,7 +57,7 @@ func (a *Agent) list(ctx context.Context, r *run, prefix string, q Request) *ans
 	_, consistent := q.Query["consistent"]
 	var (
 		pairs  []*api.KVPair
-		m      = meta{consistent: consistent}
+		m      = meta{}
 		denied error
 	)
 	err := a.read(ctx, r, query{consistent, wait, func(s *store, last bool) bool {
@@ -101,7 +101,7 @@ func (a *Agent) get(ctx context.Context, r *run, key string, q Request) *answer 
 	_, consistent := q.Query["consistent"]
 	var (
 		pairs  []*api.KVPair
-		m      = meta{consistent: consistent}
+		m      = meta{}
 		denial error
 		missed bool // it did not exist before
 	)

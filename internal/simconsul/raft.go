@@ -96,7 +96,7 @@ func (c *Cluster) propose(ctx context.Context, l *leader, write func(*store) (ke
 		switch {
 		case l.isGone() || l.deposed:
 			if !decided && !late && c.rand.IntN(2) == 0 { // it had reached another server
-				c.byLeader(func(s *store) { write(s) })
+				c.byLeader(write)
 			}
 			if decided = true; l.isGone() {
 				return false, errLostWrite
@@ -110,9 +110,9 @@ func (c *Cluster) propose(ctx context.Context, l *leader, write func(*store) (ke
 	})
 }
 
-// byLeader has the leader commit something of the servers' own, now or as soon as there
-// is one. The caller holds mu.
-func (c *Cluster) byLeader(write func(*store)) {
+// byLeader has the leader commit something, now or as soon as there is one. The caller
+// holds mu.
+func (c *Cluster) byLeader(write func(*store) (keep bool)) {
 	c.pending = append(c.pending, write)
 	c.commitPending()
 }
@@ -125,16 +125,18 @@ func (c *Cluster) commitPending() {
 	waiting := c.pending
 	c.pending = nil
 	for _, write := range waiting {
-		c.commit(func(s *store) bool { write(s); return true })
+		c.commit(write)
 	}
 }
 
-// KillLeader kills the leader's process. Another server leads after that time.
+// KillLeader kills the leader's process. Another server leads after that time. For most
+// of it the other servers still take the dead one for the leader and refuse every request
+// at once.
 func (c *Cluster) KillLeader(election time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logf("leader killed, the next one leads in %v", election)
-	c.depose(true)
+	c.depose()
 	c.elect(election, 1)
 }
 
@@ -145,14 +147,14 @@ func (c *Cluster) StopServers(down time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.logf("all servers killed for %v", down)
-	c.depose(true)
+	c.depose()
 	c.elect(down, kept)
 }
 
 // FreezeLeader stops the leader's process for some time. What was sent to it hangs
 // until then. Another server leads after election; with election 0, or one that is not
 // shorter than frozen, it leads on when it thaws.
-func (c *Cluster) FreezeLeader(frozen, election time.Duration) {
+func (c *Cluster) FreezeLeader(election, frozen time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.leader
@@ -195,10 +197,10 @@ func (c *Cluster) thawLeader(l *leader) {
 	c.tell()
 }
 
-// depose takes the leader away. The caller holds mu.
-func (c *Cluster) depose(dead bool) {
+// depose kills the leader. The caller holds mu.
+func (c *Cluster) depose() {
 	c.stopTimers()
-	if l := c.leader; l != nil && dead && !l.isGone() {
+	if l := c.leader; l != nil && !l.isGone() {
 		close(l.gone)
 	}
 	c.leader = nil
@@ -211,6 +213,8 @@ func (c *Cluster) depose(dead bool) {
 func (c *Cluster) elect(after time.Duration, behind int) {
 	c.elections++
 	election := c.elections
+	c.unaware = true
+	c.later(c.latency(after*6/10, after*95/100), func() { c.unaware = c.unaware && c.elections != election })
 	c.later(after, func() {
 		if c.elections != election {
 			return
@@ -219,7 +223,7 @@ func (c *Cluster) elect(after time.Duration, behind int) {
 		if n := min(c.rand.IntN(behind+1), len(c.history)); n > 0 {
 			l.stale = c.history[len(c.history)-n]
 		}
-		c.leader = l
+		c.leader, c.unaware = l, false
 		c.logf("a new leader was elected")
 		c.tell()
 		c.later(c.latency(time.Millisecond, 60*time.Millisecond), func() { c.establish(l) })
@@ -236,6 +240,17 @@ func (c *Cluster) establish(l *leader) {
 	c.startTimers()
 	c.commitPending()
 	c.tell()
+	c.later(c.latency(100*time.Millisecond, time.Second), c.announceLeader)
+}
+
+// announceLeader tells the agents of the new leader, at which they compare all that
+// they have with the catalog. The caller holds mu.
+func (c *Cluster) announceLeader() {
+	for _, a := range c.agents {
+		if a.run != nil && !a.cut {
+			a.run.joined.Set()
+		}
+	}
 }
 
 // startTimers starts the TTL of every session anew, as a new leader does. The caller
@@ -257,7 +272,7 @@ func (c *Cluster) startTimer(n *session) {
 	c.timers[id] = c.later(2*n.TTL, func() {
 		if c.leader == l && c.timers[id] != nil {
 			delete(c.timers, id)
-			c.byLeader(func(s *store) { s.end(id, "its TTL ran out", time.Now()) })
+			c.byLeader(func(s *store) bool { return s.end(id, "its TTL ran out", time.Now()) })
 		}
 	})
 }

@@ -14,16 +14,18 @@ const (
 	rpcTimeout = time.Minute
 )
 
-var (
-	errNoClusterLeader = errors.New("No cluster leader")
-	errNoServers       = errors.New("No known Consul servers")
-	errWaited          = errors.New("nothing has changed")
-	errRPCTimeout      = errors.New("rpc error making call: i/o deadline reached")
+const (
+	errNoClusterLeader = consulError("No cluster leader")
+	errNoServers       = consulError("No known Consul servers")
+	errDeadLeader      = consulError("rpc error making call: rpc error getting client: failed to get conn: dial tcp 10.0.0.1:8300: connect: connection refused")
+	errRPCTimeout      = consulError("rpc error making call: i/o deadline reached")
 )
 
+var errWaited = errors.New("nothing has changed")
+
 // path waits until a packet can pass between the agent and the servers.
-func (a *Agent) path(ctx context.Context, r *run, patience time.Duration) error {
-	return a.c.awaitFor(ctx, patience, errRPCTimeout, func() (bool, error) {
+func (a *Agent) path(ctx context.Context, r *run) error {
+	return a.c.awaitFor(ctx, rpcTimeout, errRPCTimeout, func() (bool, error) {
 		switch {
 		case a.run != r:
 			return false, errEnded
@@ -40,19 +42,21 @@ func (a *Agent) path(ctx context.Context, r *run, patience time.Duration) error 
 func (a *Agent) toLeader(ctx context.Context, r *run, hold time.Duration) (*leader, error) {
 	first, last := time.Now(), time.Duration(0)
 	for wait := rpcHold / 16; ; wait *= 2 {
-		if err := a.path(ctx, r, rpcTimeout); err != nil {
+		if err := a.path(ctx, r); err != nil {
 			return nil, err
 		}
 		if err := a.c.hop(ctx, 200*time.Microsecond, time.Millisecond); err != nil {
 			return nil, err
 		}
 		a.c.mu.Lock()
-		l := a.c.leader
+		l, unaware := a.c.leader, a.c.unaware
 		pause := last + a.c.latency(0, max(wait-last, 1))
 		a.c.mu.Unlock()
 		switch {
 		case l != nil:
 			return l, nil
+		case unaware:
+			return nil, errDeadLeader
 		case time.Since(first) > hold:
 			return nil, errNoClusterLeader
 		}
@@ -82,20 +86,23 @@ func (a *Agent) read(ctx context.Context, r *run, q query) error {
 		if err != nil {
 			return err
 		}
+		restored := a.c.restorations()
 		err = errWaited
 		if q.wait > 0 {
-			err = a.c.awaitFor(ctx, q.wait, errWaited, func() (bool, error) { return a.ask(r, l, q, false) })
+			err = a.c.awaitFor(ctx, q.wait, errWaited, func() (bool, error) {
+				return a.ask(r, l, q, a.c.restored != restored) // that abandons the store it waits for
+			})
 		}
 		if errors.Is(err, errWaited) {
-			patience := rpcTimeout
+			timeout := rpcTimeout
 			if q.wait > 0 {
-				patience = rpcHold
+				timeout = rpcHold
 			}
-			err = a.c.awaitFor(ctx, patience, errRPCTimeout, func() (bool, error) { return a.ask(r, l, q, true) })
+			err = a.c.awaitFor(ctx, timeout, errRPCTimeout, func() (bool, error) { return a.ask(r, l, q, true) })
 		}
 		switch {
 		case err == nil:
-			return a.path(ctx, r, rpcTimeout)
+			return a.path(ctx, r)
 		case !errors.Is(err, errEOF):
 			return err
 		}

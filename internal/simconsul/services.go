@@ -26,7 +26,7 @@ func (a *Agent) self(_ context.Context, _ *run, _ string, q Request) *answer {
 }
 
 func (a *Agent) statusLeader(ctx context.Context, r *run, _ string, _ Request) *answer {
-	if err := a.path(ctx, r, rpcTimeout); err != nil {
+	if err := a.path(ctx, r); err != nil {
 		return failure(err)
 	}
 	if !a.c.Leader() {
@@ -121,6 +121,9 @@ func (a *Agent) locally(ctx context.Context, r *run, f func() error) *answer {
 
 func (a *Agent) serviceDeregister(ctx context.Context, r *run, id string, q Request) *answer {
 	return a.locally(ctx, r, func() error {
+		if err := a.c.denies(q.Token, func(Token) bool { return true }); err != nil {
+			return err
+		}
 		s := r.services[id]
 		if s == nil || s.deleted {
 			return httpError{http.StatusNotFound, fmt.Sprintf("Unknown service ID %q. Ensure that the service ID is passed, not the service name.", id)}
@@ -154,6 +157,9 @@ func (a *Agent) checkUpdate(ctx context.Context, r *run, id string, q Request) *
 // not hear of it for minutes.
 func (a *Agent) refresh(ctx context.Context, r *run, id, status string, q Request) *answer {
 	return a.locally(ctx, r, func() error {
+		if err := a.c.denies(q.Token, func(Token) bool { return true }); err != nil {
+			return err
+		}
 		k := r.checks[id]
 		if k == nil || k.deleted {
 			return httpError{http.StatusNotFound, fmt.Sprintf("Unknown check ID %q. Ensure that the check ID is passed, not the check name.", id)}

@@ -82,10 +82,10 @@ func (n *session) decodeTimes(body sessionBody) (err error) {
 		return nil
 	}
 	if n.TTL, err = time.ParseDuration(body.TTL); err != nil {
-		return fmt.Errorf("Session TTL '%s' invalid: %w", body.TTL, err)
+		return consulError(fmt.Sprintf("Session TTL '%s' invalid: %v", body.TTL, err))
 	}
 	if n.TTL != 0 && (n.TTL < minTTL || n.TTL > longestTTL) {
-		return fmt.Errorf("Invalid Session TTL '%d', must be between [%v=%v]", n.TTL, minTTL, longestTTL)
+		return consulError(fmt.Sprintf("Invalid Session TTL '%d', must be between [%v=%v]", n.TTL, minTTL, longestTTL))
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func (a *Agent) sessionList(ctx context.Context, r *run, _ string, q Request) *a
 func (a *Agent) sessions(ctx context.Context, r *run, q Request, match func(*session) bool) *answer {
 	index, wait := a.blocking(q)
 	_, consistent := q.Query["consistent"]
-	bodies, m := []any{}, meta{consistent: consistent}
+	bodies, m := []any{}, meta{}
 	var unknown error
 	err := a.read(ctx, r, query{consistent, wait, func(s *store, last bool) bool {
 		m.index = max(s.sessIdx, 1)

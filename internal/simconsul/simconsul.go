@@ -138,7 +138,7 @@ func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) (served 
 			return &answer{w.Code, w.Header(), w.Body.Bytes()}
 		}
 	}
-	answer := c.agent.handle(ctx, c.agent.run, q)
+	answer := c.handle(ctx, q)
 	c.mu.Lock()
 	after := c.after
 	c.mu.Unlock()
@@ -154,11 +154,22 @@ func (c *Consul) serve(ctx context.Context, q Request, r *http.Request) (served 
 	return answer
 }
 
+// handle serves a request. The answer is nil if the server has ended.
+func (c *Consul) handle(ctx context.Context, q Request) *answer {
+	c.Cluster.mu.Lock()
+	run := c.agent.run
+	c.Cluster.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	return c.agent.handle(ctx, run, q)
+}
+
 // Serve serves a request that comes late, without an answer to anybody.
 func (c *Consul) Serve(r *http.Request) {
 	q, err := read(r)
 	require.NoError(c.t, err)
-	c.agent.handle(c.ctx, c.agent.run, q)
+	c.handle(c.ctx, q)
 }
 
 // On gives each request to intercept first, which may answer it itself and return

@@ -210,11 +210,11 @@ func (s *store) begin(n *session) string {
 
 func (n *session) checks() []string { return slices.Concat(n.nodeChecks, n.serviceChecks) }
 
-// end ends a session, which frees its keys.
-func (s *store) end(id, why string, now time.Time) {
+// end ends a session, which frees its keys. It reports whether there was one.
+func (s *store) end(id, why string, now time.Time) bool {
 	n := s.sessions[id]
 	if n == nil {
-		return
+		return false
 	}
 	delete(s.sessions, id)
 	s.sessIdx = s.index
@@ -239,6 +239,7 @@ func (s *store) end(id, why string, now time.Time) {
 			s.delays[key] = min(n.LockDelay, maxLockDelay)
 		}
 	}
+	return true
 }
 
 // setCheck writes the status of a check to the catalog. A critical one ends the

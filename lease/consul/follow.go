@@ -31,8 +31,8 @@ const (
 	watchBurst = 20
 )
 
-// ErrFiltered is a list from which Consul left out everything that the ACL token
-// may not read.
+// ErrFiltered is a list from which Consul left out something, because the ACL token may
+// not read it. It is an error only where nothing is left.
 var ErrFiltered = errors.New("the ACL token may not read these keys")
 
 // rereadTimeouts are the deadlines of the first tries to read the keys anew; the last
@@ -80,12 +80,16 @@ func (c *Client) list(ctx context.Context, folder string, index uint64, timeout 
 	case meta.LastIndex == 0:
 		// Consul answers 404 with an index for an empty prefix.
 		return state.List{}, fmt.Errorf("watching %s: %w", folder, errNoConsul)
-	case meta.ResultsFilteredByACLs && len(pairs) == 0:
-		// An owner must not take this for the deletion of its lock.
+	}
+	filtered := meta.ResultsFilteredByACLs
+	if filtered {
 		c.denied.report(ErrFiltered)
+	}
+	if filtered && len(pairs) == 0 {
+		// An owner must not take this for the deletion of its lock.
 		return state.List{}, fmt.Errorf("watching %s: %w", folder, ErrFiltered)
 	}
-	return state.List{Pairs: pairs, Index: meta.LastIndex}, nil
+	return state.List{Pairs: pairs, Index: meta.LastIndex, Filtered: filtered}, nil
 }
 
 // Follow yields the keys, now and whenever they change, until ctx ends. Where they
@@ -178,8 +182,8 @@ func (f *follower) take(list state.List, asked uint64) *state.State {
 		// log: read anew instead of waiting for an index that may be far away.
 		f.index = 0
 		return nil
-	case list.Index == asked:
-		return f.last
+	case list.Index == asked && !list.Filtered && !f.last.Filtered && len(list.Pairs) == f.last.Count:
+		return f.last // what the token may read changes without the index
 	case f.last != nil:
 		list.History = f.last.History
 		if list.Index < f.last.Index {

@@ -3,7 +3,9 @@ package consul
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,6 +30,7 @@ type seen struct {
 // following is a Follow under way on a fake Consul.
 type following struct {
 	*simconsul.Consul
+	client *Client
 	reread latest.Wake
 	news   chan seen
 	start  time.Time
@@ -41,6 +44,7 @@ func followed(t *testing.T, test func(f *following)) {
 		defer closeClient()
 		c := New(client, nil)
 		defer c.Close()
+		f.client = c
 		ctx, cancel := context.WithCancel(context.Background())
 		var running sync.WaitGroup
 		defer time.Sleep(time.Second) // a delayed answer may be left
@@ -231,6 +235,9 @@ func TestHistoryCountsWhenTheIndexGoesBack(t *testing.T) {
 // another history.
 func TestALateLeaderIsNotAnotherHistory(t *testing.T) {
 	followed(t, func(f *following) {
+		<-f.news
+		f.Advance(100)
+		f.Put("p/a/.lock", "", "")
 		first := <-f.news
 		stale := simconsul.Only("/v1/kv/p/", func(w http.ResponseWriter, r *http.Request) bool {
 			if !r.URL.Query().Has("index") {
@@ -248,6 +255,44 @@ func TestALateLeaderIsNotAnotherHistory(t *testing.T) {
 			assert.EqualValues(t, 0, a.History)
 			assert.Same(t, first.State, a.State)
 		}
+	})
+}
+
+// What a token may read changes without the index.
+func TestFollowTellsThatAListWasFiltered(t *testing.T) {
+	followed(t, func(f *following) {
+		f.Put("p/a/pin", "h1", "")
+		time.Sleep(time.Second)
+		all := f.all()
+		before := all[len(all)-1]
+		require.False(t, before.Filtered)
+
+		visible := `[{"Key":"p/a/pin","Value":"aDE=","ModifyIndex":3}]`
+		f.On(simconsul.Only("/v1/kv/p/", func(w http.ResponseWriter, r *http.Request) bool {
+			time.Sleep(watchWait)
+			w.Header().Set("X-Consul-Index", strconv.FormatUint(before.Index, 10))
+			w.Header().Set("X-Consul-LastContact", "0")
+			w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
+			_, _ = io.WriteString(w, visible)
+			return true
+		}))
+		time.Sleep(3 * watchWait)
+		all = f.all()
+		filtered := all[len(all)-1]
+		require.NoError(t, filtered.err)
+		assert.True(t, filtered.Filtered)
+		assert.Equal(t, "h1", filtered.Pin("a"))
+		assert.ErrorIs(t, <-f.client.denied, ErrFiltered, "the ACL checker is told")
+
+		visible = `[{"Key":"p/b/pin","Value":"aDE=","ModifyIndex":3}]`
+		time.Sleep(3 * watchWait)
+		all = f.all()
+		assert.Empty(t, all[len(all)-1].Pin("a"))
+
+		f.On(nil)
+		time.Sleep(3 * watchWait)
+		all = f.all()
+		assert.False(t, all[len(all)-1].Filtered)
 	})
 }
 

@@ -46,7 +46,7 @@ func New(client *consul.Client, prefix string) *Operator {
 type Outcome struct {
 	VIP   string
 	From  string // the node that held it before; empty: none
-	State string // state.StatusHeld, state.StatusForeign or state.StatusFree
+	State string // state.StatusHeld, StatusForeign, StatusFree or StatusUnknown
 	Node  string // the node that holds it now, with state.StatusHeld
 	// Took is the time from the writing of the key until Consul showed this.
 	Took time.Duration
@@ -136,6 +136,14 @@ func (o *Operator) readKnown(ctx context.Context, vip string) (*state.State, err
 		return nil, err
 	}
 	return s, s.CheckName(vip)
+}
+
+// absent is the error of something that is not in s; nil where it does not exist.
+func absent(s *state.State) error {
+	if s.Filtered {
+		return state.ErrIncomplete
+	}
+	return nil
 }
 
 // states yields the keys, now and whenever they change, and an error for each

@@ -150,7 +150,7 @@ func (r Record) TransferredTo(node string) bool {
 func (r Record) MayAnswer() []Before {
 	switch {
 	case r.State == RecordUnknown:
-		return []Before{{}}
+		return with(r.Before, Before{})
 	case r.State == RecordHeld:
 		return with(r.Before, Before{r.Node, r.Owner, r.TTL})
 	case r.State == RecordHandover && r.At == nil:

@@ -14,6 +14,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -24,21 +25,26 @@ import (
 // Nobody is the value of a pin with which no node may hold the lock.
 const Nobody = "-"
 
+// ErrIncomplete is the reason for which something is not known: see [State.Filtered].
+var ErrIncomplete = errors.New("the list is incomplete: the ACL token may not read all keys")
+
 // State is everything below the prefix at one index of Consul's. It is immutable
 // and safe for concurrent use.
 type State struct {
 	// Index is Consul's index of the picture. A State is older than a write of the
 	// same History that has a higher one.
 	Index uint64
-	// Filtered: the ACL token may not read all keys, so nothing follows from the
-	// absence of one.
-	Filtered bool
 	// History counts how often the Index went back: a leader that had made sure that
 	// it is one showed a lower Index than this process had seen before. A snapshot
 	// was restored, the servers are others, or Consul forgot the index of a deletion,
 	// which it does after 15 to 30 minutes. The Index says nothing about writes that
 	// came before that; the picture itself is true. Each process counts for itself.
-	History  uint64
+	History uint64
+	// Filtered: Consul left out keys that the ACL token may not read, so nothing follows
+	// from a key that is missing: a lock may exist and be held ([State.LockKnown]), a
+	// node may be a member, drained or have a pin. Consul does not tell the anonymous
+	// token that it left out something.
+	Filtered bool
 	Count    int                       // of the keys, also of those with unknown names
 	Locks    map[string]Lock           // by name
 	Members  map[string]Member         // by node; those with a session only
@@ -77,9 +83,10 @@ type ReleaseRequest struct {
 
 // List is Consul's answer to a list of the keys below a prefix.
 type List struct {
-	Pairs   api.KVPairs
-	Index   uint64
-	History uint64
+	Pairs    api.KVPairs
+	Index    uint64
+	History  uint64
+	Filtered bool // keys were left out
 }
 
 // New reads the keys below a prefix as they were at index. Keys with unknown
@@ -94,7 +101,7 @@ func New(keys Keys, pairs api.KVPairs, index uint64) *State {
 // that a change causes.
 func Next(last *State, keys Keys, list List) *State {
 	s := &State{
-		Index: list.Index, History: list.History, Count: len(list.Pairs), keys: keys,
+		Index: list.Index, History: list.History, Filtered: list.Filtered, Count: len(list.Pairs), keys: keys,
 		Locks: map[string]Lock{}, Members: map[string]Member{}, Drains: map[string]Drain{},
 		Pins: map[string]Pin{}, Requests: map[string]ReleaseRequest{},
 		members: map[string]uint64{},
@@ -117,7 +124,7 @@ func Next(last *State, keys Keys, list List) *State {
 // equal reports whether s and last, from which s took what has not changed, are the
 // same picture.
 func (s *State) equal(last *State) bool {
-	return s.Index == last.Index && s.Count == last.Count &&
+	return s.Index == last.Index && s.Filtered == last.Filtered && s.Count == last.Count &&
 		maps.EqualFunc(s.Locks, last.Locks, func(a, b Lock) bool { return a.Index == b.Index && a.Session == b.Session }) &&
 		maps.EqualFunc(s.Members, last.Members, func(a, b Member) bool { return a.Session == b.Session }) &&
 		maps.Equal(s.members, last.members) && maps.Equal(s.Drains, last.Drains) &&
@@ -180,6 +187,13 @@ func (s *State) Pin(name string) string { return s.Pins[name].Node }
 func (s *State) Drained(node string) bool {
 	_, drained := s.Drains[node]
 	return drained
+}
+
+// LockKnown reports whether s tells the state of a lock: its key is there, or no key
+// is missing.
+func (s *State) LockKnown(name string) bool {
+	_, there := s.Locks[name]
+	return there || !s.Filtered
 }
 
 // SessionsOf lists the sessions that hold a key in the name of node.

@@ -55,6 +55,7 @@ func TestNextReusesWhatHasNotChanged(t *testing.T) {
 		"unchanged":       {List{Index: 21, Pairs: api.KVPairs{member("s1", 5), lock("s1", 6)}}, "h1", "1"},
 		"written":         {List{Index: 21, Pairs: api.KVPairs{member("s1", 21), lock("s1", 20)}}, "h2", "2"},
 		"other session":   {List{Index: 21, Pairs: api.KVPairs{member("s2", 5), lock("", 6)}}, "h2", "2"},
+		"filtered":        {List{Index: 20, Filtered: true, Pairs: api.KVPairs{member("s1", 5), lock("s1", 6)}}, "h1", "1"},
 		"another history": {List{Index: 20, History: 1, Pairs: api.KVPairs{member("s1", 5), lock("s1", 6)}}, "h2", "2"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,6 +65,7 @@ func TestNextReusesWhatHasNotChanged(t *testing.T) {
 			assert.Equal(t, test.version, next.Members["h1"].Version)
 			assert.Equal(t, test.list.Pairs[0].Session, next.Members["h1"].Session)
 			assert.Equal(t, test.list.History, next.History)
+			assert.Equal(t, test.list.Filtered, next.Filtered)
 			assert.Same(t, next, Next(next, keys, test.list))
 		})
 	}

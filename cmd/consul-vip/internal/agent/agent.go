@@ -6,8 +6,10 @@
 //
 // agent.go assembles the process. loop.go runs the VIPs, reload.go changes which
 // ones run, link.go holds the interfaces they share. The life of one address is
-// in vip.go and in one file per logged state: standby.go, takeover.go (the state
-// "acquired"), active.go and release.go. conflict.go reacts to other stations.
+// in vip.go and in one file per logged state: standby.go, takeover.go and bind.go
+// (the state "acquired"), active.go and refresh.go, and release.go. conflict.go reacts
+// to other stations. outcome.go says how a step ended, fitness.go why this host cannot
+// serve an address, turns.go orders the writes to the kernel.
 //
 // # Goroutines
 //

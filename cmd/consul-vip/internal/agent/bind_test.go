@@ -171,3 +171,28 @@ func TestManyAddressesAreBoundOneAfterTheOther(t *testing.T) {
 		})
 	})
 }
+
+// However many addresses there are, and however long the kernel takes for each: all
+// come up, and none that is up is refreshed too late.
+func TestColdStartOfThousands(t *testing.T) {
+	const addresses = 1000
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns()
+		ended := map[*fakeVIP]<-chan outcome{}
+		for range addresses {
+			f := newFakeVIP(nil)
+			f.vip.turns = turns
+			f.onBind = func() { time.Sleep(10 * time.Millisecond) }
+			f.onRefresh = func() { time.Sleep(time.Millisecond) }
+			ended[f] = f.startServing(free)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		for f, ended := range ended {
+			assert.Equal(t, []string{"bind", "bound", "announce"}, f.recorded())
+			assert.Zero(t, f.lapses)
+			f.finish(stopped)
+			assert.Equal(t, holdEnded, (<-ended).how)
+		}
+	})
+}

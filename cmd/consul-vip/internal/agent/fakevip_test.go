@@ -79,7 +79,9 @@ type fakeVIP struct {
 	takenErr   error
 	foreignErr error // another program has bound the address
 	lifetimes  []time.Duration
-	missing    bool // the kernel has not got the address, although it was bound
+	expires    time.Time // the end of the latest lifetime
+	lapses     int       // how often a refresh came too late
+	missing    bool      // the kernel has not got the address, although it was bound
 	unbindErr  error
 	onBind     func() // runs before the address is bound
 	onRefresh  func()
@@ -284,8 +286,7 @@ func (f *fakeVIP) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, er
 	if f.foreignErr != nil {
 		return nil, f.foreignErr
 	}
-	f.lifetimes = append(f.lifetimes, lifetime)
-	f.missing = false
+	f.live(lifetime)
 	return f, nil
 }
 
@@ -306,10 +307,20 @@ func (f *fakeVIP) Refresh(lifetime time.Duration) (restored bool, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lifetimes = append(f.lifetimes, lifetime)
+	if time.Now().After(f.expires) {
+		f.missing = true
+		f.lapses++
+	}
 	restored = f.missing
-	f.missing = false
+	f.live(lifetime)
 	return restored, nil
+}
+
+// live gives the address a lifetime. The caller has locked mu.
+func (f *fakeVIP) live(lifetime time.Duration) {
+	f.lifetimes = append(f.lifetimes, lifetime)
+	f.expires = time.Now().Add(lifetime)
+	f.missing = false
 }
 
 // remove removes the address, as another program does or the end of its lifetime.
@@ -345,20 +356,13 @@ type stopper func(lease.End)
 // fails the test if serve has not ended when test returns.
 func (f *fakeVIP) serve(t *testing.T, facts tenure, test func(stopper)) outcome {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	f.finish = func(end lease.End) {
-		f.end = end
-		cancel()
-	}
-	facts.hold = f
-	ended := make(chan outcome, 1)
-	go func() { ended <- f.vip.serve(ctx, facts, f) }()
+	ended := f.startServing(facts)
 	synctest.Wait()
 	test(f.finish)
 	synctest.Wait()
 	select {
 	case o := <-ended:
+		f.finish(stopped)
 		return o
 	default:
 		f.finish(stopped)
@@ -366,6 +370,19 @@ func (f *fakeVIP) serve(t *testing.T, facts tenure, test func(stopper)) outcome 
 		require.Fail(t, "still serving")
 		return outcome{}
 	}
+}
+
+// startServing runs the VIP's serve until finish is called.
+func (f *fakeVIP) startServing(facts tenure) <-chan outcome {
+	ctx, cancel := context.WithCancel(context.Background())
+	f.finish = func(end lease.End) {
+		f.end = end
+		cancel()
+	}
+	facts.hold = f
+	ended := make(chan outcome, 1)
+	go func() { ended <- f.vip.serve(ctx, facts, f) }()
+	return ended
 }
 
 // stopped is the end of a hold that the process has stopped.

@@ -54,9 +54,8 @@ func (a *active) refresh(ctx context.Context) outcome {
 	if err != nil {
 		return outcome{how: failed, err: err}
 	}
-	// If the lifetime has ended meanwhile, the kernel may have added the address.
-	added := restored || !a.inKernel()
-	if o := a.settle(now+lifetime, added); o.how != goesOn || a.address == nil || !restored {
+	lasts = lasts && a.inKernel() // else the kernel may have added the address
+	if o := a.settle(now+lifetime, restored || !lasts); o.how != goesOn || a.address == nil || !restored {
 		return o
 	}
 	return a.onRestored(now, lasts)

@@ -145,7 +145,7 @@ func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bo
 // address then.
 func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before, began time.Time, handover handover) []leasestate.Before {
 	left := func() time.Duration { return v.ttlOf(before) - time.Since(began) }
-	v.log.Info("waiting for the previous owner's TTL", "for", left().String())
+	v.log.Info("waiting for the previous owner's TTL", "for", v.ttlOf(before).String())
 	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), left()) {
 		v.log.Info("the previous owner has released the address", "from", t.previous.From)
 		before = t.others()

@@ -1,0 +1,82 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+const (
+	// restartsEnv is how often TestAgentRestart restarts the agent in each way.
+	restartsEnv = "CONSUL_VIP_RESTARTS"
+	// agentDown is how long the agent does not run.
+	agentDown = 3 * time.Second
+	// restartCheckTTL is the check_ttl. It must be longer than the agent is away, which
+	// begins with the kill and ends when the agent answers.
+	restartCheckTTL = 5 * time.Second
+)
+
+// TestAgentRestart ends the client agent of the owner's host and starts it again three
+// seconds later. That is within check_ttl, and nothing moves.
+func TestAgentRestart(t *testing.T) {
+	for name, end := range map[string]func(*lab.ConsulAgent) error{
+		"SIGKILL": (*lab.ConsulAgent).Kill,
+		"SIGTERM": func(a *lab.ConsulAgent) error {
+			ctx, cancel := context.WithTimeout(context.Background(), soon)
+			defer cancel()
+			return a.Stop(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newClientsScene(t)
+			c := config{deadMan: restartCheckTTL + 2*time.Second, consul: fmt.Sprintf("  check_ttl = %q", restartCheckTTL)}
+			procs := s.startAll(c)
+			tenure := s.tenure(procs[0])
+			for i := range numberOf(t, restartsEnv, 2) {
+				away := s.restartAgent(procs[0].Host, end)
+				t.Logf("restart %d: the agent was away for %v", i+1, away)
+				if away > restartCheckTTL-time.Second/2 {
+					t.Skip("the machine is too busy: the agent was away for longer than the check lasts")
+				}
+				s.pass(restartCheckTTL + slack)
+				tenure.unbroken()
+				s.running(procs...)
+			}
+			s.seen(procs[0].Host)
+		})
+	}
+}
+
+// restartAgent ends the Consul agent of a host and starts it again. It returns how long
+// the agent did not answer.
+func (s *scene) restartAgent(h *lab.Host, end func(*lab.ConsulAgent) error) (away time.Duration) {
+	s.t.Helper()
+	agent := s.Cluster.Of(h)
+	began := time.Now()
+	s.NoError(end(agent))
+	s.pass(agentDown - time.Since(began))
+	s.NoError(agent.Start())
+	s.await(condition{"the agent of " + h.Name + " to answer", func() error {
+		_, err := agent.API.Agent().Self()
+		return err
+	}})
+	return time.Since(began)
+}
+
+// numberOf returns the number that a variable of the environment has, or the default.
+func numberOf(t *testing.T, env string, number int) int {
+	t.Helper()
+	if text := os.Getenv(env); text != "" {
+		var err error
+		number, err = strconv.Atoi(text)
+		require.NoError(t, err, env)
+	}
+	return number
+}
