@@ -109,7 +109,7 @@ type probing struct {
 
 // send sends probe number n and reports whether it was sent. An error ends Probe.
 func (p *probing) send(ctx context.Context, n int, to net.HardwareAddr) (sent bool, err error) {
-	err = p.wire.transmit(ctx, n, func(own net.HardwareAddr) outbound { return arpProbe(to, own, p.addr) })
+	err = p.wire.transmit(ctx, n, func(own net.HardwareAddr) Outbound { return arpProbe(to, own, p.addr) })
 	now := time.Now()
 	switch {
 	case err == nil:
@@ -156,7 +156,7 @@ func (l *Listener) await(ctx context.Context, timeout time.Duration) (claim *Cla
 		return nil, true
 	case <-time.After(timeout):
 	}
-	backlogged = !l.wire.sock.idle()
+	backlogged = !l.wire.sock.Idle()
 	// After a pause of the process, a claim that came in time and the end of the
 	// timeout are seen at once.
 	select {

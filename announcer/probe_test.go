@@ -119,7 +119,7 @@ func TestProbeIgnoresOtherFrames(t *testing.T) {
 			sock.announce(otherVIP, peerMAC)
 			sock.announce(vip, ourMAC)
 			sock.probe(vip, peerMAC)
-			sock.in <- received{frame: inbound{received: start.Add(-1), payload: arpAnnouncements[1](peerMAC, vip).payload}}
+			sock.in <- received{frame: Inbound{Received: start.Add(-1), Payload: arpAnnouncements[1](peerMAC, vip).Payload}}
 		})
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 		require.Equal(t, 50*time.Millisecond, time.Since(start))
@@ -226,7 +226,7 @@ func TestProbeEnds(t *testing.T) {
 func TestProbeBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
-		w := newWire(sock, ourMAC, Options{})
+		w := New(sock, ourMAC, Options{})
 		start := time.Now()
 		probed := make(chan error)
 		go func() { probed <- w.Probe(t.Context(), ProbeConfig{Addr: vip}) }()

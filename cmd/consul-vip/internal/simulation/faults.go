@@ -1,0 +1,127 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"time"
+)
+
+// fault is one fault of a round. Everything about it was drawn from the seed.
+type fault struct {
+	kind  *kind
+	at    time.Duration // since the round began
+	lasts time.Duration
+	host  int // by position
+	peer  int // another host
+	addr  int // by position
+	draw  uint64
+}
+
+// kind is a kind of fault.
+type kind struct {
+	name   string
+	weight int
+	// shortest and longest are how long it lasts.
+	shortest, longest time.Duration
+	// begin makes the fault, and returns what ends it; nil: it ends by itself.
+	begin func(c *cluster, f fault) (end func())
+	// exits are the exit codes that it explains.
+	exits []int
+	// machine: it concerns a whole machine, which has one of these at a time.
+	machine bool
+	// address: it concerns one address only. ends is how many instances may end by
+	// themselves because of it.
+	address bool
+	ends    int
+}
+
+// String names the fault and its target.
+func (f fault) String() string {
+	return fmt.Sprintf("%s host=h%d peer=h%d addr=%d at=%s lasts=%s draw=%d", f.kind.name, f.host+1, f.peer+1, f.addr, f.at, f.lasts, f.draw)
+}
+
+// rand is the source of the fault's details.
+func (f fault) rand() *rand.Rand { return rand.New(rand.NewPCG(f.draw, 4)) }
+
+// drawRounds draws rounds with as many faults in all.
+func drawRounds(seed uint64, n, hosts, addrs int) (rounds [][]fault) {
+	draw := rand.New(rand.NewPCG(seed, 5))
+	for n > 0 {
+		var round []fault
+		oneAddress := draw.IntN(4) == 0
+		for range min(n, pick(draw, 1, 1, 2, 2, 3)) {
+			f := drawFault(draw, hosts, addrs)
+			for oneAddress && !f.kind.address {
+				f = drawFault(draw, hosts, addrs)
+			}
+			if oneAddress && len(round) > 0 {
+				f.addr = round[0].addr
+			}
+			if fits(f, round) {
+				round = append(round, f)
+				n--
+			}
+		}
+		rounds = append(rounds, round)
+	}
+	return rounds
+}
+
+func drawFault(draw *rand.Rand, hosts, addrs int) fault {
+	k := drawKind(draw)
+	f := fault{kind: k, host: draw.IntN(hosts), addr: draw.IntN(addrs), draw: draw.Uint64() % 1000}
+	f.peer = (f.host + 1 + draw.IntN(hosts-1)) % hosts
+	f.at = time.Duration(draw.Int64N(int64(pick(draw, 10*time.Millisecond, 300*time.Millisecond, 3*time.Second))))
+	// Many are short, a few are long.
+	span := float64(k.longest - k.shortest)
+	f.lasts = k.shortest + time.Duration(span*draw.Float64()*draw.Float64()*draw.Float64())
+	return f
+}
+
+func drawKind(draw *rand.Rand) *kind {
+	total := 0
+	for _, k := range kinds {
+		total += k.weight
+	}
+	n := draw.IntN(total)
+	for i := range kinds {
+		if n -= kinds[i].weight; n < 0 {
+			return &kinds[i]
+		}
+	}
+	panic("unreachable")
+}
+
+// fits reports whether a fault can be in a round: no kind twice at the same host, and
+// a machine stands still, or crashes, once.
+func fits(f fault, round []fault) bool {
+	for _, o := range round {
+		if o.kind == f.kind || o.kind.machine && f.kind.machine && o.host == f.host {
+			return false
+		}
+	}
+	return true
+}
+
+// kinds are all kinds of faults. It is set by init, because their functions use it.
+var kinds []kind
+
+func init() {
+	kinds = append(kinds, processFaults...)
+	kinds = append(kinds, networkFaults...)
+	kinds = append(kinds, kernelFaults...)
+	kinds = append(kinds, consulFaults...)
+	kinds = append(kinds, operatorFaults...)
+}
+
+// leaveOut removes the kinds with a matching name. The same seed then draws others.
+func leaveOut(names *regexp.Regexp) {
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return names.MatchString(k.name) })
+}
+
+const (
+	ms  = time.Millisecond
+	sec = time.Second
+)
