@@ -75,11 +75,13 @@ func (w *Wire) Probe(ctx context.Context, c ProbeConfig) error {
 
 	target := w.probeTarget(c.Target)
 	to, next, answered := broadcast, target, false
+	asked := false // everybody: the first probe that was sent
 	for n, unanswered := 0, 0; unanswered < probeRounds; n++ {
 		sent, err := p.send(ctx, n, to)
 		if err != nil {
 			return err
 		}
+		asked = asked || sent
 		answeredBy, backlogged, err := p.await(ctx)
 		if err != nil {
 			return err
@@ -93,7 +95,9 @@ func (w *Wire) Probe(ctx context.Context, c ProbeConfig) error {
 		case !backlogged:
 			unanswered++
 		}
-		to = nextTarget(unanswered, answered, next, target)
+		if asked {
+			to = nextTarget(unanswered, answered, next, target)
+		}
 	}
 	return nil
 }

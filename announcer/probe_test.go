@@ -183,6 +183,16 @@ func TestProbeOfTwoStations(t *testing.T) {
 	})
 }
 
+// A broadcast that could not be sent is made up for.
+func TestProbeBroadcastsFirst(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		sock.failWith(unix.ENOBUFS)
+		time.AfterFunc(25*time.Millisecond, func() { sock.failWith(nil) })
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}))
+		require.Equal(t, broadcast, sock.frames()[0].to)
+	})
+}
+
 func TestProbeFlood(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		start := time.Now()
