@@ -17,7 +17,7 @@ const longTTL = 40 * time.Second
 var strict = config{sessionTTL: longTTL, vip: `takeover = "strict"`}
 
 // TestStrictLostReleased has the frame get lost by which the owner says that it has
-// released the address. The successor waits for the owner's TTL, but not deaf: the same
+// released the address. The successor waits for the owner's TTL, but still hears: the same
 // frame, heard later, ends the wait.
 func TestStrictLostReleased(t *testing.T) {
 	s := newClientsScene(t)
