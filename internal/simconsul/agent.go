@@ -81,9 +81,9 @@ func (a *Agent) wipe() {
 	a.disk = disk{services: map[string]service{}, checks: map[string]check{}, states: map[string]checkState{}}
 }
 
-// boot has the process answer. It knows the servers by then, but for one time of ten;
-// so it compares its checks with the catalog before anybody can refresh them. The caller
-// holds mu.
+// boot has the process answer. It knows the servers by then, but for one time of ten; so
+// it compares its checks with the catalog before most processes have refreshed them. The
+// caller holds mu.
 func (a *Agent) boot() {
 	joined := !a.cut && (a.starts == 0 || a.c.Instant || a.c.rand.IntN(10) > 0)
 	r := &run{
