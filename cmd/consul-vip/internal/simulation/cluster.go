@@ -39,7 +39,11 @@ type cluster struct {
 	base      config.Config // of every host, but for the priorities
 
 	ledger *ledger
-	recent []past // owned by the goroutine of run
+
+	// Owned by the goroutine of run.
+	recent     []past
+	roundBegan time.Duration
+	otherUntil time.Duration // until then faults that concern more than one address may have an effect
 
 	mu    sync.Mutex // guards all following fields and the hosts
 	rand  *rand.Rand
@@ -54,16 +58,22 @@ func (c *cluster) felt(round []fault) []fault {
 	now := c.log.elapsed()
 	for _, f := range round {
 		c.recent = append(c.recent, past{f, now})
+		if !f.kind.address {
+			c.otherUntil = now + c.feltFor()
+		}
 	}
 	var felt []fault
 	c.recent = slices.DeleteFunc(c.recent, func(p past) bool {
-		return now-p.settled > c.base.Consul.SessionTTL+5*time.Second
+		return now-p.settled > c.feltFor()
 	})
 	for _, p := range c.recent {
 		felt = append(felt, p.fault)
 	}
 	return felt
 }
+
+// feltFor is how long a fault may have an effect that comes late.
+func (c *cluster) feltFor() time.Duration { return c.base.Consul.SessionTTL + 5*time.Second }
 
 // past is a fault, and when everything was as it should be after it.
 type past struct {
@@ -185,6 +195,7 @@ func (c *cluster) run(rounds [][]fault) {
 // inject begins and ends the faults of a round.
 func (c *cluster) inject(round []fault) {
 	c.setCalm(false)
+	c.roundBegan = c.log.elapsed()
 	began := time.Now()
 	var all sync.WaitGroup
 	for _, f := range round {

@@ -45,12 +45,13 @@ func (f fault) String() string {
 // rand is the source of the fault's details.
 func (f fault) rand() *rand.Rand { return rand.New(rand.NewPCG(f.draw, 4)) }
 
-// drawRounds draws rounds with as many faults in all.
+// drawRounds draws rounds with as many faults in all. In a quarter of the clusters all
+// faults of a round concern the same address.
 func drawRounds(seed uint64, n, hosts, addrs int) (rounds [][]fault) {
 	draw := rand.New(rand.NewPCG(seed, 5))
+	oneAddress := draw.IntN(4) == 0
 	for n > 0 {
 		var round []fault
-		oneAddress := draw.IntN(4) == 0
 		for range min(n, pick(draw, 1, 1, 2, 2, 3)) {
 			f := drawFault(draw, hosts, addrs)
 			for oneAddress && !f.kind.address {

@@ -248,14 +248,12 @@ func (c *cluster) checkExits(round []fault) (unasked int) {
 // checkOthers checks a round whose faults all concern one address: processes end only as
 // often as those faults explain, and if none ends, no other address moves.
 func (c *cluster) checkOthers(round []fault, before map[netip.Addr]int, exits int) {
-	if len(round) == 0 {
+	if len(round) == 0 || slices.ContainsFunc(round, func(f fault) bool { return !f.kind.address }) {
 		return
 	}
 	explained := 0
-	for _, p := range c.recent {
-		if !p.fault.kind.address {
-			return
-		}
+	if c.roundBegan < c.otherUntil {
+		return // what the round before has broken may still have an effect
 	}
 	for _, f := range round {
 		if f.addr != round[0].addr {
