@@ -36,8 +36,8 @@ type fakeSocket struct {
 	mu         sync.Mutex // guards all following fields
 	sent       []sentFrame
 	sendErr    error
-	backlogged bool             // the receiver has frames left to process
-	onSend     func(arp.Packet) // called for each frame sent
+	backlogged bool            // the receiver has frames left to process
+	onSend     func(sentFrame) // called for each frame sent
 }
 
 type received struct {
@@ -88,7 +88,7 @@ func (f *fakeSocket) Send(o Outbound) error {
 	}
 	f.sent = append(f.sent, s)
 	if f.onSend != nil {
-		f.onSend(s.Packet)
+		f.onSend(s)
 	}
 	return nil
 }

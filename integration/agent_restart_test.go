@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -18,13 +17,14 @@ const (
 	restartsEnv = "CONSUL_VIP_RESTARTS"
 	// agentDown is how long the agent does not run.
 	agentDown = 3 * time.Second
-	// restartCheckTTL is the check_ttl. It must be longer than the agent is away, which
-	// begins with the kill and ends when the agent answers.
-	restartCheckTTL = 5 * time.Second
+	// defaultCheckTTL is the default of check_ttl, and defaultDeadMan that of dead_man. The
+	// agent may be away for as long as the check lasts, from its end to when it answers.
+	defaultCheckTTL = 5 * time.Second
+	defaultDeadMan  = 7 * time.Second
 )
 
 // TestAgentRestart ends the client agent of the owner's host and starts it again three
-// seconds later. That is within check_ttl, and nothing moves.
+// seconds later. That is within the default check_ttl, and nothing moves.
 func TestAgentRestart(t *testing.T) {
 	for name, end := range map[string]func(*lab.ConsulAgent) error{
 		"SIGKILL": (*lab.ConsulAgent).Kill,
@@ -36,16 +36,15 @@ func TestAgentRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newClientsScene(t)
-			c := config{deadMan: restartCheckTTL + 2*time.Second, consul: fmt.Sprintf("  check_ttl = %q", restartCheckTTL)}
-			procs := s.startAll(c)
+			procs := s.startAll(config{deadMan: defaultDeadMan})
 			tenure := s.tenure(procs[0])
 			for i := range numberOf(t, restartsEnv, 2) {
 				away := s.restartAgent(procs[0].Host, end)
 				t.Logf("restart %d: the agent was away for %v", i+1, away)
-				if away > restartCheckTTL-time.Second/2 {
+				if away > defaultCheckTTL-time.Second/2 {
 					t.Skip("the machine is too busy: the agent was away for longer than the check lasts")
 				}
-				s.pass(restartCheckTTL + slack)
+				s.pass(defaultCheckTTL + slack)
 				tenure.unbroken()
 				s.running(procs...)
 			}

@@ -57,8 +57,8 @@ func TestContestedMoved(t *testing.T) {
 	s := newClientsScene(t)
 	procs := s.startAll(config{vip: `on_conflict = "contend"`})
 	leaves := s.contest()
-	s.await(s.contestedBy(s.Observer))
-	s.pass(contestTime)
+	s.calmly(contestTime, procs)
+	s.holds(s.contestedBy(s.Observer))
 	leaves()
 	began := time.Now()
 	s.succeed(procs[2].Host, "move", s.vip.String(), "-to="+procs[2].Host.Name)
@@ -97,9 +97,8 @@ func (s *scene) isolated() {
 		s.await(s.memberOn(p.Host))
 	}
 	before := s.indexes()
-	s.await(s.contestedBy(s.Observer))
-	s.pass(contestTime)
-	s.running(running...)
+	s.calmly(contestTime, running)
+	s.holds(s.contestedBy(s.Observer))
 	s.Equal(before, s.indexes(), "the locks of the other addresses were written to")
 	s.holds(s.allBound())
 	for _, p := range running {
@@ -107,8 +106,16 @@ func (s *scene) isolated() {
 	}
 	s.vips = []netip.Addr{contested}
 	s.holds(s.unbound())
-	s.holds(s.contestedBy(s.Observer))
 	s.vips = all
+}
+
+// calmly lets time pass in which no process may end.
+func (s *scene) calmly(d time.Duration, running []*lab.Process) {
+	s.t.Helper()
+	for began := time.Now(); time.Since(began) < d; {
+		s.pass(time.Second / 2)
+		s.running(running...)
+	}
 }
 
 // stillRunning returns the instances that have not ended.

@@ -47,7 +47,7 @@ func TestCrash(t *testing.T) {
 // not make them end.
 func TestShortFreeze(t *testing.T) {
 	s := newScene(t)
-	p := s.startAll(config{deadMan: longDeadMan, checkTTL: "0s"})[0]
+	p := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "0s"`})[0]
 	tenure := s.tenure(p)
 	s.freeze(p)
 	s.pass(1500 * time.Millisecond) // more than the program takes for a slow machine

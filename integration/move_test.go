@@ -146,7 +146,7 @@ func TestMoveWithoutTarget(t *testing.T) {
 // and the lack of a check keep the owner in its place until the command has given up.
 func TestMoveTimesOut(t *testing.T) {
 	s := newScene(t)
-	procs := s.startAll(config{deadMan: longDeadMan, checkTTL: "0s"})
+	procs := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "0s"`})
 	h1, h2 := procs[0].Host, procs[1].Host
 	s.freeze(procs[0])
 	r := s.fail(h2, "move", s.vip.String(), "-to="+h2.Name, "-timeout=1s")

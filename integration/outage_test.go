@@ -113,7 +113,8 @@ func TestOwnerSurvivesShortOutage(t *testing.T) {
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	f, c := s.front(h1), viaFront
-	c.sessionTTL, c.checkTTL, c.deadMan = 2*sessionTTL, "10s", 12*time.Second
+	c.sessionTTL, c.deadMan = 2*sessionTTL, 12*time.Second
+	c.consul += "\n  check_ttl = \"10s\""
 	p := s.startOn(c, h1)[0]
 	s.startStandby(h2, config{})
 	tenure := s.tenure(p)

@@ -68,7 +68,7 @@ func TestReloadRefused(t *testing.T) {
 	p := s.startOn(config{}, s.Servers[0])[0]
 	tenure, index := s.tenure(p), s.index(s.vip)
 	for i, wrong := range []struct{ hcl, complaint string }{
-		{block(s.vip, "priorty = 7"), `:10:1: Error: Unsupported argument`},
+		{block(s.vip, "priorty = 7"), `:11:1: Error: Unsupported argument`},
 		{block(s.vip, "priority = 7") + block(addr(10, 77, 7, 9), `interface = "eth9"`), `no such interface: "eth9"`},
 	} {
 		const refused = "configuration not reloaded, nothing has changed"

@@ -39,8 +39,7 @@ const (
 type config struct {
 	sessionTTL time.Duration // 0: sessionTTL
 	deadMan    time.Duration // 0: deadMan
-	checkTTL   string        // empty: checkTTL; "0s": no check, so that a slow machine loses nothing by it
-	consul     string        // more lines for the consul block
+	consul     string        // more lines for the consul block; check_ttl if not here: checkTTL
 	env        []string      // of the process
 	vip        string        // more lines for every vip block
 }
@@ -56,9 +55,11 @@ func (s *scene) hcl(c config) string {
 
 // head is a configuration without addresses.
 func (s *scene) head(c config) string {
+	if !strings.Contains(c.consul, "check_ttl") {
+		c.consul += fmt.Sprintf("\n  check_ttl = %q", checkTTL)
+	}
 	return fmt.Sprintf("log_level = \"debug\"\nlog_json = true\n"+
-		"consul {\n  prefix = %q\n  service = %q\n  session_ttl = %q\n  check_ttl = %q\n%s\n}\n",
-		s.name, s.name, cmp.Or(c.sessionTTL, sessionTTL), cmp.Or(c.checkTTL, checkTTL), c.consul)
+		"consul {\n  prefix = %q\n  service = %q\n  session_ttl = %q\n%s\n}\n", s.name, s.name, cmp.Or(c.sessionTTL, sessionTTL), c.consul)
 }
 
 // block is the part of a configuration that is about one address.

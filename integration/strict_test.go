@@ -12,19 +12,21 @@ import (
 // longTTL is a session_ttl that no test waits for.
 const longTTL = 40 * time.Second
 
-// strict has a successor wait for the previous owner's TTL.
+// strict has a successor wait for the previous owner's TTL, and the first instance for
+// that of an owner that may have been.
 var strict = config{sessionTTL: longTTL, vip: `takeover = "strict"`}
 
 // TestStrictLostReleased has the frame get lost by which the owner says that it has
-// released the address. The successor waits for the owner's TTL, but not deaf: the same
+// released the address. The successor waits for the owner's TTL, but still hears: the same
 // frame, heard later, ends the wait.
 func TestStrictLostReleased(t *testing.T) {
 	s := newClientsScene(t)
-	procs := s.startOn(strict, s.Servers[:2]...)
-	h1, h2 := procs[0].Host, procs[1].Host
+	h1, h2 := s.Servers[0], s.Servers[1]
+	owner := s.startOn(config{sessionTTL: longTTL}, h1)[0]
+	successor := s.startStandby(h2, strict)
 	hears := s.deafen(h2, h1)
-	s.stop(procs[0])
-	s.await(inState(procs[1], "acquired"))
+	s.stop(owner)
+	s.await(inState(successor, "acquired"))
 	s.pass(calm)
 	s.holds(s.unbound())
 

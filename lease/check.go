@@ -17,7 +17,8 @@ import (
 // less the age of the last refresh: with the defaults, 3.5 s.
 //
 // If it is away for longer, the first refresh must reach it before the servers hear of
-// the check. Nobody but the agent itself lets a check run out, so until then the
+// the check: an agent that knows its servers of before tells them some 30 ms after it
+// begins to listen. Nobody but the agent itself lets a check run out, so until then the
 // session lives, for as long as Serf does not declare the host failed, which takes
 // five seconds and more.
 const (
@@ -30,6 +31,9 @@ const (
 	longestCheckTry = time.Second
 	// checkRetry is the longest pause after a failed try; the shortest is half of it.
 	checkRetry = 100 * time.Millisecond
+	// awaitRetry is the same while nobody listens at the agent's address, which a try
+	// finds out within microseconds.
+	awaitRetry = 10 * time.Millisecond
 )
 
 // checkInterval is how often the TTL check is refreshed.
@@ -56,11 +60,13 @@ func (k *Keeper) refreshCheck(s *session) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		failures.Record(err)
 		if err == nil {
 			passed = k.now()
 		}
-		pause = k.checkPause(err, k.now()-passed)
+		last := pause
+		if pause = k.checkPause(err, k.now()-passed); last > awaitRetry || pause > awaitRetry {
+			failures.Record(err) // not every one of a hundred in a second
+		}
 	}
 }
 
@@ -88,8 +94,12 @@ func (k *Keeper) passCheck(ctx context.Context, stale *bool) error {
 // this moment. One that goes on refusing, for example because of the token, is not
 // asked faster than usual.
 func (k *Keeper) checkPause(err error, failing time.Duration) time.Duration {
-	if err == nil || consul.HTTPStatus(err) != 0 && failing > k.cfg.CheckTTL {
+	late := failing > 2*k.cfg.CheckTTL
+	switch {
+	case err == nil, consul.HTTPStatus(err) != 0 && late:
 		return k.checkInterval()
+	case consul.NobodyListens(err) && !late:
+		return consul.Jitter(awaitRetry)
 	}
 	return consul.Jitter(checkRetry)
 }

@@ -1,13 +1,18 @@
 package lease
 
 import (
+	"context"
+	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
@@ -78,11 +83,23 @@ func TestAnAgentThatRefusesIsNotAskedFasterForLong(t *testing.T) {
 		b.consul.On(simconsul.Only(refresh, simconsul.Answer(403, "text/plain", "Permission denied")))
 		time.Sleep(2 * time.Second)
 		assert.Greater(t, tries(), 10)
-		time.Sleep(3 * time.Second)
+		time.Sleep(5 * time.Second)
 		tries()
 		time.Sleep(time.Minute)
 		assert.InDelta(t, 120, tries(), 1)
 	})
+}
+
+// An agent that starts tells the servers of an expired check some 30 ms after it begins
+// to listen.
+func TestAnAgentThatDoesNotListenIsTriedAtOnce(t *testing.T) {
+	k := &Keeper{cfg: Config{CheckTTL: 3 * time.Second}}
+	refused := fmt.Errorf("refreshing: %w", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", unix.ECONNREFUSED)})
+	for range 100 {
+		assert.LessOrEqual(t, k.checkPause(refused, time.Second), awaitRetry)
+		assert.Greater(t, k.checkPause(refused, time.Minute), awaitRetry, "it is away for good")
+		assert.Greater(t, k.checkPause(context.DeadlineExceeded, time.Second), awaitRetry, "a try that takes a while")
+	}
 }
 
 func TestAnAgentThatLostItsStateLearnsOfTheServiceAtOnce(t *testing.T) {

@@ -271,18 +271,20 @@ func (h *Held) lost(l state.Lock) End {
 	return lost("session " + l.Session + " holds it")
 }
 
-// unseen returns how long the hold may go on without a State that shows the lock,
-// and the end of the hold if that time is over. Renewals prove the session, not the
-// lock: a watch that stays blind while they are answered must not let an owner serve
-// for ever. If they are not answered either, the hold deadline ends the hold.
-func (h *Held) unseen() (left time.Duration, end End, over bool) {
-	now := h.keeper.now()
-	left = h.seen + h.session.ttl - now
-	switch {
-	case left > 0:
-		return left, End{}, false
+// unseen looks at how long ago a State last showed the lock, and returns how long to
+// wait for the next look, or that the hold is over. Renewals prove the session, not
+// the lock: a watch that stays blind while they are answered must not let an owner
+// serve for ever. If they are not answered either, the hold deadline ends the hold.
+func (h *Held) unseen() (wait time.Duration, end End, over bool) {
+	ttl, now := h.session.ttl, h.keeper.now()
+	switch age := now - h.seen; {
+	case age < ttl/2:
+		return ttl/2 - age, End{}, false
+	case age < ttl:
+		h.keeper.reread.Set() // the watch may be pausing after an error
+		return ttl - age, End{}, false
 	case now-h.session.renewedAt() > renewalsWork:
 		return time.Second, End{}, false
 	}
-	return 0, End{Kind: LockLost, Reason: fmt.Errorf("%w: its key was not seen for %s", ErrLockLost, h.session.ttl)}, true
+	return 0, End{Kind: LockLost, Reason: fmt.Errorf("%w: its key was not seen for %s", ErrLockLost, ttl)}, true
 }

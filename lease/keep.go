@@ -46,7 +46,7 @@ func (h *Held) keep(ctx context.Context) {
 	defer t.close()
 	stopped, bound := ctx.Done(), h.bound
 	var giveUp <-chan time.Time
-	unseen := time.NewTimer(h.session.ttl)
+	unseen := time.NewTimer(h.session.ttl / 2)
 	defer unseen.Stop()
 	for h.run.Err() == nil {
 		v, seen := h.keeper.latest.Get()
@@ -66,11 +66,11 @@ func (h *Held) keep(ctx context.Context) {
 		case a := <-t.answer:
 			t.onAnswer(a)
 		case <-unseen.C:
-			left, end, over := h.unseen()
+			wait, end, over := h.unseen()
 			if over {
 				h.finish(end)
 			}
-			unseen.Reset(left)
+			unseen.Reset(wait)
 		case <-stopped:
 			stopped, giveUp = nil, time.After(transferTimeout)
 			t.beginStop(v)

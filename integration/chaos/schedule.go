@@ -83,7 +83,7 @@ var kinds = map[Kind]traits{
 	KeyOverwritten:   {target: aVIP},
 	ConsulLock:       {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
 	ForeignARP:       {target: aVIP},
-	ForeignHost:      {target: aVIP, shortest: 500 * time.Millisecond, longest: 8 * time.Second},
+	ForeignHost:      {target: aVIP, shortest: 500 * time.Millisecond, longest: 20 * time.Second},
 	Pin:              {target: aVIP, shortest: time.Second, longest: 8 * time.Second},
 	Drain:            {target: aHost, shortest: time.Second, longest: 8 * time.Second},
 	Release:          {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},

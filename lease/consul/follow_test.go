@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -267,13 +268,18 @@ func TestFollowTellsThatAListWasFiltered(t *testing.T) {
 		before := all[len(all)-1]
 		require.False(t, before.Filtered)
 
-		visible := `[{"Key":"p/a/pin","Value":"aDE=","ModifyIndex":3}]`
+		var visible atomic.Pointer[string]
+		show := func(key string) {
+			list := fmt.Sprintf(`[{"Key":%q,"Value":"aDE=","ModifyIndex":3}]`, key)
+			visible.Store(&list)
+		}
+		show("p/a/pin")
 		f.On(simconsul.Only("/v1/kv/p/", func(w http.ResponseWriter, r *http.Request) bool {
 			time.Sleep(watchWait)
 			w.Header().Set("X-Consul-Index", strconv.FormatUint(before.Index, 10))
 			w.Header().Set("X-Consul-LastContact", "0")
 			w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
-			_, _ = io.WriteString(w, visible)
+			_, _ = io.WriteString(w, *visible.Load())
 			return true
 		}))
 		time.Sleep(3 * watchWait)
@@ -284,7 +290,7 @@ func TestFollowTellsThatAListWasFiltered(t *testing.T) {
 		assert.Equal(t, "h1", filtered.Pin("a"))
 		assert.ErrorIs(t, <-f.client.denied, ErrFiltered, "the ACL checker is told")
 
-		visible = `[{"Key":"p/b/pin","Value":"aDE=","ModifyIndex":3}]`
+		show("p/b/pin")
 		time.Sleep(3 * watchWait)
 		all = f.all()
 		assert.Empty(t, all[len(all)-1].Pin("a"))

@@ -35,10 +35,11 @@ type State struct {
 	// same History that has a higher one.
 	Index uint64
 	// History counts how often the Index went back: a leader that had made sure that
-	// it is one showed a lower Index than this process had seen before. A snapshot
-	// was restored, the servers are others, or Consul forgot the index of a deletion,
-	// which it does after 15 to 30 minutes. The Index says nothing about writes that
-	// came before that; the picture itself is true. Each process counts for itself.
+	// it is one showed a lower Index than this process had seen before. A snapshot was
+	// restored, or the servers are others; or, in ordinary life, a key was deleted last,
+	// and 15 minutes later Consul has forgotten the index of that. The picture itself is
+	// true, but the indexes of pictures with another History do not compare with its
+	// own. Each process counts for itself.
 	History uint64
 	// Filtered: Consul left out keys that the ACL token may not read, so nothing follows
 	// from a key that is missing: a lock may exist and be held ([State.LockKnown]), a

@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
-	instance, err := lockInstance(o.Config.Consul)
+	instance, err := lockInstance(ctx, o.Config.Consul, o.Logger)
 	if err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func (v *vip) probe(ctx context.Context, t tenure, before []leasestate.Before) o
 	if suspect != nil {
 		answeredBy, err = v.probeOnce(ctx, suspect, 0)
 	}
-	if suspect == nil || (answeredBy != nil && answeredBy.String() != suspect.String()) {
+	if suspect == nil || (len(before) > 0 && err == nil && answeredBy.String() != suspect.String()) {
 		answeredBy, err = v.probeOnce(ctx, target, timeout)
 	}
 	probedFor := time.Since(began).Round(time.Millisecond).String()

@@ -47,13 +47,6 @@ func (g *gate) resume() {
 	}
 }
 
-// paused reports whether the process stands still.
-func (g *gate) paused() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed != nil
-}
-
 // pass waits while the gate is closed. The error is errKilled.
 func (g *gate) pass() error {
 	for {

@@ -29,7 +29,6 @@ const (
 type violations struct {
 	mu    sync.Mutex // guards all following fields
 	texts []string
-	first time.Duration
 }
 
 func (v *violations) add(format string, args ...any) {
