@@ -37,6 +37,7 @@ type cluster struct {
 	hosts     []*host
 	processes sync.WaitGroup
 	base      config.Config // of every host, but for the priorities
+	theme     theme
 
 	ledger *ledger
 
@@ -93,7 +94,7 @@ type exit struct {
 func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
-	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip")}
+	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
 	for _, v := range c.base.VIPs {
@@ -173,6 +174,9 @@ func (c *cluster) transport(p *process) func(http.RoundTripper) http.RoundTrippe
 	}
 }
 
+// recovers is longer than the longest back-off of anything that failed.
+const recovers = 6 * time.Second
+
 // run starts the cluster, injects the faults in rounds, and stops it.
 func (c *cluster) run(rounds [][]fault) {
 	for _, h := range c.hosts {
@@ -184,6 +188,9 @@ func (c *cluster) run(rounds [][]fault) {
 	for _, round := range rounds {
 		if c.failures.any() {
 			break
+		}
+		if c.theme == bearableFaults {
+			time.Sleep(recovers) // two that are short need not be, one after the other
 		}
 		before := c.moves()
 		c.inject(round)
