@@ -9,6 +9,10 @@ import (
 	"github.com/consul-vip/consul-vip/internal/latest"
 )
 
+// lonely is the least time after which an agent that nobody hears takes the servers for
+// failed. The others are quicker, because they confirm each other.
+const lonely = 27 * time.Second
+
 // Agent is the client agent of one host.
 type Agent struct {
 	Node string
@@ -22,6 +26,7 @@ type Agent struct {
 	frozen  bool // the process does not run
 	crashed bool // the host has no power
 	cut     bool // no packets to and from the servers
+	cuts    int  // counts the times that it was cut off or healed
 	unheard bool // the other agents do not hear it either, since the cut
 	silent  bool // nothing hears the node
 	silence int  // counts the changes of that
@@ -76,9 +81,9 @@ func (a *Agent) wipe() {
 	a.disk = disk{services: map[string]service{}, checks: map[string]check{}, states: map[string]checkState{}}
 }
 
-// boot has the process answer. It knows the servers by then, but for one time of ten;
-// so it compares its checks with the catalog before anybody can refresh them. The caller
-// holds mu.
+// boot has the process answer. It knows the servers by then, but for one time of ten; so
+// it compares its checks with the catalog before most processes have refreshed them. The
+// caller holds mu.
 func (a *Agent) boot() {
 	joined := !a.cut && (a.starts == 0 || a.c.Instant || a.c.rand.IntN(10) > 0)
 	r := &run{
@@ -209,9 +214,11 @@ func (a *Agent) Thaw() {
 func (a *Agent) Cut(unheard bool) {
 	a.do("cut off", func() {
 		a.cut, a.unheard = true, unheard
+		a.cuts++
 		if r := a.run; r != nil && unheard { // it takes the servers for failed
-			a.c.later(serfTimeout(a.c), func() {
-				if a.run == r && a.cut && a.unheard {
+			cuts := a.cuts
+			a.c.later(a.c.between(lonely, lonely*3/2), func() {
+				if a.run == r && a.cuts == cuts {
 					r.servers = false
 					a.c.tell()
 				}
@@ -220,13 +227,22 @@ func (a *Agent) Cut(unheard bool) {
 	})
 }
 
-// Heal undoes Cut.
+// Heal undoes Cut. The connections that there are resume a moment later.
 func (a *Agent) Heal() {
 	a.do("healed", func() {
-		a.cut, a.unheard = false, false
-		if a.run != nil && !a.run.servers {
-			a.rejoin(a.run)
-		}
+		a.unheard = false
+		a.cuts++
+		cuts := a.cuts
+		a.c.later(a.c.latency(50*time.Millisecond, 1300*time.Millisecond), func() {
+			if a.cuts != cuts {
+				return
+			}
+			a.cut = false
+			a.c.tell()
+			if a.run != nil && !a.run.servers {
+				a.rejoin(a.run)
+			}
+		})
 	})
 }
 

@@ -18,9 +18,10 @@ const (
 	reapInterval = 30 * time.Second
 
 	// Of an agent's synchronization with the catalog.
-	syncInterval = time.Minute      // between two full ones; up to twice that
-	syncRetry    = 15 * time.Second // after a failed full one; up to twice that
-	syncStagger  = 3 * time.Second  // at most, after servers have come
+	firstSync    = 15 * time.Millisecond // after the agent has begun to listen; up to three times that
+	syncInterval = time.Minute           // between two full ones; up to twice that
+	syncRetry    = 15 * time.Second      // after a failed full one; up to twice that
+	syncStagger  = 3 * time.Second       // at most, after servers have come
 )
 
 // service is a service that is registered with an agent.
@@ -189,6 +190,9 @@ func (a *Agent) deregister(r *run, id string) {
 // sync keeps the catalog like the agent, as Consul's anti-entropy does. It ends with
 // the agent's process.
 func (a *Agent) sync(r *run) {
+	if sleep(r.ctx, a.draw(firstSync, 3*firstSync)) != nil {
+		return
+	}
 	for a.syncFully(r) {
 		full := time.NewTimer(a.draw(syncInterval, 2*syncInterval))
 		for full != nil {

@@ -446,3 +446,26 @@ func work(ctx context.Context, a *Agent) {
 		cancel()
 	}
 }
+
+// TestCutOff has requests hang while the agent reaches no server, until it takes the
+// servers for failed.
+func TestCutOff(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, c *Cluster) {
+		a := c.Agent("h1")
+		kv := a.Client(nil).KV()
+		a.Cut(true)
+		time.AfterFunc(15*time.Second, a.Heal)
+		began := time.Now()
+		_, err := kv.Put(&api.KVPair{Key: "p/a"}, nil)
+		require.NoError(t, err)
+		assert.InDelta(t, 15.7, time.Since(began).Seconds(), 0.75)
+		a.Cut(true)
+		time.Sleep(time.Minute)
+		_, err = kv.Put(&api.KVPair{Key: "p/a"}, nil)
+		require.ErrorContains(t, err, "No known Consul servers")
+		a.Heal()
+		time.Sleep(3 * time.Second)
+		_, err = kv.Put(&api.KVPair{Key: "p/a"}, nil)
+		require.NoError(t, err)
+	})
+}

@@ -12,6 +12,9 @@ const (
 	rpcHold = 7 * time.Second
 	// rpcTimeout is how long an agent waits for a server's answer (rpc_client_timeout).
 	rpcTimeout = time.Minute
+	// connTimeout is how long a connection lasts on which nothing comes through: the
+	// interval of its keepalives and their timeout.
+	connTimeout = 40 * time.Second
 )
 
 const (
@@ -25,7 +28,7 @@ var errWaited = errors.New("nothing has changed")
 
 // path waits until a packet can pass between the agent and the servers.
 func (a *Agent) path(ctx context.Context, r *run) error {
-	return a.c.awaitFor(ctx, rpcTimeout, errRPCTimeout, func() (bool, error) {
+	return a.c.awaitFor(ctx, connTimeout, errRPCTimeout, func() (bool, error) {
 		switch {
 		case a.run != r:
 			return false, errEnded

@@ -24,7 +24,7 @@ type txnError struct {
 
 // txn serves a transaction: all of it is done, under one index, or nothing.
 func (a *Agent) txn(ctx context.Context, r *run, _ string, q Request) *answer {
-	var ops []struct{ KV *api.KVTxnOp }
+	var ops []txnOp
 	if err := json.Unmarshal(q.Body, &ops); err != nil {
 		return plain(http.StatusBadRequest, "Failed to parse body: "+err.Error())
 	}
@@ -37,24 +37,11 @@ func (a *Agent) txn(ctx context.Context, r *run, _ string, q Request) *answer {
 		unknown error
 	)
 	err := a.write(ctx, r, func(s *store) bool {
-		if unknown = a.c.denies(q.Token, func(Token) bool { return true }); unknown != nil {
+		unknown = a.c.denies(q.Token, func(Token) bool { return true })
+		if unknown != nil {
 			return false
 		}
-		for i, op := range ops { // all that the leader looks at before it commits anything
-			if why := a.c.precheck(q.Token, op.KV); why != "" {
-				errs = append(errs, txnError{i, why})
-			}
-		}
-		if len(errs) > 0 {
-			return false
-		}
-		for i, op := range ops {
-			result, why := s.operate(op.KV, "txn by "+a.Node)
-			if why != "" {
-				errs = append(errs, txnError{i, why})
-			}
-			results = append(results, result...)
-		}
+		results, errs = a.transact(s, q.Token, ops)
 		return len(errs) == 0
 	})
 	if err == nil {
@@ -68,6 +55,30 @@ func (a *Agent) txn(ctx context.Context, r *run, _ string, q Request) *answer {
 		return asJSON(http.StatusConflict, text)
 	}
 	return asJSON(http.StatusOK, resultsOf(results, a.c, q.Token))
+}
+
+// txnOp is an operation of a transaction; others than those on keys are not simulated.
+type txnOp struct{ KV *api.KVTxnOp }
+
+// transact runs a transaction, or returns everything for which it is refused. The
+// caller holds mu.
+func (a *Agent) transact(s *store, token string, ops []txnOp) (results []*api.KVPair, errs []txnError) {
+	for i, op := range ops { // all that the leader looks at before it commits anything
+		if why := a.c.precheck(token, op.KV); why != "" {
+			errs = append(errs, txnError{i, why})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	for i, op := range ops {
+		result, why := s.operate(op.KV, "txn by "+a.Node)
+		if why != "" {
+			errs = append(errs, txnError{i, why})
+		}
+		results = append(results, result...)
+	}
+	return results, errs
 }
 
 // resultsOf encodes the results that the token may read.
@@ -134,7 +145,7 @@ func (s *store) operate(op *api.KVTxnOp, why string) (results []*api.KVPair, ref
 	case api.KVCAS, api.KVDeleteCAS:
 		result, refusal = s.swap(op, p, why)
 	default:
-		result, refusal = check1(op, old)
+		result, refusal = verify(op, old)
 	}
 	if result != nil {
 		results = append(results, result)
@@ -158,8 +169,8 @@ func (s *store) swap(op *api.KVTxnOp, p api.KVPair, why string) (*api.KVPair, st
 	return s.set(p, false, why), ""
 }
 
-// check1 does an operation that writes nothing.
-func check1(op *api.KVTxnOp, old *api.KVPair) (*api.KVPair, string) {
+// verify does an operation that writes nothing.
+func verify(op *api.KVTxnOp, old *api.KVPair) (*api.KVPair, string) {
 	switch op.Verb {
 	case api.KVCheckNotExists:
 		if old != nil {
