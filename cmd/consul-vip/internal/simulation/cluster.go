@@ -3,10 +3,11 @@
 // inside one synctest bubble. Faults are drawn from a seed, and invariants are checked
 // at every step.
 //
-// cluster.go assembles a cluster and runs it, faults.go breaks it, invariants.go says
-// what must hold. host.go is a machine with its process, machine.go is what a process
-// sees of it, kernel.go and segment.go are its network, client.go asks who answers,
-// gate.go stops a process, log.go keeps what happened.
+// cluster.go assembles a cluster and runs it, faults.go draws what breaks it (each
+// faults_*.go has some kinds), invariants.go says what must hold. host.go is a machine
+// with its process and its scheduler. machine.go, socket.go and events.go are what a
+// process sees of its machine, gate.go stops it. kernel.go, segment.go and frame.go are
+// the network, client.go asks who answers. log.go keeps what happened, stats.go counts.
 package simulation
 
 import (
@@ -166,6 +167,13 @@ func (c *cluster) between(low, high time.Duration) time.Duration {
 }
 
 func (c *cluster) chance(probability float64) bool { return c.rand.Float64() < probability }
+
+// locked calls f with the network's mutex held.
+func (c *cluster) locked(f func()) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	f()
+}
 
 // transport puts a process's gate before its Consul agent.
 func (c *cluster) transport(p *process) func(http.RoundTripper) http.RoundTripper {

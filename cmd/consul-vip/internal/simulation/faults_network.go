@@ -27,13 +27,6 @@ func (c *cluster) excuseHost(name, host string) (end func()) {
 	return c.net.excuse(excuse{name: name, host: host, limit: c.unheard(), after: 2 * sec})
 }
 
-// locked calls f with the network's mutex held.
-func (c *cluster) locked(f func()) {
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	f()
-}
-
 func linkDown(c *cluster, f fault) (up func()) {
 	k := c.at(f).kernel
 	var end func()
