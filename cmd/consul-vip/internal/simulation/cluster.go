@@ -3,10 +3,11 @@
 // inside one synctest bubble. Faults are drawn from a seed, and invariants are checked
 // at every step.
 //
-// cluster.go assembles a cluster and runs it, faults.go breaks it, invariants.go says
-// what must hold. host.go is a machine with its process, machine.go is what a process
-// sees of it, kernel.go and segment.go are its network, client.go asks who answers,
-// gate.go stops a process, log.go keeps what happened.
+// cluster.go assembles a cluster and runs it, faults.go draws what breaks it (each
+// faults_*.go has some kinds), invariants.go says what must hold. host.go is a machine
+// with its process and its scheduler. machine.go, socket.go and events.go are what a
+// process sees of its machine, gate.go stops it. kernel.go, segment.go and frame.go are
+// the network, client.go asks who answers. log.go keeps what happened, stats.go counts.
 package simulation
 
 import (
@@ -37,9 +38,14 @@ type cluster struct {
 	hosts     []*host
 	processes sync.WaitGroup
 	base      config.Config // of every host, but for the priorities
+	theme     theme
 
 	ledger *ledger
-	recent []past // owned by the goroutine of run
+
+	// Owned by the goroutine of run.
+	recent     []past
+	roundBegan time.Duration
+	otherUntil time.Duration // until then faults that concern more than one address may have an effect
 
 	mu    sync.Mutex // guards all following fields and the hosts
 	rand  *rand.Rand
@@ -54,16 +60,22 @@ func (c *cluster) felt(round []fault) []fault {
 	now := c.log.elapsed()
 	for _, f := range round {
 		c.recent = append(c.recent, past{f, now})
+		if !f.kind.address {
+			c.otherUntil = now + c.feltFor()
+		}
 	}
 	var felt []fault
 	c.recent = slices.DeleteFunc(c.recent, func(p past) bool {
-		return now-p.settled > c.base.Consul.SessionTTL+5*time.Second
+		return now-p.settled > c.feltFor()
 	})
 	for _, p := range c.recent {
 		felt = append(felt, p.fault)
 	}
 	return felt
 }
+
+// feltFor is how long a fault may have an effect that comes late.
+func (c *cluster) feltFor() time.Duration { return c.base.Consul.SessionTTL + 5*time.Second }
 
 // past is a fault, and when everything was as it should be after it.
 type past struct {
@@ -83,7 +95,7 @@ type exit struct {
 func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
-	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip")}
+	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
 	for _, v := range c.base.VIPs {
@@ -156,12 +168,22 @@ func (c *cluster) between(low, high time.Duration) time.Duration {
 
 func (c *cluster) chance(probability float64) bool { return c.rand.Float64() < probability }
 
+// locked calls f with the network's mutex held.
+func (c *cluster) locked(f func()) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	f()
+}
+
 // transport puts a process's gate before its Consul agent.
 func (c *cluster) transport(p *process) func(http.RoundTripper) http.RoundTripper {
 	return func(base http.RoundTripper) http.RoundTripper {
 		return consul.Transport(gatedTransport{p, base})
 	}
 }
+
+// recovers is longer than the longest back-off of anything that failed.
+const recovers = 6 * time.Second
 
 // run starts the cluster, injects the faults in rounds, and stops it.
 func (c *cluster) run(rounds [][]fault) {
@@ -175,6 +197,9 @@ func (c *cluster) run(rounds [][]fault) {
 		if c.failures.any() {
 			break
 		}
+		if c.theme == bearableFaults {
+			time.Sleep(recovers) // two that are short need not be, one after the other
+		}
 		before := c.moves()
 		c.inject(round)
 		c.settle(round, before)
@@ -185,6 +210,7 @@ func (c *cluster) run(rounds [][]fault) {
 // inject begins and ends the faults of a round.
 func (c *cluster) inject(round []fault) {
 	c.setCalm(false)
+	c.roundBegan = c.log.elapsed()
 	began := time.Now()
 	var all sync.WaitGroup
 	for _, f := range round {

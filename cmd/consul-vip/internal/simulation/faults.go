@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/consul-vip/consul-vip/config"
 )
 
 // fault is one fault of a round. Everything about it was drawn from the seed.
@@ -35,6 +37,9 @@ type kind struct {
 	// themselves because of it.
 	address bool
 	ends    int
+	// bearable is how long it may last without any address moving; nil: it may move
+	// some at once.
+	bearable func(c *config.Config) time.Duration
 }
 
 // String names the fault and its target.
@@ -45,18 +50,38 @@ func (f fault) String() string {
 // rand is the source of the fault's details.
 func (f fault) rand() *rand.Rand { return rand.New(rand.NewPCG(f.draw, 4)) }
 
+// theme is what the faults of a cluster have in common.
+type theme int
+
+const (
+	anyFaults      theme = iota
+	oneAddress           // those of a round concern the same address only
+	bearableFaults       // they come one at a time, and are too short to move an address
+)
+
+// drawTheme draws the theme of a cluster.
+func drawTheme(seed uint64) theme {
+	return pick(rand.New(rand.NewPCG(seed, 6)), anyFaults, anyFaults, anyFaults, oneAddress, bearableFaults)
+}
+
 // drawRounds draws rounds with as many faults in all.
-func drawRounds(seed uint64, n, hosts, addrs int) (rounds [][]fault) {
+func (c *cluster) drawRounds(seed uint64, n int) (rounds [][]fault) {
 	draw := rand.New(rand.NewPCG(seed, 5))
 	for n > 0 {
 		var round []fault
-		oneAddress := draw.IntN(4) == 0
-		for range min(n, pick(draw, 1, 1, 2, 2, 3)) {
-			f := drawFault(draw, hosts, addrs)
-			for oneAddress && !f.kind.address {
-				f = drawFault(draw, hosts, addrs)
+		size := pick(draw, 1, 1, 2, 2, 3)
+		if c.theme == bearableFaults {
+			size = 1
+		}
+		for range min(n, size) {
+			f := drawFault(draw, len(c.hosts), len(c.addrs))
+			for !f.suits(c.theme) {
+				f = drawFault(draw, len(c.hosts), len(c.addrs))
 			}
-			if oneAddress && len(round) > 0 {
+			switch {
+			case c.theme == bearableFaults:
+				f.lasts = min(f.lasts, f.kind.bearable(&c.base))
+			case c.theme == oneAddress && len(round) > 0:
 				f.addr = round[0].addr
 			}
 			if fits(f, round) {
@@ -67,6 +92,17 @@ func drawRounds(seed uint64, n, hosts, addrs int) (rounds [][]fault) {
 		rounds = append(rounds, round)
 	}
 	return rounds
+}
+
+// suits reports whether a fault may be in a cluster with that theme.
+func (f fault) suits(t theme) bool {
+	switch t {
+	case oneAddress:
+		return f.kind.address
+	case bearableFaults:
+		return f.kind.bearable != nil
+	}
+	return true
 }
 
 func drawFault(draw *rand.Rand, hosts, addrs int) fault {
@@ -104,6 +140,33 @@ func fits(f fault, round []fault) bool {
 	}
 	return true
 }
+
+// Times that faults of some kinds may last without any address moving.
+
+func forEver(*config.Config) time.Duration { return time.Hour }
+
+// shorterThanCheck is for what keeps a process or its agent from refreshing the check,
+// which was refreshed a third of its TTL before, at most.
+func shorterThanCheck(c *config.Config) time.Duration {
+	if c.Consul.CheckTTL == 0 {
+		return sec
+	}
+	return c.Consul.CheckTTL*2/3 - 300*ms
+}
+
+// shorterThanRestart is for an agent, which takes a moment to answer after its start.
+func shorterThanRestart(c *config.Config) time.Duration { return shorterThanCheck(c) - 600*ms }
+
+// shorterThanLifetime is for what keeps an address from being refreshed, which was
+// refreshed a second before, at most. Lifetimes are whole seconds.
+func shorterThanLifetime(c *config.Config) time.Duration { return c.VIPs[0].DeadMan - 2200*ms }
+
+// shorterThanSession is for what keeps a session from being renewed, or the keys from
+// being read.
+func shorterThanSession(*config.Config) time.Duration { return 3 * sec }
+
+// shorterThanDebounce is for a carrier.
+func shorterThanDebounce(*config.Config) time.Duration { return 400 * ms }
 
 // kinds are all kinds of faults. It is set by init, because their functions use it.
 var kinds []kind

@@ -4,17 +4,17 @@ import "time"
 
 // networkFaults are the faults of the segment and of what is on it.
 var networkFaults = []kind{
-	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown, exits: []int{exitConflict}},
+	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown, bearable: shorterThanDebounce, exits: []int{exitConflict}},
 	{name: "link flaps", weight: 3, shortest: 500 * ms, longest: 8 * sec, begin: linkFlaps, exits: []int{exitConflict}},
-	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, exits: []int{exitConflict}},
-	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, exits: []int{exitConflict}},
-	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, exits: []int{exitConflict}},
-	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, exits: []int{exitConflict}},
+	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, bearable: forEver, exits: []int{exitConflict}},
+	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, bearable: forEver, exits: []int{exitConflict}},
+	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, bearable: forEver, exits: []int{exitConflict}},
+	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, bearable: forEver, exits: []int{exitConflict}},
 	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "mute stranger", weight: 2, shortest: 500 * ms, longest: 40 * sec, begin: muteStranger, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "forged claim", weight: 4, begin: forgedClaim, exits: []int{exitConflict}, address: true, ends: 1},
-	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused},
-	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, exits: []int{exitConflict}},
+	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused, bearable: forEver},
+	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, bearable: forEver, exits: []int{exitConflict}},
 }
 
 // unheard is how long two hosts may answer if they cannot hear each other: until the
@@ -25,13 +25,6 @@ func (c *cluster) unheard() time.Duration { return c.base.Consul.SessionTTL + la
 // excuseHost begins an excuse for two owners of which one is a host.
 func (c *cluster) excuseHost(name, host string) (end func()) {
 	return c.net.excuse(excuse{name: name, host: host, limit: c.unheard(), after: 2 * sec})
-}
-
-// locked calls f with the network's mutex held.
-func (c *cluster) locked(f func()) {
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	f()
 }
 
 func linkDown(c *cluster, f fault) (up func()) {

@@ -6,7 +6,7 @@ import "time"
 var processFaults = []kind{
 	{name: "terminate", weight: 8, begin: terminate},
 	{name: "kill", weight: 6, begin: kill},
-	{name: "pause", weight: 8, shortest: 100 * ms, longest: 15 * sec, begin: pause, exits: []int{exitLost}},
+	{name: "pause", weight: 8, shortest: 100 * ms, longest: 15 * sec, begin: pause, bearable: shorterThanCheck, exits: []int{exitLost}},
 	{name: "suspend", weight: 3, shortest: 100 * ms, longest: 40 * sec, begin: suspend, exits: []int{exitLost, exitConflict}, machine: true},
 	{name: "virtual machine paused", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: hypervisor, exits: []int{exitLost, exitConflict}, machine: true},
 	{name: "stall", weight: 2, shortest: 20 * ms, longest: 10 * sec, begin: stall, exits: []int{exitLost, exitConflict}, machine: true},

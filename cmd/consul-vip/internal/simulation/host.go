@@ -42,7 +42,7 @@ type host struct {
 	starting  *time.Timer
 	started   int
 	behind    time.Duration // the boot-time clock: pauses that no clock of the guest counted
-	standing  int           // standstills under way
+	standing  bool          // the whole machine stands still
 	powerless bool
 }
 
@@ -181,7 +181,7 @@ func (h *host) startLater() {
 // mutex held.
 func (h *host) ensure() {
 	h.wanted = true
-	if h.process == nil && !h.powerless && h.standing == 0 {
+	if h.process == nil && !h.powerless && !h.standing {
 		if h.starting != nil {
 			h.starting.Stop()
 		}
@@ -210,42 +210,28 @@ func (h *host) kill() {
 
 // standStill makes the whole machine stand still. The function that it returns wakes it.
 func (h *host) standStill(lifetimes, bootTime bool) (wake func()) {
-	c := h.cluster
-	c.mu.Lock()
-	h.standing++
-	p := h.process
+	h.cluster.mu.Lock()
+	p, since := h.process, h.cluster.log.elapsed()
 	if p != nil {
 		p.gate.pause()
 	}
-	since := c.log.elapsed()
-	first := h.standing == 1
-	c.mu.Unlock()
-	if first {
-		c.net.mu.Lock()
-		h.kernel.stop(lifetimes)
-		c.net.mu.Unlock()
-		h.consul.Freeze()
-	}
+	h.standing = true
+	h.cluster.mu.Unlock()
+	h.cluster.locked(func() { h.kernel.stop(lifetimes) })
+	h.consul.Freeze()
 	return func() {
-		c.mu.Lock()
-		h.standing--
-		last := h.standing == 0
+		h.cluster.locked(h.kernel.wake)
+		h.consul.Thaw()
+		h.cluster.mu.Lock()
+		defer h.cluster.mu.Unlock()
+		h.standing = false
 		if !bootTime {
-			h.behind += c.log.elapsed() - since
-		}
-		c.mu.Unlock()
-		if last {
-			c.net.mu.Lock()
-			h.kernel.wake()
-			c.net.mu.Unlock()
-			h.consul.Thaw()
+			h.behind += h.cluster.log.elapsed() - since
 		}
 		if p != nil {
 			p.gate.resume()
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if last && h.wanted {
+		if h.wanted {
 			h.ensure() // the scheduler's timer may have fired meanwhile
 		}
 	}

@@ -97,7 +97,9 @@ func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 			since = time.Now()
 		case time.Since(since) >= settledFor:
 			stats.settled(since.Sub(began))
-			c.checkOthers(round, before, c.checkExits(round))
+			unasked := c.checkExits(round)
+			c.checkOthers(round, before, unasked)
+			c.checkBearable(round, before, unasked)
 			return
 		}
 		if time.Since(began) > c.settleLimit() {
@@ -247,14 +249,12 @@ func (c *cluster) checkExits(round []fault) (unasked int) {
 // checkOthers checks a round whose faults all concern one address: processes end only as
 // often as those faults explain, and if none ends, no other address moves.
 func (c *cluster) checkOthers(round []fault, before map[netip.Addr]int, exits int) {
-	if len(round) == 0 {
+	if len(round) == 0 || slices.ContainsFunc(round, func(f fault) bool { return !f.kind.address }) {
 		return
 	}
 	explained := 0
-	for _, p := range c.recent {
-		if !p.fault.kind.address {
-			return
-		}
+	if c.roundBegan < c.otherUntil {
+		return // what the round before has broken may still have an effect
 	}
 	for _, f := range round {
 		if f.addr != round[0].addr {
@@ -269,6 +269,22 @@ func (c *cluster) checkOthers(round []fault, before map[netip.Addr]int, exits in
 	for i, v := range c.base.VIPs {
 		if exits == 0 && i != round[0].addr && v.PreemptDelay == 0 && moves[v.Addr()] != before[v.Addr()] {
 			c.violate("%s moved because of another address", v.Addr())
+		}
+	}
+}
+
+// checkBearable checks that a short fault has ended no instance and moved no address.
+func (c *cluster) checkBearable(round []fault, before map[netip.Addr]int, exits int) {
+	if c.theme != bearableFaults || len(round) == 0 {
+		return
+	}
+	if exits > 0 {
+		c.violate("%d instances ended because of a short fault", exits)
+	}
+	moves := c.moves()
+	for _, v := range c.base.VIPs {
+		if v.PreemptDelay == 0 && moves[v.Addr()] != before[v.Addr()] {
+			c.violate("%s moved because of a short fault", v.Addr())
 		}
 	}
 }

@@ -158,8 +158,8 @@ func (k *kernel) bindForeign(addr netip.Addr) {
 	k.net.client.look(addr)
 }
 
-// setCarrier connects or disconnects the host. The kernel reports a change late if
-// there was another one within a second (linkwatch).
+// setCarrier connects or disconnects the host. The kernel reports a lost carrier late if
+// there was another change within a second (linkwatch).
 func (k *kernel) setCarrier(up bool) {
 	if k.carrier == up {
 		return
@@ -167,7 +167,10 @@ func (k *kernel) setCarrier(up bool) {
 	k.carrier = up
 	k.net.log.add(k.name, "kernel: carrier %t", up)
 	now := k.net.log.elapsed()
-	late := max(0, k.changed+time.Second-now)
+	late := time.Duration(0)
+	if !up {
+		late = max(0, k.changed+time.Second-now)
+	}
 	k.changed = now
 	k.net.client.lookAll()
 	time.AfterFunc(late, func() {

@@ -67,7 +67,7 @@ func simulate(t *testing.T, seed uint64, n int) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(seed)
 		running.Store(c)
-		rounds := drawRounds(seed, n, len(c.hosts), len(c.addrs))
+		rounds := c.drawRounds(seed, n)
 		c.run(rounds)
 		stats.add(c, rounds)
 		if c.failures.any() {
