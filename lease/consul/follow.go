@@ -152,13 +152,13 @@ func (f *follower) read(ctx context.Context) (Answer, error) {
 	} else {
 		ctx, wanted = f.untilReread(ctx)
 	}
-	asked := f.index
+	asked, written := f.index, f.client.writer.written.Load()
 	answer := Answer{Sent: f.now(), Consistent: asked == 0}
 	list, err := f.client.list(ctx, f.keys.Folder(), asked, timeout)
 	brokenOff := wanted()
 	switch {
 	case err == nil:
-		answer.State = f.take(list, asked)
+		answer.State = f.take(list, asked, written)
 	case !brokenOff:
 		f.index = 0 // Consul may return with another history
 		f.failed++
@@ -172,12 +172,15 @@ func (f *follower) read(ctx context.Context) (Answer, error) {
 
 // take returns the State of a list, which is the last one where nothing has
 // changed, or nil for a list that is not to be trusted.
-func (f *follower) take(list state.List, asked uint64) *state.State {
+//
+// Before the request was sent, this process had written at the index written. A lower
+// index goes back as well, although no answer has shown the write.
+func (f *follower) take(list state.List, asked, written uint64) *state.State {
 	f.pause.Reset()
 	f.rereading, f.failed = false, 0
 	f.index = list.Index
 	switch {
-	case list.Index < asked:
+	case list.Index < asked, asked != 0 && list.Index < written:
 		// A restored snapshot, new servers, or a new leader that has not replayed its
 		// log: read anew instead of waiting for an index that may be far away.
 		f.index = 0
@@ -186,9 +189,10 @@ func (f *follower) take(list state.List, asked uint64) *state.State {
 		return f.last // what the token may read changes without the index
 	case f.last != nil:
 		list.History = f.last.History
-		if list.Index < f.last.Index {
-			list.History++
-		}
+	}
+	if list.Index < written || (f.last != nil && list.Index < f.last.Index) {
+		list.History++
+		f.client.writer.written.CompareAndSwap(written, list.Index)
 	}
 	f.last = state.Next(f.last, f.keys, list)
 	return f.last

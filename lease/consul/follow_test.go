@@ -315,3 +315,20 @@ func TestFollowEndsWithItsContextDuringAReread(t *testing.T) {
 		}
 	})
 }
+
+// A snapshot may be restored before an answer has shown the last write. The index
+// then never goes back from one answer to the next.
+func TestAnIndexBelowAWriteOfOursIsAnotherHistory(t *testing.T) {
+	f := follower{client: &Client{writer: &writer{}}, keys: state.NewKeys("p")}
+	f.client.writer.wrote(160)
+	f.client.writer.wrote(150)
+	first := f.take(state.List{Index: 165}, 0, 160)
+	require.EqualValues(t, 0, first.History)
+	f.client.writer.wrote(166)
+	assert.Nil(t, f.take(state.List{Index: 165}, 165, 166), "a leader that is behind, perhaps")
+	assert.Zero(t, f.index, "the next request is consistent")
+	second := f.take(state.List{Index: 165}, 0, 166)
+	assert.EqualValues(t, 1, second.History)
+	third := f.take(state.List{Index: 165}, 165, f.client.writer.written.Load())
+	assert.Same(t, second, third, "once")
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -92,6 +93,7 @@ type writer struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	underWay sync.WaitGroup // transactions
+	written  atomic.Uint64  // the highest index of a confirmed transaction in this history
 
 	mu    sync.Mutex // guards all following fields
 	queue []*request
@@ -258,7 +260,17 @@ func (w *writer) transact(batch []*request) (index uint64, refused map[int][]str
 	if index == 0 {
 		return 0, nil, errNoConsul
 	}
+	w.wrote(index)
 	return index, nil, nil
+}
+
+// wrote notes the index of a confirmed transaction.
+func (w *writer) wrote(index uint64) {
+	for before := w.written.Load(); index > before; before = w.written.Load() {
+		if w.written.CompareAndSwap(before, index) {
+			return
+		}
+	}
 }
 
 // refusals sorts Consul's reasons by the request that each operation belongs to.

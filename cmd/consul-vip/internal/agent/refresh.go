@@ -48,21 +48,21 @@ func (a *active) refresh(ctx context.Context) outcome {
 	case !lasts && !a.Certain():
 		return a.drop("its lifetime has ended while the lock is not certain")
 	case a.address == nil:
-		return a.bindAgain(now, lifetime)
+		return a.bindAgain(ctx, now, lifetime)
 	}
 	restored, err := a.address.Refresh(lifetime)
 	if err != nil {
 		return outcome{how: failed, err: err}
 	}
 	lasts = lasts && a.inKernel() // else the kernel may have added the address
-	if o := a.settle(now+lifetime, restored || !lasts); o.how != goesOn || a.address == nil || !restored {
+	if o := a.settle(ctx, now+lifetime, restored || !lasts); o.how != goesOn || a.address == nil || !restored {
 		return o
 	}
 	return a.onRestored(now, lasts)
 }
 
 // bindAgain binds an address that had to be unbound while the lock was not certain.
-func (a *active) bindAgain(now, lifetime time.Duration) outcome {
+func (a *active) bindAgain(ctx context.Context, now, lifetime time.Duration) outcome {
 	address, err := a.kernel.Bind(a.link.index, a.cfg().Prefix, lifetime)
 	switch {
 	case errors.Is(err, netif.ErrForeign):
@@ -71,7 +71,7 @@ func (a *active) bindAgain(now, lifetime time.Duration) outcome {
 		return outcome{how: failed, err: err}
 	}
 	a.address = address
-	o := a.settle(now+lifetime, true)
+	o := a.settle(ctx, now+lifetime, true)
 	if a.address != nil {
 		a.log.Info("bound the address again")
 		a.announcing.restart.Set()
@@ -81,9 +81,9 @@ func (a *active) bindAgain(now, lifetime time.Duration) outcome {
 
 // settle looks at the clock and the lock after the kernel has given the address a
 // new lifetime. An address that was, or may have been, added while the lock was not
-// certain is removed.
-func (a *active) settle(until time.Duration, added bool) outcome {
-	if (added && !a.Certain()) || a.Remaining() <= 0 {
+// certain, or after the hold had ended, is removed.
+func (a *active) settle(ctx context.Context, until time.Duration, added bool) outcome {
+	if (added && (!a.Certain() || ctx.Err() != nil)) || a.Remaining() <= 0 {
 		return a.drop("the lock was not certain when the kernel had it")
 	}
 	a.until.Store(int64(until))

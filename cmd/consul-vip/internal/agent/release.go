@@ -19,7 +19,7 @@ type releaseWire interface {
 
 // release stops announcing and unbinds the address, because of o. In a handover it
 // first waits until the successor is ready, which makes the time without an owner as
-// short as possible.
+// short as possible, if this host still has the address.
 func (v *vip) release(ctx context.Context, handover handover, a *active, o outcome) outcome {
 	reason, transferred := o.err, false
 	if o.how == holdEnded {
@@ -27,7 +27,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, o outco
 		reason, transferred = end.Reason, end.Kind == lease.Transferred
 	}
 	a.announcing.stop()
-	if transferred && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
+	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")
 	}
 	failed := a.unbind()
