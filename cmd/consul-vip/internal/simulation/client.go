@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 type client struct {
 	net      *network
 	overlaps map[netip.Addr]*overlap
+	ended    map[netip.Addr]*overlap // the last one of each address
 	count    map[string]int // of the overlaps that README's Limits name, by name
 	longest  map[string]time.Duration
 	violated func(format string, args ...any)
@@ -25,12 +27,13 @@ type overlap struct {
 	addr   netip.Addr
 	owners []*kernel
 	since  time.Duration
+	until  time.Duration
 	excuse *excuse
 	timer  *time.Timer
 }
 
 func newClient(n *network) *client {
-	return &client{net: n, overlaps: map[netip.Addr]*overlap{}, count: map[string]int{}, longest: map[string]time.Duration{},
+	return &client{net: n, overlaps: map[netip.Addr]*overlap{}, ended: map[netip.Addr]*overlap{}, count: map[string]int{}, longest: map[string]time.Duration{},
 		moves: map[netip.Addr]int{}, last: map[netip.Addr]string{}}
 }
 
@@ -83,6 +86,9 @@ func (c *client) begin(o *overlap) {
 	c.overlaps[o.addr] = o
 	c.net.log.add("client", "two owners of %s: %s", o.addr, names(o.owners))
 	o.excuse = c.net.excused(o)
+	if last := c.ended[o.addr]; o.excuse == nil && last != nil && o.continues(last) {
+		o.excuse = last.excuse
+	}
 	if o.excuse == nil {
 		c.violated("two hosts answer for %s: %s", o.addr, names(o.owners))
 		return
@@ -99,7 +105,9 @@ func (c *client) begin(o *overlap) {
 
 func (c *client) end(o *overlap) {
 	delete(c.overlaps, o.addr)
-	lasted := c.net.log.elapsed() - o.since
+	o.until = c.net.log.elapsed()
+	c.ended[o.addr] = o
+	lasted := o.until - o.since
 	c.net.log.add("client", "one owner of %s again after %s", o.addr, lasted)
 	if o.timer != nil {
 		o.timer.Stop()
@@ -107,6 +115,11 @@ func (c *client) end(o *overlap) {
 	if o.excuse != nil {
 		c.longest[o.excuse.name] = max(c.longest[o.excuse.name], lasted)
 	}
+}
+
+// continues reports whether one of two owners has only handed the address over.
+func (o *overlap) continues(last *overlap) bool {
+	return o.since-last.until < undoTime && slices.ContainsFunc(o.owners, func(k *kernel) bool { return slices.Contains(last.owners, k) })
 }
 
 func names(kernels []*kernel) string {

@@ -163,7 +163,7 @@ func shorterThanLifetime(c *config.Config) time.Duration { return c.VIPs[0].Dead
 
 // shorterThanSession is for what keeps a session from being renewed, or the keys from
 // being read.
-func shorterThanSession(*config.Config) time.Duration { return 3 * sec }
+func shorterThanSession(*config.Config) time.Duration { return 1500 * ms }
 
 // shorterThanDebounce is for a carrier.
 func shorterThanDebounce(*config.Config) time.Duration { return 400 * ms }
