@@ -15,7 +15,7 @@ type client struct {
 	net      *network
 	overlaps map[netip.Addr]*overlap
 	ended    map[netip.Addr]*overlap // the last one of each address
-	count    map[string]int // of the overlaps that README's Limits name, by name
+	count    map[string]int          // of the overlaps that README's Limits name, by name
 	longest  map[string]time.Duration
 	violated func(format string, args ...any)
 	moves    map[netip.Addr]int // how often an address got another owner
