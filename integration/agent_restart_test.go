@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -23,6 +24,9 @@ const (
 	defaultDeadMan  = 7 * time.Second
 )
 
+// byDefault has the defaults of an operator instead of the shorter times of the tests.
+var byDefault = config{deadMan: defaultDeadMan, consul: fmt.Sprintf("  check_ttl = %q", defaultCheckTTL)}
+
 // TestAgentRestart ends the client agent of the owner's host and starts it again three
 // seconds later. That is within the default check_ttl, and nothing moves.
 func TestAgentRestart(t *testing.T) {
@@ -36,7 +40,7 @@ func TestAgentRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newClientsScene(t)
-			procs := s.startAll(config{deadMan: defaultDeadMan})
+			procs := s.startAll(byDefault)
 			tenure := s.tenure(procs[0])
 			for i := range numberOf(t, restartsEnv, 2) {
 				away := s.restartAgent(procs[0].Host, end)

@@ -24,7 +24,9 @@ func TestPausedWithoutLeader(t *testing.T) {
 	for _, paused := range []time.Duration{500 * time.Millisecond, time.Second, 1500 * time.Millisecond} {
 		t.Run(fmt.Sprint(paused), func(t *testing.T) {
 			s := newSceneIn(t, w)
-			procs := s.startAll(config{sessionTTL: 30 * time.Second, deadMan: defaultDeadMan})
+			c := byDefault
+			c.sessionTTL = 30 * time.Second
+			procs := s.startAll(c)
 			tenure := s.tenure(procs[0])
 			began := time.Now()
 			s.killLeader()

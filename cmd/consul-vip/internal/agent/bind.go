@@ -23,9 +23,16 @@ type kernel interface {
 	Foreign(addr netip.Addr) error
 }
 
+// lasting is an address whose lifetime can be extended: *netif.Address. Only Refresh
+// adds the address if it is missing.
+type lasting interface {
+	Refresh(lifetime time.Duration) (restored bool, err error)
+	Extend(lifetime time.Duration) (extended bool, err error)
+}
+
 // bound is an address while it is bound: *netif.Address.
 type bound interface {
-	Refresh(lifetime time.Duration) (restored bool, err error)
+	lasting
 	Taken() error
 	Unbind() error
 }

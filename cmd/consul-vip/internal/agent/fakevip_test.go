@@ -316,6 +316,22 @@ func (f *fakeVIP) Refresh(lifetime time.Duration) (restored bool, err error) {
 	return restored, nil
 }
 
+func (f *fakeVIP) Extend(lifetime time.Duration) (extended bool, err error) {
+	f.mu.Lock()
+	onRefresh := f.onRefresh
+	f.mu.Unlock()
+	if onRefresh != nil {
+		onRefresh()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.missing || time.Now().After(f.expires) {
+		return false, nil
+	}
+	f.live(lifetime)
+	return true, nil
+}
+
 // live gives the address a lifetime. The caller has locked mu.
 func (f *fakeVIP) live(lifetime time.Duration) {
 	f.lifetimes = append(f.lifetimes, lifetime)

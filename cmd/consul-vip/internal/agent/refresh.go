@@ -49,6 +49,8 @@ func (a *active) refresh(ctx context.Context) outcome {
 		return a.drop("its lifetime has ended while the lock is not certain")
 	case a.address == nil:
 		return a.bindAgain(ctx, now, lifetime)
+	case !a.Certain():
+		return a.extend(ctx, now, lifetime)
 	}
 	restored, err := a.address.Refresh(lifetime)
 	if err != nil {
@@ -59,6 +61,19 @@ func (a *active) refresh(ctx context.Context) outcome {
 		return o
 	}
 	return a.onRestored(now, lasts)
+}
+
+// extend extends the lifetime of an address without adding it. If another program has
+// removed it meanwhile, it stays away until the lock is certain.
+func (a *active) extend(ctx context.Context, now, lifetime time.Duration) outcome {
+	extended, err := a.address.Extend(lifetime)
+	switch {
+	case err != nil:
+		return outcome{how: failed, err: err}
+	case !extended:
+		return a.drop("it is missing while the lock is not certain")
+	}
+	return a.settle(ctx, now+lifetime, !a.inKernel())
 }
 
 // bindAgain binds an address that had to be unbound while the lock was not certain.

@@ -241,6 +241,24 @@ func (b *bound) Refresh(lifetime time.Duration) (restored bool, err error) {
 	return restored, err
 }
 
+// Extend implements agent.Address.
+func (b *bound) Extend(lifetime time.Duration) (extended bool, err error) {
+	err = b.machine.call(func() error {
+		switch {
+		case b.isUnbound():
+			return netif.ErrUnbound
+		case lifetime < time.Second:
+			return netif.ErrLifetime
+		case b.machine.addresses[b.addr] == nil:
+			return nil
+		}
+		extended = true
+		b.machine.set(b.addr, lifetime)
+		return nil
+	})
+	return extended, err
+}
+
 // Taken implements agent.Address.
 func (b *bound) Taken() error {
 	return b.machine.call(func() error {
