@@ -50,9 +50,6 @@ func addressRemoved(c *cluster, f fault) func() {
 		c.locked(func() {
 			for _, k := range c.net.kernels {
 				if a := k.addresses[addr]; a != nil && a.ours {
-					// A process that did not run extends the address, which adds it again, and
-					// only then finds that it has lost the lock.
-					c.net.excuse(excuse{name: "removed by another program", host: k.name, addr: addr, limit: undoTime, after: c.base.VIPs[0].DeadMan})()
 					k.remove(addr, "by another program")
 				}
 			}
