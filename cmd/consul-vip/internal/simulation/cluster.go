@@ -66,7 +66,7 @@ func (c *cluster) felt(round []fault) []fault {
 	}
 	var felt []fault
 	c.recent = slices.DeleteFunc(c.recent, func(p past) bool {
-		return now-p.settled > c.feltFor()
+		return p.settled < c.roundBegan-c.feltFor()
 	})
 	for _, p := range c.recent {
 		felt = append(felt, p.fault)

@@ -7,7 +7,7 @@ var kernelFaults = []kind{
 	{name: "slow kernel", weight: 4, shortest: 500 * ms, longest: 10 * sec, begin: slowKernel, exits: []int{exitLost}},
 	{name: "kernel held up", weight: 4, shortest: 200 * ms, longest: 8 * sec, begin: kernelHeldUp, bearable: shorterThanLifetime, exits: []int{exitLost}},
 	{name: "address removed", weight: 4, begin: addressRemoved, exits: []int{exitLost}, address: true, ends: 2},
-	{name: "foreign address", weight: 3, shortest: 100 * ms, longest: 20 * sec, begin: foreignAddress, exits: []int{exitFailure, exitConflict}, address: true, ends: 1},
+	{name: "foreign address", weight: 3, shortest: 100 * ms, longest: 20 * sec, begin: foreignAddress, exits: []int{exitFailure, exitConflict}, address: true, ends: 10},
 	{name: "events lost", weight: 3, begin: eventsLost, bearable: forEver},
 }
 
@@ -50,9 +50,6 @@ func addressRemoved(c *cluster, f fault) func() {
 		c.locked(func() {
 			for _, k := range c.net.kernels {
 				if a := k.addresses[addr]; a != nil && a.ours {
-					// A process that did not run extends the address, which adds it again, and
-					// only then finds that it has lost the lock.
-					c.net.excuse(excuse{name: "removed by another program", host: k.name, addr: addr, limit: undoTime, after: c.base.VIPs[0].DeadMan})()
 					k.remove(addr, "by another program")
 				}
 			}

@@ -61,7 +61,7 @@ func (c *cluster) violate(format string, args ...any) {
 // servers end a session at twice its TTL, a scheduler starts a process again, and a
 // node that found nobody to ask waits a moment.
 func (c *cluster) settleLimit() time.Duration {
-	limit := 2*c.base.Consul.SessionTTL + 30*time.Second
+	limit := 2*c.base.Consul.SessionTTL + 10*time.Second
 	if c.contested() {
 		limit += time.Minute
 	}
@@ -96,7 +96,7 @@ func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 		case since.IsZero():
 			since = time.Now()
 		case time.Since(since) >= settledFor:
-			stats.settled(since.Sub(began))
+			stats.settled(since.Sub(began), c.settleLimit())
 			unasked := c.checkExits(round)
 			c.checkOthers(round, before, unasked)
 			c.checkBearable(round, before, unasked)

@@ -15,18 +15,17 @@ type statistics struct {
 	faults   map[string]int
 	overlaps map[string]int
 	longest  map[string]time.Duration
-	exits    map[int]int
-	slowest  time.Duration // until a cluster was settled
+	slowest  map[time.Duration]time.Duration // until a cluster was settled, by the limit for it
 	virtual  time.Duration
 	moves    int
 }
 
-var stats = &statistics{faults: map[string]int{}, overlaps: map[string]int{}, longest: map[string]time.Duration{}, exits: map[int]int{}}
+var stats = &statistics{faults: map[string]int{}, overlaps: map[string]int{}, longest: map[string]time.Duration{}, slowest: map[time.Duration]time.Duration{}}
 
-func (s *statistics) settled(after time.Duration) {
+func (s *statistics) settled(after, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.slowest = max(s.slowest, after)
+	s.slowest[limit] = max(s.slowest[limit], after)
 }
 
 // add adds what a cluster has counted.
@@ -62,8 +61,11 @@ func (s *statistics) String() string {
 		total += s.faults[name]
 		fmt.Fprintf(&b, "  %6d %s\n", s.faults[name], name)
 	}
-	fmt.Fprintf(&b, "%d faults in %s of virtual time; addresses moved %d times; settled after %s at most\n",
-		total, s.virtual.Round(time.Second), s.moves, s.slowest.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%d faults in %s of virtual time; addresses moved %d times\n", total, s.virtual.Round(time.Second), s.moves)
+	b.WriteString("everything as it should be after the last fault, by the limit for it:\n")
+	for _, limit := range slices.Sorted(maps.Keys(s.slowest)) {
+		fmt.Fprintf(&b, "  %6s within %s\n", limit, s.slowest[limit].Round(time.Millisecond))
+	}
 	b.WriteString("two answers to one question, by the limit that allows them:\n")
 	for _, name := range slices.Sorted(maps.Keys(s.overlaps)) {
 		fmt.Fprintf(&b, "  %6d %s, the longest %s\n", s.overlaps[name], name, s.longest[name].Round(time.Microsecond))
