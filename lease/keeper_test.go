@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,13 +41,20 @@ type instance struct {
 
 // bubble runs test with a Keeper whose boot-time clock is the bubble's.
 func bubble(t *testing.T, test func(b *instance)) {
+	t.Helper()
+	bubbleLogging(t, hclog.NewNullLogger(), test)
+}
+
+// bubbleLogging is bubble with a logger.
+func bubbleLogging(t *testing.T, log hclog.Logger, test func(b *instance)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &instance{t: t, consul: simconsul.New(t), start: time.Now(), token: latest.NewWake(), contenders: map[string]*Contender{}}
 		client, closeClient := b.consul.Client(consul.Transport)
 		defer closeClient()
 		b.keeper = New(Config{
 			Client: consul.New(client, b.token), Prefix: "p", Service: "s",
-			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: testLogger(),
+			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: log,
 		})
 		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
 		ctx, cancel := context.WithCancel(context.Background())
@@ -164,10 +170,3 @@ func (b *instance) holdBy(begin func(*Held), left Left) (<-chan struct{}, <-chan
 }
 
 func (b *instance) record() state.Record { return state.ParseRecord(b.consul.Get(lockKey).Value) }
-
-func testLogger() hclog.Logger {
-	if os.Getenv("LT") != "" {
-		return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: os.Stdout, TimeFn: time.Now, TimeFormat: "05.000000"})
-	}
-	return hclog.NewNullLogger()
-}

@@ -146,8 +146,10 @@ func (k *Keeper) releaseOrphans(s *session) {
 			}
 		}
 		if len(names) > 0 {
-			err := g.Wait()
-			k.log.Warn("released orphaned locks", "locks", len(names), "first", slices.Min(names), "error", err)
+			k.log.Warn("releasing orphaned locks", "locks", len(names), "first", slices.Min(names))
+			if err := g.Wait(); err != nil {
+				k.log.Debug("could not release every orphaned lock", "error", err)
+			}
 		}
 	}
 }

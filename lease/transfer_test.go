@@ -1,8 +1,10 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -28,7 +31,7 @@ func (b *instance) node(name string) *instance {
 	o := &instance{t: b.t, consul: b.consul, start: b.start, contenders: map[string]*Contender{}}
 	o.keeper = New(Config{
 		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: name,
-		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: testLogger(),
+		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
 	})
 	o.keeper.now = b.keeper.now
 	ctx, cancel := context.WithCancel(context.Background())
@@ -295,6 +298,43 @@ func TestOrphanedLockIsReleased(t *testing.T) {
 		assert.Equal(t, "h2", r.Node)
 		h.stops("done")
 	})
+}
+
+// Thousands of orphans are one line of log.
+func TestManyOrphansAreOneLine(t *testing.T) {
+	var out syncBuffer
+	bubbleLogging(t, hclog.New(&hclog.LoggerOptions{Output: &out}), func(b *instance) {
+		h := b.hold()
+		<-h.held
+		session := b.consul.Get(lockKey).Session
+		for i := range 300 {
+			b.consul.Put(fmt.Sprintf("p/10.78.%d.%d/.lock", i/256, i%256), "", session)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		assert.Empty(t, b.consul.Get("p/10.78.1.43/.lock").Session)
+		h.stops("done")
+	})
+	assert.Equal(t, 1, strings.Count(out.String(), "releasing orphaned locks"), out.String())
+	assert.Contains(t, out.String(), "locks=300")
+}
+
+// syncBuffer is a buffer for the lines of several goroutines.
+type syncBuffer struct {
+	mu    sync.Mutex // guards lines
+	lines bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.String()
 }
 
 func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
