@@ -20,9 +20,9 @@ type tenure struct {
 	h         *Held
 	stop      context.Context // ends when the process wants to stop holding the lock
 	due       *pendingTransfer
-	answer    chan answer // of the write under way
-	writing   bool
-	abort     context.CancelCauseFunc // gives up a transfer under way
+	answer    chan answer             // of the write under way
+	writing   bool                    // a write is under way
+	abort     context.CancelCauseFunc // gives up the transfer under way; nil: there is none
 	deadline  time.Time               // of a stop's transfer; zero: the process does not stop
 	recording *failurelog.Log
 }
