@@ -23,7 +23,7 @@ RETIRED := $(LINTERS)/retired-words
 # The packages that `make lint` reads, for example: make lint PKG=./lease/...
 PKG ?= ./...
 
-.PHONY: help build check lint test unit integration demo bench chaos deps consul nomad clean
+.PHONY: help build check lint test unit integration demo bench simulate mutations chaos deps consul nomad clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -34,6 +34,8 @@ build: ## build the static binary
 check: deps lint ## lint, and run the tests that need no lab; required for every commit
 	@echo '== unit tests with the race detector'
 	go test -race -count=1 $(UNIT)
+	@echo '== 20,000 faults in virtual time'
+	go test -count=1 -run TestSimulate $(SIMULATION) -args -faults 20000
 	@echo '== tests of the lab, bench and chaos code; tests that need a lab are skipped'
 	CONSUL_VIP_INTEGRATION= go test -count=1 ./integration/...
 
@@ -67,13 +69,26 @@ integration: deps consul nomad build ## run the tests with Consul and Nomad in n
 demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)
 
-bench: consul build ## compare with keepalived and consul lock; writes docs/benchmarks.md
-	@sh integration/deps.sh bench
-	go run ./integration/bench -bin $(BIN) -out docs/benchmarks.md
+# How Consul runs in chaos and bench: client agents on the hosts and the servers elsewhere,
+# or servers on the hosts.
+WORLD ?= clients
 
 SEED ?= 1
-chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run
-	go run ./integration/chaos -bin $(BIN) -faults 200 -seed $(SEED)
+FAULTS ?= 20000
+SIMULATION := ./cmd/consul-vip/internal/simulation
+simulate: ## inject random faults into a cluster in virtual time; SEED=n FAULTS=n, or ONLY=n repeats one cluster
+	go test -c -o bin/simulation $(SIMULATION)
+	bin/simulation -test.run TestSimulate -test.timeout 3h -seed $(SEED) -faults $(FAULTS) $(if $(ONLY),-only $(ONLY))
+
+mutations: ## break the program on purpose in several ways; the simulation must find each
+	go test -count=1 -timeout 30m -v -run TestMutations $(SIMULATION) -args -mutations
+
+chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run, WORLD=clients (default) or servers
+	go run ./integration/chaos -bin $(BIN) -world $(WORLD) -faults 200 -seed $(SEED)
+
+bench: consul build ## compare with keepalived and consul lock, WORLD as above; writes docs/benchmarks.md
+	@sh integration/deps.sh bench
+	go run ./integration/bench -bin $(BIN) -world $(WORLD) -out docs/benchmarks.md
 
 deps: ## install the missing Debian packages
 	@sh integration/deps.sh

@@ -99,7 +99,7 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, mayAnnounce func() bool) error {
 	for i, encode := range arpAnnouncements {
 		ordinal := step*len(arpAnnouncements) + i
-		err := w.transmitIf(ctx, ordinal, mayAnnounce, func(own net.HardwareAddr) outbound { return encode(own, addr) })
+		err := w.transmitIf(ctx, ordinal, mayAnnounce, func(own net.HardwareAddr) Outbound { return encode(own, addr) })
 		if err != nil && !errors.Is(err, ErrNotSent) {
 			return err
 		}

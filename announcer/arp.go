@@ -18,26 +18,26 @@ var unknownMAC = make(net.HardwareAddr, macLen)
 
 // arpAnnouncements encode the two frames of an announcement. Some devices learn from
 // requests only, some from replies only.
-var arpAnnouncements = [...]func(own net.HardwareAddr, addr netip.Addr) outbound{
+var arpAnnouncements = [...]func(own net.HardwareAddr, addr netip.Addr) Outbound{
 	// An ARP Announcement differs from an ARP Probe only in the sender address, so
 	// the target MAC is zero (RFC 5227, sections 1.1 and 2.3).
-	func(own net.HardwareAddr, addr netip.Addr) outbound {
+	func(own net.HardwareAddr, addr netip.Addr) Outbound {
 		return arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr)
 	},
 	// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
-	func(own net.HardwareAddr, addr netip.Addr) outbound {
+	func(own net.HardwareAddr, addr netip.Addr) Outbound {
 		return arpFrame(broadcast, arp.OperationReply, own, addr, own, addr)
 	},
 }
 
 // arpProbe encodes a probe. Its sender address is zero, so no cache learns from it
 // (RFC 5227, section 1.1).
-func arpProbe(to, own net.HardwareAddr, addr netip.Addr) outbound {
+func arpProbe(to, own net.HardwareAddr, addr netip.Addr) Outbound {
 	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), unknownMAC, addr)
 }
 
 func arpFrame(to net.HardwareAddr, op arp.Operation,
-	senderMAC net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) outbound {
+	senderMAC net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) Outbound {
 	p := arp.Packet{
 		HardwareType:       arpEthernet,
 		ProtocolType:       arpIPv4,
@@ -50,7 +50,7 @@ func arpFrame(to net.HardwareAddr, op arp.Operation,
 		TargetIP:           target,
 	}
 	payload, _ := p.MarshalBinary() // never fails, according to its documentation
-	return outbound{to: to, payload: payload}
+	return Outbound{To: to, Payload: payload}
 }
 
 // arpSender returns the address and MAC of a frame's sender. The verdict is

@@ -25,7 +25,7 @@ func unhex(t testing.TB, s string) []byte {
 
 func TestARPFrames(t *testing.T) {
 	request, reply := arpAnnouncements[0](ourMAC, vip), arpAnnouncements[1](ourMAC, vip)
-	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceRequest)}, request)
-	require.Equal(t, outbound{to: broadcast, payload: unhex(t, announceReply)}, reply)
-	require.Equal(t, outbound{to: peerMAC, payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, vip))
+	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceRequest)}, request)
+	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceReply)}, reply)
+	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, vip))
 }

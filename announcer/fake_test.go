@@ -36,12 +36,12 @@ type fakeSocket struct {
 	mu         sync.Mutex // guards all following fields
 	sent       []sentFrame
 	sendErr    error
-	backlogged bool             // the receiver has frames left to process
-	onSend     func(arp.Packet) // called for each frame sent
+	backlogged bool            // the receiver has frames left to process
+	onSend     func(sentFrame) // called for each frame sent
 }
 
 type received struct {
-	frame inbound
+	frame Inbound
 	err   error
 }
 
@@ -55,16 +55,16 @@ func newFakeSocket() *fakeSocket {
 	return &fakeSocket{in: make(chan received), closed: make(chan struct{})}
 }
 
-func (f *fakeSocket) receive([]byte) (inbound, error) {
+func (f *fakeSocket) Receive([]byte) (Inbound, error) {
 	select {
 	case r := <-f.in:
 		return r.frame, r.err
 	case <-f.closed:
-		return inbound{}, ErrClosed
+		return Inbound{}, ErrClosed
 	}
 }
 
-func (f *fakeSocket) idle() bool {
+func (f *fakeSocket) Idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.backlogged
@@ -76,24 +76,24 @@ func (f *fakeSocket) setBacklogged(backlogged bool) {
 	f.backlogged = backlogged
 }
 
-func (f *fakeSocket) send(o outbound) error {
+func (f *fakeSocket) Send(o Outbound) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.sendErr != nil {
 		return f.sendErr
 	}
-	s := sentFrame{at: time.Now(), to: o.to}
-	if err := s.UnmarshalBinary(o.payload); err != nil {
+	s := sentFrame{at: time.Now(), to: o.To}
+	if err := s.UnmarshalBinary(o.Payload); err != nil {
 		return err
 	}
 	f.sent = append(f.sent, s)
 	if f.onSend != nil {
-		f.onSend(s.Packet)
+		f.onSend(s)
 	}
 	return nil
 }
 
-func (f *fakeSocket) close() error {
+func (f *fakeSocket) Close() error {
 	f.once.Do(func() { close(f.closed) })
 	return nil
 }
@@ -123,12 +123,12 @@ func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration 
 
 // announce lets the socket receive a gratuitous request from mac now.
 func (f *fakeSocket) announce(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: inbound{received: time.Now(), payload: arpAnnouncements[0](mac, addr).payload}}
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements[0](mac, addr).Payload}}
 }
 
 // probe lets the socket receive a probe from mac now.
 func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: inbound{received: time.Now(), payload: arpProbe(broadcast, mac, addr).payload}}
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpProbe(broadcast, mac, addr).Payload}}
 }
 
 // inBubble calls f with a Wire over a fake socket in a synctest bubble. The Wire runs
@@ -137,7 +137,7 @@ func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeS
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
-		w := newWire(sock, ourMAC, o)
+		w := New(sock, ourMAC, o)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- w.Run(ctx) }()

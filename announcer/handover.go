@@ -40,7 +40,7 @@ func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAd
 	if err != nil {
 		return err
 	}
-	return w.transmit(ctx, 0, func(own net.HardwareAddr) outbound { return arpProbe(to, own, addr) })
+	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return arpProbe(to, own, addr) })
 }
 
 // A Handover receives the ready and released frames of one address. The owner and
@@ -130,15 +130,15 @@ func (h *Handover) recordClaim(mac net.HardwareAddr) {
 }
 
 // deliverToHandovers delivers a frame to the handovers of its address.
-func (w *Wire) deliverToHandovers(in inbound, verdict Verdict) {
+func (w *Wire) deliverToHandovers(in Inbound, verdict Verdict) {
 	switch verdict {
 	case VerdictProbe:
-		addr, mac := arpProbed(in.payload)
+		addr, mac := arpProbed(in.Payload)
 		for _, h := range w.handovers.of(addr) {
-			h.recordProbe(mac, in.received)
+			h.recordProbe(mac, in.Received)
 		}
 	case VerdictClaim, VerdictOtherAddress:
-		addr, mac, _ := arpSender(in.payload)
+		addr, mac, _ := arpSender(in.Payload)
 		for _, h := range w.handovers.of(addr) {
 			h.recordClaim(mac)
 		}

@@ -240,25 +240,25 @@ func TestKernelStale(t *testing.T) {
 func TestKernelIdle(t *testing.T) {
 	ours, peer := newSegment(t)
 	w, tap := ours.open(t), peer.tap(t)
-	require.True(t, w.sock.idle())
+	require.True(t, w.sock.Idle())
 	received, next := make(chan error), make(chan struct{})
 	tap.send(t, unhex(t, toAll+peerRequest))
-	require.Eventually(t, func() bool { return !w.sock.idle() }, kernelTimeout, time.Millisecond, "the frame waits in the socket")
+	require.Eventually(t, func() bool { return !w.sock.Idle() }, kernelTimeout, time.Millisecond, "the frame waits in the socket")
 	go func() {
 		buf := make([]byte, maxPayload)
 		for range 2 {
-			_, err := w.sock.receive(buf)
+			_, err := w.sock.Receive(buf)
 			received <- err
 			<-next
 		}
 	}()
 	require.NoError(t, <-received)
-	require.False(t, w.sock.idle(), "the receiver processes the frame")
+	require.False(t, w.sock.Idle(), "the receiver processes the frame")
 	next <- struct{}{}
-	require.Eventually(t, w.sock.idle, kernelTimeout, time.Millisecond, "the receiver is back")
+	require.Eventually(t, w.sock.Idle, kernelTimeout, time.Millisecond, "the receiver is back")
 	tap.send(t, unhex(t, toAll+peerRequest))
 	require.NoError(t, <-received)
-	require.False(t, w.sock.idle())
+	require.False(t, w.sock.Idle())
 	next <- struct{}{}
 }
 
@@ -368,7 +368,7 @@ func TestKernelClose(t *testing.T) {
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, <-ended, ErrClosed)
 	require.NoError(t, w.Close())
-	require.ErrorIs(t, w.sock.send(outbound{to: broadcast}), ErrClosed)
+	require.ErrorIs(t, w.sock.Send(Outbound{To: broadcast}), ErrClosed)
 	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrClosed)
 }
 

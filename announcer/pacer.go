@@ -3,7 +3,6 @@ package announcer
 import (
 	"container/heap"
 	"context"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -33,13 +32,22 @@ const (
 type pacer struct {
 	queued latest.Wake // wakes the pacer goroutine after a turn was queued
 
-	mu      sync.Mutex // guards all following fields; locked while a frame is sent
+	mu      mutex // guards all following fields; locked while a frame is sent
 	limit   *rate.Limiter
 	running bool
 	closed  bool
 	queue   turns
 	seq     uint64
 }
+
+// A mutex is a lock as sync.Mutex. A goroutine that waits for it is durably blocked in
+// a synctest bubble, where a simulated socket may hold up the sender of a frame.
+type mutex chan struct{}
+
+func newMutex() mutex { return make(mutex, 1) }
+
+func (m mutex) Lock()   { m <- struct{}{} }
+func (m mutex) Unlock() { <-m }
 
 // A turn is a frame that waits to be sent.
 type turn struct {
@@ -54,7 +62,7 @@ type turn struct {
 }
 
 func newPacer() *pacer {
-	return &pacer{queued: latest.NewWake(), limit: rate.NewLimiter(frameRate, frameBurst)}
+	return &pacer{queued: latest.NewWake(), mu: newMutex(), limit: rate.NewLimiter(frameRate, frameBurst)}
 }
 
 // do waits for its turn, calls send and returns its error. If ctx ends or the pacer

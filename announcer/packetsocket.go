@@ -65,49 +65,49 @@ func openPacketSocket(ifi *net.Interface) (*packetSocket, error) {
 	return s, nil
 }
 
-func (s *packetSocket) close() error {
+func (s *packetSocket) Close() error {
 	s.closed.Store(true)
 	return s.conn.Close()
 }
 
-// receive implements socket. ErrClosed and ErrInterfaceGone are permanent.
-func (s *packetSocket) receive(b []byte) (inbound, error) {
+// Receive implements [Socket]. ErrClosed and ErrInterfaceGone are permanent.
+func (s *packetSocket) Receive(b []byte) (Inbound, error) {
 	for {
 		in, err := s.recvmsg(b)
 		switch {
 		case s.closed.Load():
-			return inbound{}, ErrClosed
+			return Inbound{}, ErrClosed
 		case err == nil && s.down:
 			s.down = false
 			return in, s.conn.SetReadDeadline(time.Time{})
 		case err == nil:
 			return in, nil
 		case !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, os.ErrDeadlineExceeded):
-			return inbound{}, err
+			return Inbound{}, err
 		case s.gone():
-			return inbound{}, ErrInterfaceGone
+			return Inbound{}, ErrInterfaceGone
 		}
 		// The kernel reports once that the link is down. It does not report that an
 		// interface is deleted while it is down, so check at intervals.
 		s.down = true
 		if derr := s.conn.SetReadDeadline(time.Now().Add(goneInterval)); derr != nil {
-			return inbound{}, derr
+			return Inbound{}, derr
 		}
 		if errors.Is(err, unix.ENETDOWN) {
-			return inbound{}, err
+			return Inbound{}, err
 		}
 	}
 }
 
 // recvmsg blocks until the next frame or the read deadline.
-func (s *packetSocket) recvmsg(b []byte) (inbound, error) {
+func (s *packetSocket) recvmsg(b []byte) (Inbound, error) {
 	var (
 		n, oobn int
 		from    unix.Sockaddr
 		err     error
 	)
 	waitErr := s.raw.Read(func(fd uintptr) bool {
-		s.busy.Store(true) // before the frame leaves the socket, see idle
+		s.busy.Store(true) // before the frame leaves the socket, see Idle
 		err = unix.EINTR
 		for err == unix.EINTR {
 			n, oobn, _, from, err = unix.Recvmsg(int(fd), b, s.oob[:], unix.MSG_DONTWAIT)
@@ -117,22 +117,22 @@ func (s *packetSocket) recvmsg(b []byte) (inbound, error) {
 	})
 	switch {
 	case waitErr != nil:
-		return inbound{}, waitErr
+		return Inbound{}, waitErr
 	case err != nil:
-		return inbound{}, os.NewSyscallError("recvmsg", err)
+		return Inbound{}, os.NewSyscallError("recvmsg", err)
 	}
-	in := inbound{payload: b[:n], received: receiveTime(s.oob[:oobn], time.Now())}
+	in := Inbound{Payload: b[:n], Received: receiveTime(s.oob[:oobn], time.Now())}
 	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
 		// Such a frame arrives in promiscuous mode, or has a VLAN tag that no interface
 		// here has. The ARP of the kernel ignores it too.
-		in.elsewhere = ll.Pkttype == unix.PACKET_OTHERHOST
+		in.Elsewhere = ll.Pkttype == unix.PACKET_OTHERHOST
 	}
 	return in, nil
 }
 
-// idle implements socket. A frame moves from the socket to the receiver, so idle
+// Idle implements [Socket]. A frame moves from the socket to the receiver, so Idle
 // checks them in this order.
-func (s *packetSocket) idle() bool {
+func (s *packetSocket) Idle() bool {
 	waiting := 1
 	err := s.control(func(fd int) (err error) {
 		waiting, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
@@ -153,19 +153,19 @@ func (s *packetSocket) gone() bool {
 	return err == nil && ok && ll.Ifindex != s.ifindex
 }
 
-// send implements socket.
-func (s *packetSocket) send(f outbound) error {
+// Send implements [Socket].
+func (s *packetSocket) Send(f Outbound) error {
 	to := unix.SockaddrLinklayer{
 		Protocol: networkOrder(unix.ETH_P_ARP),
 		Ifindex:  s.ifindex,
-		Halen:    uint8(len(f.to)),
+		Halen:    uint8(len(f.To)),
 	}
-	copy(to.Addr[:], f.to)
+	copy(to.Addr[:], f.To)
 	return s.control(func(fd int) error {
 		if err := running(fd, s.ifindex); err != nil {
 			return err
 		}
-		return os.NewSyscallError("sendto", unix.Sendto(fd, f.payload, unix.MSG_DONTWAIT, &to))
+		return os.NewSyscallError("sendto", unix.Sendto(fd, f.Payload, unix.MSG_DONTWAIT, &to))
 	})
 }
 

@@ -53,7 +53,8 @@ func (e *InUseError) Error() string {
 
 // Probe returns nil once no station answers for c.Addr. It broadcasts an ARP probe
 // and then sends one every 10 ms to c.Target, or to the station that answered last,
-// until five in a row (50 ms, [ProbeWindow]) have no answer. Any claim of the
+// until five in a row (50 ms, [ProbeWindow]) have no answer; after an answer, the last
+// two of them go to c.Target and to everybody. Any claim of the
 // address is an answer.
 //
 // The error is an *InUseError if answers still come after c.Timeout. It wraps
@@ -72,29 +73,47 @@ func (w *Wire) Probe(ctx context.Context, c ProbeConfig) error {
 	defer l.Close()
 	p := &probing{wire: w, listener: l, addr: addr, end: time.Now().Add(c.Timeout)}
 
-	to, next := broadcast, w.probeTarget(c.Target)
+	target := w.probeTarget(c.Target)
+	to, next, answered := broadcast, target, false
+	asked := false // everybody: the first probe that was sent
 	for n, unanswered := 0, 0; unanswered < probeRounds; n++ {
 		sent, err := p.send(ctx, n, to)
 		if err != nil {
 			return err
 		}
+		asked = asked || sent
 		answeredBy, backlogged, err := p.await(ctx)
 		if err != nil {
 			return err
 		}
 		if answeredBy != nil {
-			// Go on with the station that answers: only its silence proves anything now.
-			next, unanswered = answeredBy, 0
+			next, unanswered, answered = answeredBy, 0, true
 		}
-		to = next
 		switch {
 		case !sent:
 			unanswered = 0
 		case !backlogged:
 			unanswered++
 		}
+		if asked {
+			to = nextTarget(unanswered, answered, next, target)
+		}
 	}
 	return nil
+}
+
+// nextTarget returns the MAC to send the next probe to. After an answer only the
+// silence of the station that gave it proves anything, so it gets the probes. But
+// others may have the address as well: before the end the target is probed again, and
+// then everybody.
+func nextTarget(unanswered int, answered bool, last, target net.HardwareAddr) net.HardwareAddr {
+	switch {
+	case answered && unanswered == probeRounds-1:
+		return broadcast
+	case answered && unanswered == probeRounds-2:
+		return target
+	}
+	return last
 }
 
 // probing is one call of Probe. It is owned by the goroutine of the caller.
@@ -109,7 +128,7 @@ type probing struct {
 
 // send sends probe number n and reports whether it was sent. An error ends Probe.
 func (p *probing) send(ctx context.Context, n int, to net.HardwareAddr) (sent bool, err error) {
-	err = p.wire.transmit(ctx, n, func(own net.HardwareAddr) outbound { return arpProbe(to, own, p.addr) })
+	err = p.wire.transmit(ctx, n, func(own net.HardwareAddr) Outbound { return arpProbe(to, own, p.addr) })
 	now := time.Now()
 	switch {
 	case err == nil:
@@ -156,7 +175,7 @@ func (l *Listener) await(ctx context.Context, timeout time.Duration) (claim *Cla
 		return nil, true
 	case <-time.After(timeout):
 	}
-	backlogged = !l.wire.sock.idle()
+	backlogged = !l.wire.sock.Idle()
 	// After a pause of the process, a claim that came in time and the end of the
 	// timeout are seen at once.
 	select {

@@ -19,7 +19,7 @@ import (
 func (f *fakeSocket) answer(mac net.HardwareAddr, until time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.onSend = func(p arp.Packet) {
+	f.onSend = func(p sentFrame) {
 		if !time.Now().After(until) {
 			go f.announce(p.TargetIP, mac)
 		}
@@ -119,7 +119,7 @@ func TestProbeIgnoresOtherFrames(t *testing.T) {
 			sock.announce(otherVIP, peerMAC)
 			sock.announce(vip, ourMAC)
 			sock.probe(vip, peerMAC)
-			sock.in <- received{frame: inbound{received: start.Add(-1), payload: arpAnnouncements[1](peerMAC, vip).payload}}
+			sock.in <- received{frame: Inbound{Received: start.Add(-1), Payload: arpAnnouncements[1](peerMAC, vip).Payload}}
 		})
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
 		require.Equal(t, 50*time.Millisecond, time.Since(start))
@@ -148,17 +148,48 @@ func TestProbeTimeout(t *testing.T) {
 }
 
 // Another station than the target answers the broadcast. The next probes go to that
-// station, because the silence of the target would prove nothing.
+// station, because the silence of the target would prove nothing; the last two go to
+// the target and to everybody.
 func TestProbeFollowsTheAnswer(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		target := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
 		sock.answer(peerMAC, time.Now())
 		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: target, Timeout: time.Minute}))
-		frames := sock.frames()
-		require.Equal(t, broadcast, frames[0].to)
-		for _, s := range frames[1:] {
-			require.Equal(t, peerMAC, s.to)
+		var to []net.HardwareAddr
+		for _, s := range sock.frames() {
+			to = append(to, s.to)
 		}
+		require.Equal(t, []net.HardwareAddr{broadcast, peerMAC, peerMAC, target, broadcast}, to)
+	})
+}
+
+// Two stations have the address. That the one that answers last is gone says nothing
+// about the other.
+func TestProbeOfTwoStations(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		start := time.Now()
+		owner := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+		answers := func(f sentFrame, mac net.HardwareAddr, until, after time.Duration) {
+			if time.Since(start) <= until && (f.to.String() == mac.String() || f.to.String() == broadcast.String()) {
+				time.AfterFunc(after, func() { sock.announce(vip, mac) })
+			}
+		}
+		sock.onSend = func(f sentFrame) {
+			answers(f, owner, 300*time.Millisecond, time.Millisecond)
+			answers(f, peerMAC, 100*time.Millisecond, 2*time.Millisecond)
+		}
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: owner, Timeout: time.Minute}))
+		require.Greater(t, time.Since(start), 300*time.Millisecond)
+	})
+}
+
+// A broadcast that could not be sent is made up for.
+func TestProbeBroadcastsFirst(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		sock.failWith(unix.ENOBUFS)
+		time.AfterFunc(25*time.Millisecond, func() { sock.failWith(nil) })
+		require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}))
+		require.Equal(t, broadcast, sock.frames()[0].to)
 	})
 }
 
@@ -226,7 +257,7 @@ func TestProbeEnds(t *testing.T) {
 func TestProbeBeforeRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
-		w := newWire(sock, ourMAC, Options{})
+		w := New(sock, ourMAC, Options{})
 		start := time.Now()
 		probed := make(chan error)
 		go func() { probed <- w.Probe(t.Context(), ProbeConfig{Addr: vip}) }()

@@ -9,32 +9,34 @@ const macLen = 6
 
 var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// A socket sends and receives frames without their Ethernet header. One goroutine at
-// a time may call receive, any goroutine the other methods.
-type socket interface {
-	// receive blocks until the next frame. It stores the payload in b.
-	receive(b []byte) (inbound, error)
+// A Socket sends and receives frames without their Ethernet header. One goroutine at
+// a time may call Receive, any goroutine the other methods. [Open] uses a packet
+// socket of the kernel; simulations have their own.
+type Socket interface {
+	// Receive blocks until the next frame. It may store the payload in b. ErrClosed and
+	// ErrInterfaceGone are permanent.
+	Receive(b []byte) (Inbound, error)
 
-	// idle reports whether the receiver waits for the next frame and has processed
+	// Idle reports whether the receiver waits for the next frame and has processed
 	// all frames that the kernel has received until now.
-	idle() bool
+	Idle() bool
 
-	// send never blocks. A frame that cannot be sent at once is an error.
-	send(outbound) error
+	// Send never blocks. A frame that cannot be sent at once is an error.
+	Send(Outbound) error
 
-	// close makes receive return. It may be called more than once.
-	close() error
+	// Close makes Receive return. It may be called more than once.
+	Close() error
 }
 
-// inbound is a received frame.
-type inbound struct {
-	payload   []byte
-	received  time.Time // by the kernel; on the monotonic clock
-	elsewhere bool      // addressed to another host, or to a VLAN without an interface here
+// Inbound is a received frame.
+type Inbound struct {
+	Payload   []byte
+	Received  time.Time // by the kernel; on the monotonic clock
+	Elsewhere bool      // addressed to another host, or to a VLAN without an interface here
 }
 
-// outbound is a frame to send.
-type outbound struct {
-	to      net.HardwareAddr
-	payload []byte
+// Outbound is a frame to send.
+type Outbound struct {
+	To      net.HardwareAddr
+	Payload []byte
 }

@@ -59,11 +59,11 @@ func (v Verdict) String() string {
 // listenersOf returns the listeners of an address, isOwn reports whether a MAC belongs
 // to this host. The claim and the listeners to deliver it to are set for VerdictClaim
 // only.
-func classify(in inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (Verdict, Claim, []*Listener) {
-	if in.elsewhere {
+func classify(in Inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (Verdict, Claim, []*Listener) {
+	if in.Elsewhere {
 		return VerdictElsewhere, Claim{}, nil
 	}
-	addr, mac, verdict := arpSender(in.payload)
+	addr, mac, verdict := arpSender(in.Payload)
 	if verdict != VerdictClaim {
 		return verdict, Claim{}, nil
 	}
@@ -76,7 +76,7 @@ func classify(in inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(n
 	}
 	var listeners []*Listener
 	for _, l := range all {
-		if !in.received.Before(l.since) {
+		if !in.Received.Before(l.since) {
 			listeners = append(listeners, l)
 		}
 	}
@@ -86,7 +86,7 @@ func classify(in inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(n
 	if isOwn(mac) {
 		return VerdictOwn, Claim{}, nil
 	}
-	return VerdictClaim, Claim{Addr: addr, MAC: mac, Received: in.received}, listeners
+	return VerdictClaim, Claim{Addr: addr, MAC: mac, Received: in.Received}, listeners
 }
 
 // individual reports whether mac can belong to a single station: it is neither zero

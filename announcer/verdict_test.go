@@ -31,7 +31,7 @@ func classifyPayload(payload []byte, received time.Time) (Verdict, Claim, []*Lis
 	own := func(mac net.HardwareAddr) bool {
 		return bytes.Equal(mac, ourMAC) || bytes.Equal(mac, secondMAC)
 	}
-	return classify(inbound{payload: payload, received: received}, of, own)
+	return classify(Inbound{Payload: payload, Received: received}, of, own)
 }
 
 func TestClassify(t *testing.T) {
@@ -93,7 +93,7 @@ func TestClassifyTruncated(t *testing.T) {
 }
 
 func TestClassifyElsewhere(t *testing.T) {
-	got, _, listeners := classify(inbound{payload: unhex(t, peerRequest), elsewhere: true}, nil, nil)
+	got, _, listeners := classify(Inbound{Payload: unhex(t, peerRequest), Elsewhere: true}, nil, nil)
 	require.Equal(t, VerdictElsewhere, got)
 	require.Empty(t, listeners)
 }
@@ -104,8 +104,8 @@ func TestClassifyStale(t *testing.T) {
 	of := func(netip.Addr) []*Listener { return []*Listener{early, late} }
 	lookups := 0
 	own := func(net.HardwareAddr) bool { lookups++; return false }
-	at := func(d time.Duration) inbound {
-		return inbound{payload: unhex(t, peerRequest), received: since.Add(d)}
+	at := func(d time.Duration) Inbound {
+		return Inbound{Payload: unhex(t, peerRequest), Received: since.Add(d)}
 	}
 
 	v, _, listeners := classify(at(-1), of, own)
@@ -183,7 +183,7 @@ func BenchmarkClassify(b *testing.B) {
 	ls.add(vip, l, func() {})
 	own := func(net.HardwareAddr) bool { return false }
 	for name, frame := range map[string]string{"claim": peerRequest, "probe": probe} {
-		in := inbound{payload: unhex(b, frame), received: l.since.Add(time.Second)}
+		in := Inbound{Payload: unhex(b, frame), Received: l.since.Add(time.Second)}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

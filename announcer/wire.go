@@ -48,9 +48,9 @@ type Options struct {
 }
 
 // A Wire sends and receives frames on the segment of one interface. Create it with
-// [Open] and keep [Wire.Run] running. It is safe for concurrent use.
+// [Open] or [New] and keep [Wire.Run] running. It is safe for concurrent use.
 type Wire struct {
-	sock  socket
+	sock  Socket
 	pacer *pacer
 	own   func(net.HardwareAddr) (bool, error)
 	log   hclog.Logger
@@ -75,10 +75,11 @@ func Open(ifi *net.Interface, o Options) (*Wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket on %s: %w", ifi.Name, err)
 	}
-	return newWire(sock, ifi.HardwareAddr, o), nil
+	return New(sock, ifi.HardwareAddr, o), nil
 }
 
-func newWire(sock socket, mac net.HardwareAddr, o Options) *Wire {
+// New returns a Wire that uses sock and closes it. Its frames carry mac.
+func New(sock Socket, mac net.HardwareAddr, o Options) *Wire {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
@@ -119,7 +120,7 @@ func (w *Wire) Run(ctx context.Context) error {
 // be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()
-	return w.sock.close()
+	return w.sock.Close()
 }
 
 // SetHardwareAddr sets the MAC that frames carry, starting with the next one sent.
@@ -141,7 +142,7 @@ func (w *Wire) read(ctx context.Context) error {
 	buf := make([]byte, maxPayload)
 	var backoff readBackoff
 	for {
-		in, err := w.sock.receive(buf)
+		in, err := w.sock.Receive(buf)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -165,7 +166,7 @@ func (w *Wire) read(ctx context.Context) error {
 }
 
 // dispatch classifies one frame and delivers it to its subscribers.
-func (w *Wire) dispatch(in inbound) {
+func (w *Wire) dispatch(in Inbound) {
 	verdict, claim, listeners := classify(in, w.listeners.of, w.isOwn)
 	w.tally.add(verdict)
 	for _, l := range listeners {
@@ -196,20 +197,20 @@ func (w *Wire) lookUp(mac net.HardwareAddr) (bool, error) {
 // so the frame carries the current MAC. The error wraps ErrNotSent if the kernel
 // refused the frame; any other error means that ctx or the Wire ended before the
 // frame's turn, and the frame will not be sent.
-func (w *Wire) transmit(ctx context.Context, ordinal int, encode func(own net.HardwareAddr) outbound) error {
+func (w *Wire) transmit(ctx context.Context, ordinal int, encode func(own net.HardwareAddr) Outbound) error {
 	return w.transmitIf(ctx, ordinal, nil, encode)
 }
 
 // transmitIf is transmit, but it drops the frame without an error if maySend, called
 // when the frame has its turn, returns false. A nil maySend allows every frame.
-func (w *Wire) transmitIf(ctx context.Context, ordinal int, maySend func() bool, encode func(own net.HardwareAddr) outbound) error {
+func (w *Wire) transmitIf(ctx context.Context, ordinal int, maySend func() bool, encode func(own net.HardwareAddr) Outbound) error {
 	tried := false
 	err := w.pacer.do(ctx, ordinal, func() error {
 		if maySend != nil && !maySend() {
 			return nil
 		}
 		tried = true
-		return w.sock.send(encode(*w.mac.Load()))
+		return w.sock.Send(encode(*w.mac.Load()))
 	})
 	if !tried {
 		return err

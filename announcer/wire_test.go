@@ -50,7 +50,7 @@ func TestRunEndsWithReadErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sock := newFakeSocket()
-				w := newWire(sock, ourMAC, Options{})
+				w := New(sock, ourMAC, Options{})
 				start := time.Now()
 				go func() {
 					for {

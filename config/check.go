@@ -14,6 +14,8 @@ import (
 type checker struct {
 	complete bool            // all files were read and parsed
 	diags    hcl.Diagnostics // the problems so far
+	// noDeadMan is the first address that leaves dead_man out.
+	noDeadMan *hcl.Range
 }
 
 // config checks the merged bodies of all files.
@@ -34,6 +36,7 @@ func (c *checker) config(body hcl.Body) *Config {
 		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg.Consul))
 	}
 	c.distinct(raw.VIPs, cfg.VIPs)
+	c.defaultDeadMan(raw.Consul, cfg.Consul.CheckTTL)
 	return cfg
 }
 
@@ -57,13 +60,37 @@ func (c *checker) vip(raw rawVIP, consul Consul) VIP {
 		Prefix:       prefix,
 		Interface:    value(c, raw.Interface, "", interfaceName),
 		Priority:     value(c, raw.Priority, DefaultPriority, priority),
-		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictDefend, ConflictLog)),
+		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictContend, ConflictDefend, ConflictLog)),
 		OnLoss:       value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),
-		DeadMan:      value(c, raw.DeadMan, DefaultDeadMan, deadMan(consul.SessionTTL)),
+		DeadMan:      c.deadMan(raw, consul),
 		Announce:     single(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
 	}
+}
+
+// deadMan notes an address that leaves dead_man out.
+func (c *checker) deadMan(raw rawVIP, consul Consul) time.Duration {
+	problems := len(c.diags)
+	lifetime := value(c, raw.DeadMan, 0, deadMan(consul))
+	if lifetime == 0 {
+		lifetime = DefaultDeadMan
+		if len(c.diags) == problems && c.noDeadMan == nil {
+			c.noDeadMan = &raw.AddressRange
+		}
+	}
+	return lifetime
+}
+
+// defaultDeadMan reports a check_ttl for which the default of dead_man is too short.
+func (c *checker) defaultDeadMan(raw []rawConsul, check time.Duration) {
+	least := leastDeadMan(check)
+	if c.noDeadMan == nil || least <= DefaultDeadMan {
+		return
+	}
+	c.report("Invalid check_ttl", raw[0].CheckTTL.Expr.Range(), fmt.Sprintf(
+		"With %s, dead_man must be at least %s in every vip block: a killed owner's address must stay until its lock is free. "+
+			"The block at %s leaves it out, which makes it %s.", check, least, position(*c.noDeadMan), DefaultDeadMan))
 }
 
 // preemptDelay returns 0 unless preempt is set. It checks the delay in any case.

@@ -20,13 +20,13 @@ const (
 	DefaultPrefix       = "consul-vip"
 	DefaultService      = "consul-vip"
 	DefaultSessionTTL   = 30 * time.Second
-	DefaultCheckTTL     = 3 * time.Second
+	DefaultCheckTTL     = 5 * time.Second
 	DefaultPriority     = 100
 	DefaultOnConflict   = ConflictExit
 	DefaultOnLoss       = LossExit
 	DefaultTakeover     = TakeoverProbe
 	DefaultPreemptDelay = 10 * time.Second
-	DefaultDeadMan      = 5 * time.Second
+	DefaultDeadMan      = 7 * time.Second
 	DefaultInterval     = 10 * time.Second
 )
 
@@ -81,7 +81,8 @@ type VIP struct {
 	// the owner transfers the address to it, 1s to 1h; 0: the owner keeps it.
 	PreemptDelay time.Duration
 	// DeadMan is the lifetime of the address in the kernel, in whole seconds, at least
-	// 2s and less than SessionTTL minus a second.
+	// 2s, at least CheckTTL plus 2s if there is a check, and less than SessionTTL minus
+	// a second.
 	DeadMan  time.Duration
 	Announce Announce
 }
@@ -101,13 +102,15 @@ type Announce struct {
 // OnConflict selects the reaction when another host claims a held address.
 type OnConflict string
 
-// ConflictExit and ConflictQuit unbind the address and release the lock before they
-// exit, and so does ConflictDefend if it exits.
+// ConflictExit, ConflictQuit and ConflictContend unbind the address and release the
+// lock first, and so does ConflictDefend if it exits. None exits for a host that has
+// claimed the address in the ten minutes before.
 const (
-	ConflictExit   OnConflict = "exit"   // exit with status 5
-	ConflictQuit   OnConflict = "quit"   // exit with status 0, so that a supervisor does not restart the agent
-	ConflictDefend OnConflict = "defend" // announce the address again if the lock is still ours, else exit
-	ConflictLog    OnConflict = "log"    // log it and continue
+	ConflictExit    OnConflict = "exit"    // exit with status 5
+	ConflictQuit    OnConflict = "quit"    // exit with status 0, so that a supervisor does not restart the agent
+	ConflictContend OnConflict = "contend" // contend for the lock again
+	ConflictDefend  OnConflict = "defend"  // announce the address again if the lock is still ours, else exit
+	ConflictLog     OnConflict = "log"     // log it and continue
 )
 
 // OnLoss selects the reaction when the lock of an address is lost but the session is

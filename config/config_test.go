@@ -26,7 +26,7 @@ func defaults(addr string) *config.Config {
 			Prefix:     "consul-vip",
 			Service:    "consul-vip",
 			SessionTTL: 30 * time.Second,
-			CheckTTL:   3 * time.Second,
+			CheckTTL:   5 * time.Second,
 		},
 		VIPs: []config.VIP{vip(addr)},
 	}
@@ -39,7 +39,7 @@ func vip(addr string) config.VIP {
 		OnConflict: config.ConflictExit,
 		OnLoss:     config.LossExit,
 		Takeover:   config.TakeoverProbe,
-		DeadMan:    5 * time.Second,
+		DeadMan:    7 * time.Second,
 		Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
 	}
 }
@@ -106,6 +106,18 @@ var goodSources = []struct {
 			DeadMan:      28 * time.Second,
 			Announce:     config.Announce{Interval: time.Minute},
 		}
+	}},
+	{"least dead_man", `
+		consul { check_ttl = "2500ms" }
+		vip "10.77.0.100" { dead_man = "5s" }`, func(c *config.Config) {
+		c.Consul.CheckTTL = 2500 * time.Millisecond
+		c.VIPs[0].DeadMan = 5 * time.Second
+	}},
+	{"least dead_man without a check", `
+		consul { check_ttl = "0s" }
+		vip "10.77.0.100" { dead_man = "2s" }`, func(c *config.Config) {
+		c.Consul.CheckTTL = 0
+		c.VIPs[0].DeadMan = 2 * time.Second
 	}},
 	{"jitter follows interval", `
 		vip "10.77.0.100" {

@@ -48,12 +48,27 @@ func jitter(interval time.Duration) func(string) (time.Duration, string) {
 	return duration(0, interval-1, fmt.Sprintf("It must be less than the interval, %s.", interval))
 }
 
+// leastDeadMan is the shortest lifetime of an address. It is refreshed every second.
+// The address of an owner that was killed stays for the rest of its lifetime, and its
+// lock is free once the check has expired and another instance has heard of that: an
+// address that went sooner would have nobody meanwhile.
+func leastDeadMan(check time.Duration) time.Duration {
+	if check == 0 {
+		return 2 * time.Second
+	}
+	return check + 2*time.Second
+}
+
 // deadMan accepts lifetimes that end before another instance can hold the lock. The hold
 // deadline is a second before the session can expire.
-func deadMan(session time.Duration) func(string) (time.Duration, string) {
-	limit := session - time.Second
-	inBounds := duration(2*time.Second, limit-1,
-		fmt.Sprintf("It takes 2s, because it is refreshed every second, to less than session_ttl - 1s, which is %s.", limit))
+func deadMan(consul Consul) func(string) (time.Duration, string) {
+	least, limit := leastDeadMan(consul.CheckTTL), consul.SessionTTL-time.Second
+	bounds := fmt.Sprintf("It takes 2s, because it is refreshed every second, to less than session_ttl - 1s, which is %s.", limit)
+	if consul.CheckTTL > 0 {
+		bounds = fmt.Sprintf("It takes check_ttl + 2s, which is %s, to less than session_ttl - 1s, which is %s. "+
+			"A killed owner's address must stay until its lock is free.", least, limit)
+	}
+	inBounds := duration(least, limit-1, bounds)
 	return func(s string) (time.Duration, string) {
 		d, complaint := inBounds(s)
 		if complaint == "" && d%time.Second != 0 {

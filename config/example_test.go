@@ -41,8 +41,8 @@ func ExampleLoad() {
 	}
 	// Output:
 	// session TTL 30s
-	// 10.77.0.100/32 priority 10 dead man 5s
-	// 10.77.0.101/32 priority 100 dead man 5s
+	// 10.77.0.100/32 priority 10 dead man 7s
+	// 10.77.0.101/32 priority 100 dead man 7s
 }
 
 // An Error shows each problem with its file, line and column.

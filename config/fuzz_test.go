@@ -66,7 +66,9 @@ func requireSound(t *testing.T, cfg *config.Config) {
 	require.Regexp(t, `^[^/]+(/[^/]+)*$`, cfg.Consul.Prefix)
 	require.NotEmpty(t, cfg.Consul.Service)
 	requireBetween(t, 10*time.Second, cfg.Consul.SessionTTL, 24*time.Hour)
+	least := 2 * time.Second
 	if cfg.Consul.CheckTTL != 0 {
+		least = cfg.Consul.CheckTTL + 2*time.Second
 		requireBetween(t, 2*time.Second, cfg.Consul.CheckTTL, time.Minute)
 	}
 	seen := make(map[netip.Addr]bool)
@@ -76,7 +78,7 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		seen[vip.Addr()] = true
 		require.LessOrEqual(t, len(vip.Interface), 15)
 		require.True(t, 0 <= vip.Priority && vip.Priority <= 1000)
-		requireBetween(t, 2*time.Second, vip.DeadMan, cfg.Consul.SessionTTL-time.Second-1)
+		requireBetween(t, least, vip.DeadMan, cfg.Consul.SessionTTL-time.Second-1)
 		require.Zero(t, vip.DeadMan%time.Second)
 		requireBetween(t, time.Second, vip.Announce.Interval, time.Hour)
 		requireBetween(t, 0, vip.Announce.Jitter, vip.Announce.Interval-1)

@@ -49,9 +49,11 @@ consul {
   session_ttl = "30s"
 
   # How soon Consul notices a killed or frozen instance, 2s to 1m. The agent
-  # refreshes its check several times in this period, which costs Consul's servers
-  # nothing. "0s" turns the check off; then only session_ttl notices.
-  check_ttl = "3s"
+  # refreshes its check twice a second, which costs Consul's servers nothing. The
+  # Consul agent of this host may be restarted within check_ttl - 1.5s without any
+  # effect on the addresses: with 5s, if it answers again after 3.5s. "0s" turns the
+  # check off; then only session_ttl notices.
+  check_ttl = "5s"
 }
 
 # One block per floating address, for now IPv4. A prefix length can follow, as in
@@ -71,8 +73,11 @@ vip "10.77.0.100" {
   #   "exit"    unbind it, release the lock and exit with code 5; the supervisor
   #             restarts the agent, which contends again
   #   "quit"    the same with code 0, for a supervisor that then does not restart it
+  #   "contend" the same without exiting: only this address moves
   #   "defend"  announce the address again if Consul confirms the lock, else exit
   #   "log"     only log it, while both hosts answer for the address
+  # If that host claims the address again within ten minutes, or answers when the
+  # next owner probes, only this address is given up, with each of the first three.
   on_conflict = "exit"
 
   # The reaction when the lock is lost but the session is not, for example because
@@ -95,10 +100,11 @@ vip "10.77.0.100" {
   preempt_delay = "10s"
 
   # How long the kernel keeps the address without a refresh by the agent: whole
-  # seconds, at least 2s and less than session_ttl - 1s. The agent refreshes it every
-  # second. If the agent is killed or frozen, the address is gone after this time.
+  # seconds, at least check_ttl + 2s (2s without a check) and less than
+  # session_ttl - 1s. The agent refreshes it every second. If the agent is killed or
+  # frozen, the address is gone after this time, and until then it goes on answering.
   # Raise it on hosts that may stall for seconds, such as small virtual machines.
-  dead_man = "5s"
+  dead_man = "7s"
 
   # The owner announces the address when it binds it, several times in the first
   # seconds, and then every interval, 1s to 1h, plus or minus at most jitter. Change

@@ -26,9 +26,7 @@ const (
 func TestAccess(t *testing.T) {
 	certs, err := lab.NewCertificates(t.TempDir())
 	require.NoError(t, err)
-	w, err := startLab(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})
 	run := func(name string, test func(t *testing.T, s *accessScene)) {
 		t.Run(name, func(t *testing.T) { test(t, newAccessScene(t, w)) })
 	}
@@ -267,7 +265,9 @@ func testRuleWithdrawn(t *testing.T, s *accessScene) {
 	keys := rule.FindStringSubmatch(whole)
 	s.Equal("key_prefix", keys[1])
 	policy, token := s.grant(whole)
-	p := s.startOn(withToken(token.SecretID), h1)[0]
+	c := withToken(token.SecretID)
+	c.sessionTTL = 6 * sessionTTL // for so long an owner serves without seeing its lock
+	p := s.startOn(c, h1)[0]
 	tenure := s.tenure(p)
 
 	s.change(policy, strings.Replace(whole, keys[0], "", 1))

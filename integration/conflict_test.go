@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,10 @@ var (
 	// every frame that was sent before.
 	lastMAC = net.HardwareAddr{2, 0, 0, 0, 0xff, 2}
 )
+
+// backOff is longer than all instances leave an address alone that is contested for a
+// few seconds.
+const backOff = 10 * time.Second
 
 // claim sends a gratuitous ARP frame from the observer's host.
 func (s *scene) claim(operation uint16, mac net.HardwareAddr) {
@@ -143,18 +148,25 @@ func TestNoConflict(t *testing.T) {
 }
 
 // TestStranger has a host answer for the address that runs no consul-vip. The next
-// instance that gets the lock does not bind the address.
+// instance that gets the lock does not bind the address and goes on. It serves the
+// address once the stranger has left.
 func TestStranger(t *testing.T) {
 	s := newScene(t)
 	h1, h2, stranger := s.Servers[0], s.Servers[1], s.Client
 	s.NoError(s.startOn(config{}, h1)[0].Kill())
 	s.awaitWithin(deadMan+slack, s.notOn(h1))
 	s.NoError(stranger.AddAddress("eth0", prefixOf(s.vip)))
-	t.Cleanup(func() { s.NoError(stranger.RemoveAddress("eth0", prefixOf(s.vip))) })
+	leave := sync.OnceFunc(func() { s.NoError(stranger.RemoveAddress("eth0", prefixOf(s.vip))) })
+	t.Cleanup(leave)
 
 	p := s.start(h2, config{})
-	s.exits(p, 5, sessionTTL+soon)
-	s.Contains(p.String(), stranger.MAC.String())
+	const contested = "address contested"
+	s.awaitWithin(sessionTTL+soon, mentions(p, contested))
+	s.Equal(stranger.MAC.String(), logged(p, contested)[0].Get("mac"))
+	s.pass(calm)
+	s.running(p)
 	s.holds(s.notOn(h2))
 	s.NotContains(lab.HostsOf(s.observer.Owned(s.vip)), h2.Name)
+	leave()
+	s.awaitWithin(backOff+soon, s.ownedBy(h2))
 }

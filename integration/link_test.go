@@ -1,10 +1,7 @@
 package integration
 
 import (
-	"net"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -41,18 +38,15 @@ func TestCarrierLost(t *testing.T) {
 // TestCarrierLostHandsOver takes out the cable of the address alone: Consul is
 // behind another one. The address does not return with the cable.
 func TestCarrierLostHandsOver(t *testing.T) {
-	for i, h := range sharedLab(t).Servers {
-		addService(t, h, net.HardwareAddr{2, 0, 0, 0, 1, byte(1 + i)})
-	}
-	s := newScene(t)
-	procs := s.startAll(config{vip: `  interface = "eth1"`})
+	s := newClientsScene(t)
+	procs := s.startAll(config{})
 	h1 := procs[0].Host
-	s.unplug(h1, "eth1")
+	s.unplug(h1, "eth0")
 	next := s.takenOver(h1)
 	s.await(logs(procs[0], "lock transferred", 1))
 	s.holds(logs(s.instanceOn(next), "no station answers for the address", 0))
 
-	s.NoError(h1.Plug("eth1"))
+	s.NoError(h1.Plug("eth0"))
 	s.await(s.memberOn(h1))
 	s.pass(calm)
 	s.await(s.ownedBy(next))
@@ -67,15 +61,4 @@ func (s *scene) unplug(h *lab.Host, ifname string) {
 	s.NoError(h.Unplug(ifname))
 	s.t.Cleanup(func() { s.NoError(h.Plug(ifname)) })
 	s.await(s.notOn(h))
-}
-
-// addService gives a host an interface eth1 for the address alone, until the end
-// of the test.
-func addService(t *testing.T, h *lab.Host, mac net.HardwareAddr) {
-	t.Helper()
-	require.NoError(t, h.AddInterface("eth1", mac))
-	t.Cleanup(func() { require.NoError(t, h.RemoveInterface("eth1")) })
-	// Only the interface that has an address answers for it.
-	require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "1"))
-	t.Cleanup(func() { require.NoError(t, h.SetSysctl("net/ipv4/conf/all/arp_ignore", "0")) })
 }

@@ -99,19 +99,29 @@ func TestCutOff(t *testing.T) {
 		t.Run("with a "+role, func(t *testing.T) {
 			s := newScene(t)
 			hosts := s.byRole(role)
-			owner := hosts[0]
 			s.server = s.Cluster.Of(hosts[1])
-			p := s.startOn(config{deadMan: longDeadMan}, hosts...)[0]
-			s.cutOff(owner)
-			began := time.Now()
-			s.expires(p)
-			s.holds(s.notOn(owner))
-			released := logged(p, "released the address")
-			s.Len(released, 1)
-			t.Logf("unbound %v after the cut, of at most %v", released[0].Time().Sub(began), holdTime)
-			s.seen(owner, s.takenOver(owner))
+			s.expiresWhenCutOff(hosts)
 		})
 	}
+	t.Run("with a client", func(t *testing.T) {
+		s := newClientsScene(t)
+		s.expiresWhenCutOff(s.Servers)
+	})
+}
+
+// expiresWhenCutOff cuts the first host off from Consul while it is the owner.
+func (s *scene) expiresWhenCutOff(hosts []*lab.Host) {
+	s.t.Helper()
+	owner := hosts[0]
+	p := s.startOn(config{deadMan: longDeadMan}, hosts...)[0]
+	s.cutOff(owner)
+	began := time.Now()
+	s.expires(p)
+	s.holds(s.notOn(owner))
+	released := logged(p, "released the address")
+	s.Len(released, 1)
+	s.t.Logf("unbound %v after the cut, of at most %v", released[0].Time().Sub(began), holdTime)
+	s.seen(owner, s.takenOver(owner))
 }
 
 // cutOff cuts a host off from the Consul servers of the others until the end of
@@ -128,7 +138,7 @@ func (s *scene) cutOff(h *lab.Host) {
 // byRole returns the hosts, first one whose Consul server has this role now.
 func (s *scene) byRole(role string) []*lab.Host {
 	s.t.Helper()
-	var leader *lab.Server
+	var leader *lab.ConsulAgent
 	s.retry("asking for the leader", func() (err error) {
 		leader, err = s.Cluster.Leader()
 		return err

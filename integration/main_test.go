@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run provides the programs, runs the tests and closes the lab that they share.
+// run provides the programs, runs the tests and closes the labs that they share.
 func run(m *testing.M) (code int, err error) {
 	if programs, err = lab.Prepare(context.Background(), lab.Binary(), os.Stderr, lab.Nomad); err != nil {
 		return 1, err
@@ -48,22 +49,56 @@ func startLab(c lab.ClusterConfig) (*lab.Lab, error) {
 	return lab.Start(context.Background(), lab.Config{Programs: programs, Cluster: c})
 }
 
-// shared starts the lab that most tests share, when the first test needs it.
-var shared = sync.OnceValues(func() (*lab.Lab, error) {
-	l, err := startLab(lab.ClusterConfig{})
-	if err == nil {
-		closeShared = l.Close
-	}
-	return l, err
-})
+// sharedLabs are the labs that most tests share, one in each world.
+var sharedLabs = map[lab.World]*shared{
+	lab.ServersOnHosts: newShared(lab.ServersOnHosts),
+	lab.Clients:        newShared(lab.Clients),
+}
 
-// closeShared closes the shared lab, if it was started.
-var closeShared = func() error { return nil }
+// shared is a lab that is started when the first test needs it.
+type shared struct {
+	start func() (*lab.Lab, error)
+	lab   *lab.Lab // nil until it is started
+}
+
+func newShared(w lab.World) *shared {
+	s := new(shared)
+	s.start = sync.OnceValues(func() (l *lab.Lab, err error) {
+		s.lab, err = startLab(w.Cluster())
+		return s.lab, err
+	})
+	return s
+}
+
+// closeShared closes the shared labs that were started.
+func closeShared() (err error) {
+	for _, s := range sharedLabs {
+		if s.lab != nil {
+			err = errors.Join(err, s.lab.Close())
+		}
+	}
+	return err
+}
 
 // sharedLab returns the lab that most tests share.
 func sharedLab(t *testing.T) *lab.Lab {
 	t.Helper()
-	l, err := shared()
+	return sharedLabOf(t, lab.ServersOnHosts)
+}
+
+// sharedLabOf returns the lab that the tests in a world share.
+func sharedLabOf(t *testing.T, w lab.World) *lab.Lab {
+	t.Helper()
+	l, err := sharedLabs[w].start()
 	require.NoError(t, err)
+	return l
+}
+
+// ownLab starts a lab for one test alone.
+func ownLab(t *testing.T, c lab.ClusterConfig) *lab.Lab {
+	t.Helper()
+	l, err := startLab(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l
 }

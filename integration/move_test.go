@@ -142,11 +142,11 @@ func TestMoveWithoutTarget(t *testing.T) {
 	s.seen(h1, next)
 }
 
-// TestMoveTimesOut moves from a node whose process is frozen. The long check and
-// lifetime keep the owner in its place until the command has given up.
+// TestMoveTimesOut moves from a node whose process is frozen. The long lifetime
+// and the lack of a check keep the owner in its place until the command has given up.
 func TestMoveTimesOut(t *testing.T) {
 	s := newScene(t)
-	procs := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "10s"`})
+	procs := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "0s"`})
 	h1, h2 := procs[0].Host, procs[1].Host
 	s.freeze(procs[0])
 	r := s.fail(h2, "move", s.vip.String(), "-to="+h2.Name, "-timeout=1s")

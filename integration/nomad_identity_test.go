@@ -16,9 +16,7 @@ import (
 // instance a token.
 func TestNomadIdentity(t *testing.T) {
 	needsNomad(t)
-	w, err := startLab(lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken})
 	h := w.Servers[0]
 	s := &jobScene{nomad: startNomad(t, h), file: filepath.Join(jobFiles(t), "consul-vip-identity.nomad.hcl")}
 	s.scene = newSceneWith(t, w, everyAddress, netip.MustParseAddr("10.77.2.4"))

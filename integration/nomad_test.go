@@ -23,7 +23,7 @@ const job = "consul-vip"
 
 // sharedNomad is a Nomad cluster on the hosts of the shared lab.
 var sharedNomad = sync.OnceValues(func() (*lab.NomadCluster, error) {
-	w, err := shared()
+	w, err := sharedLabs[lab.ServersOnHosts].start()
 	if err != nil {
 		return nil, err
 	}

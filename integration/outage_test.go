@@ -8,9 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/api"
-	"github.com/stretchr/testify/require"
-
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
@@ -116,6 +113,7 @@ func TestOwnerSurvivesShortOutage(t *testing.T) {
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	f, c := s.front(h1), viaFront
+	c.sessionTTL, c.deadMan = 2*sessionTTL, 12*time.Second
 	c.consul += "\n  check_ttl = \"10s\""
 	p := s.startOn(c, h1)[0]
 	s.startStandby(h2, config{})
@@ -123,7 +121,7 @@ func TestOwnerSurvivesShortOutage(t *testing.T) {
 	f.Answer(http.StatusInternalServerError, "text/plain", "No cluster leader")
 	s.await(replaced(f, 1))
 	f.PassOn()
-	s.pass(holdTime + time.Second)
+	s.pass(2 * sessionTTL)
 	tenure.unbroken()
 	s.seen(h1)
 }
@@ -224,10 +222,7 @@ func TestConsulRestart(t *testing.T) {
 // which then has no leader for 12 s and more. Nothing may move. The session and the
 // lifetime of the address are longer than that.
 func TestLeaderCrash(t *testing.T) {
-	const consulDefault = 5
-	w, err := startLab(lab.ClusterConfig{RaftMultiplier: consulDefault})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: consulDefault})
 	s := newSceneIn(t, w)
 	hosts := s.byRole("follower")
 	owner := hosts[0]
@@ -237,10 +232,7 @@ func TestLeaderCrash(t *testing.T) {
 
 	s.NoError(s.leaderOffHost(owner).Kill())
 	began := time.Now()
-	s.awaitWithin(time.Minute, condition{"Consul to have a leader again", func() error {
-		_, err := s.server.API.KV().Put(&api.KVPair{Key: "leader-is-back"}, nil)
-		return err
-	}})
+	s.leaderBack()
 	t.Logf("Consul had no leader for %v", time.Since(began))
 	s.pass(sessionTTL)
 	tenure.unbroken()
@@ -250,7 +242,7 @@ func TestLeaderCrash(t *testing.T) {
 
 // leaderOffHost returns Consul's leader. If leadership has moved to this host
 // meanwhile, it is moved on.
-func (s *scene) leaderOffHost(h *lab.Host) (leader *lab.Server) {
+func (s *scene) leaderOffHost(h *lab.Host) (leader *lab.ConsulAgent) {
 	s.t.Helper()
 	s.retry("finding a leader other than on "+h.Name, func() (err error) {
 		if leader, err = s.Cluster.Leader(); err == nil && leader.Host == h {

@@ -19,7 +19,7 @@ func TestReload(t *testing.T) {
 	kept, dropped, tuned, added := addr(10, 77, 7, 1), addr(10, 77, 7, 2), addr(10, 77, 7, 3), addr(10, 77, 7, 4)
 	s := newSceneOf(t, everyAddress, kept, dropped, tuned, added)
 	h1, h2 := s.Servers[0], s.Servers[1]
-	quiet := block(kept, `dead_man = "3s"`, `announce { interval = "1h" }`)
+	quiet := block(kept, `dead_man = "5s"`, `announce { interval = "1h" }`)
 	before := s.head(config{}) + quiet + block(dropped) + block(tuned)
 	p := s.startFrom(h1, s.configure(h1, before))
 	s.await(s.allOn(h1, kept, dropped, tuned))
@@ -68,7 +68,7 @@ func TestReloadRefused(t *testing.T) {
 	p := s.startOn(config{}, s.Servers[0])[0]
 	tenure, index := s.tenure(p), s.index(s.vip)
 	for i, wrong := range []struct{ hcl, complaint string }{
-		{block(s.vip, "priorty = 7"), `:10:1: Error: Unsupported argument`},
+		{block(s.vip, "priorty = 7"), `:11:1: Error: Unsupported argument`},
 		{block(s.vip, "priority = 7") + block(addr(10, 77, 7, 9), `interface = "eth9"`), `no such interface: "eth9"`},
 	} {
 		const refused = "configuration not reloaded, nothing has changed"

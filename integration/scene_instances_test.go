@@ -22,7 +22,9 @@ import (
 const (
 	sessionTTL = 10 * time.Second         // the least that Consul accepts
 	holdTime   = sessionTTL - time.Second // from a renewal to the hold deadline
-	deadMan    = 3 * time.Second
+	// The check is shorter than the default, so that the tests of a crash are.
+	checkTTL = "3s"
+	deadMan  = 5 * time.Second // the least for this check
 	// longDeadMan is the longest dead_man that sessionTTL allows. An owner that gets no
 	// CPU for a quarter of a second extends the address only after Consul has confirmed
 	// the lock. If a test keeps Consul from doing so, the long lifetime makes the hold
@@ -37,7 +39,7 @@ const (
 type config struct {
 	sessionTTL time.Duration // 0: sessionTTL
 	deadMan    time.Duration // 0: deadMan
-	consul     string        // more lines for the consul block
+	consul     string        // more lines for the consul block; check_ttl if not here: checkTTL
 	env        []string      // of the process
 	vip        string        // more lines for every vip block
 }
@@ -53,6 +55,9 @@ func (s *scene) hcl(c config) string {
 
 // head is a configuration without addresses.
 func (s *scene) head(c config) string {
+	if !strings.Contains(c.consul, "check_ttl") {
+		c.consul += fmt.Sprintf("\n  check_ttl = %q", checkTTL)
+	}
 	return fmt.Sprintf("log_level = \"debug\"\nlog_json = true\n"+
 		"consul {\n  prefix = %q\n  service = %q\n  session_ttl = %q\n%s\n}\n", s.name, s.name, cmp.Or(c.sessionTTL, sessionTTL), c.consul)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -85,17 +84,17 @@ func inState(p *lab.Process, want string) condition {
 	}}
 }
 
-// logsOfConsul adds the warnings, errors and elections of every Consul server, from
-// now on, to the report.
+// logsOfConsul adds the warnings, errors and elections of every Consul agent, from now
+// on, to the report.
 func (s *scene) logsOfConsul() {
 	since := time.Now()
-	for _, h := range s.Servers {
+	for _, a := range s.Cluster.All() {
 		s.logs = append(s.logs, func() string {
-			text, err := os.ReadFile(filepath.Join(h.Dir, "consul.log"))
+			text, err := os.ReadFile(a.Host.ConsulLog())
 			if err != nil {
 				return err.Error()
 			}
-			return fmt.Sprintf("log of Consul on %s:\n%s", h.Name, troubles(string(text), since))
+			return fmt.Sprintf("log of Consul on %s:\n%s", a.Host.Name, troubles(string(text), since))
 		})
 	}
 }

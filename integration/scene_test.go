@@ -27,11 +27,11 @@ type scene struct {
 	name      string // the KV prefix and the service's name
 	vip       netip.Addr
 	vips      []netip.Addr
-	client    *lab.Client    // of the first address
-	observer  *lab.Observer  // of all addresses
-	instances []*lab.Process // of consul-vip; the end stops them
-	others    []*lab.Process // of other programs; the end kills them
-	server    *lab.Server    // the Consul server that the test itself asks
+	client    *lab.Client      // of the first address
+	observer  *lab.Observer    // of all addresses
+	instances []*lab.Process   // of consul-vip; the end stops them
+	others    []*lab.Process   // of other programs; the end kills them
+	server    *lab.ConsulAgent // the Consul server that the test itself asks
 }
 
 // scenes counts the scenes: each has its own names and addresses.
@@ -47,6 +47,13 @@ func newScene(t *testing.T) *scene {
 func newSceneOf(t *testing.T, every time.Duration, vips ...netip.Addr) *scene {
 	t.Helper()
 	return newSceneWith(t, sharedLab(t), every, vips...)
+}
+
+// newClientsScene prepares a scene in the shared lab in which the hosts have client
+// agents and Consul has a network of its own. Nothing runs yet.
+func newClientsScene(t *testing.T) *scene {
+	t.Helper()
+	return newSceneIn(t, sharedLabOf(t, lab.Clients))
 }
 
 // newSceneIn prepares a scene with one address in a lab.

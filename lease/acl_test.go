@@ -11,18 +11,28 @@ import (
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 )
 
-// An owner that may no longer read its lock keeps it: the lock was not deleted.
-func TestFilteredListDoesNotEndAHold(t *testing.T) {
+// An owner that may no longer read its lock does not take it for deleted. But it
+// does not serve for ever without seeing it.
+func TestAnOwnerThatCannotSeeItsLock(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(simconsul.Only("/v1/kv/p/", simconsul.Filtered))
 		b.consul.Put("p/other", "wakes the watch", "")
-		time.Sleep(time.Minute)
+		time.Sleep(ttl - 5*time.Second)
 		synctest.Wait()
 		require.Empty(t, h.lost)
 		b.consul.On(nil)
-		require.NoError(t, h.release("done"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost)
+
+		b.consul.On(simconsul.Only("/v1/kv/p/", simconsul.Filtered))
+		b.consul.Put("p/other", "wakes the watch", "")
+		began := time.Since(b.start)
+		assert.InDelta(t, ttl, <-h.lost-began, float64(5*time.Second))
+		require.ErrorIs(t, h.ends(LockLost), ErrLockLost)
+		b.consul.On(nil)
 	})
 }
 
@@ -43,7 +53,7 @@ func TestRegistersAgainWithANewToken(t *testing.T) {
 		time.Sleep(time.Minute)
 		assert.Equal(t, n+1, b.consul.Count(register))
 		assert.Equal(t, 1, b.consul.Count(session))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -52,7 +62,7 @@ func TestRefusedTransactionChecksThePermissions(t *testing.T) {
 	bubble(t, func(b *instance) {
 		h := b.hold()
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 		time.Sleep(time.Minute)
 		n := b.consul.Count("POST " + simconsul.AuthorizePath)
 		b.consul.On(simconsul.Only("/v1/txn", simconsul.Answer(409, "application/json", `{"Errors":[{"OpIndex":1,"What":"Permission denied"}]}`)))
@@ -61,6 +71,6 @@ func TestRefusedTransactionChecksThePermissions(t *testing.T) {
 		assert.Greater(t, b.consul.Count("POST "+simconsul.AuthorizePath), n)
 		b.consul.On(nil)
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }

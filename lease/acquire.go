@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/consul-vip/consul-vip/internal/failurelog"
 	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/lease/state"
@@ -22,240 +20,252 @@ const (
 	freshDelay    = 300 * time.Millisecond
 )
 
-// acquire returns nil when ctx has ended.
-func (k *Keeper) acquire(ctx context.Context, lock Lock) *Held {
-	c := k.newContention(lock)
+// acquire waits until this process has the lock. It returns false when ctx has
+// ended.
+func (c *Contender) acquire(ctx context.Context) (*Held, bool) {
+	k := c.keeper
+	w := &waiting{Contender: c, failures: failurelog.New(c.log, "acquiring the lock")}
 	turn := time.NewTimer(0)
 	defer turn.Stop()
 	for ctx.Err() == nil {
 		v, seen := k.latest.Get()
 		s, replaced := k.session.Get()
-		if v.State != nil && s != nil {
-			l := v.Locks[c.name]
-			if l.Session == s.id {
-				if h := c.underOurSession(ctx, l, s); h != nil {
-					return h
-				}
+		lock, altered := c.wanted.Get()
+		if v.State != nil && s != nil && c.written.shownBy(v.State) {
+			h, wait := w.consider(ctx, v, s, lock)
+			if h != nil {
+				return h, true
 			}
-			wait, due := c.consider(v.State, s)
-			if due && wait <= 0 {
-				if h := c.try(ctx, l, s); h != nil {
-					return h
-				}
-				continue
+			if wait == 0 {
+				continue // it has tried
 			}
-			if due {
-				turn.Reset(wait)
-			}
+			turn.Reset(wait)
 		}
 		select {
 		case <-seen:
 		case <-replaced:
+		case <-altered:
 		case <-turn.C:
 		case <-ctx.Done():
 		}
 	}
-	return nil
+	return nil, false
 }
 
-// contention is one wait for one lock. It belongs to one goroutine.
-type contention struct {
-	keeper   *Keeper
-	name     string
-	log      hclog.Logger
+// waiting is one wait for one lock. It belongs to one goroutine.
+type waiting struct {
+	*Contender
 	failures *failurelog.Log
 	pause    consul.Backoff
 
 	holder     string        // the session last seen on the key
 	ineligible string        // the reason last logged for not contending
-	heldOff    time.Duration // when it may contend again after a requested release; 0: now
-	previous   state.Record  // of the key when it was last seen free
 	known      bool          // the lock was seen held, so this is no fresh start
 	free       bool          // whether the key is free
 	index      uint64        // of the free key
 	from       time.Duration // when it was first seen free, or when to try again
 }
 
-func (k *Keeper) newContention(lock Lock) *contention {
-	log := lock.Logger
-	if log == nil {
-		log = k.log.With("vip", lock.Name)
+// forever is how long to wait for a change.
+const forever = time.Hour
+
+// consider takes the lock if it is this process's turn, as v shows it. Otherwise it
+// returns how long to wait for anything else than a change; 0 if it has tried and the
+// State is to be looked at again.
+func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Lock) (*Held, time.Duration) {
+	l := v.Locks[w.name] // in a filtered list it may be missing; then the write is refused
+	ineligible := w.ineligibleFor(v.State, lock)
+	heldOff := w.holdOffLeft()
+	w.logHolder(l)
+	if lock.Ineligible == nil { // else the caller knows, and perhaps for many locks at once
+		w.logIneligible(ineligible, heldOff)
 	}
-	return &contention{
-		keeper: k, name: lock.Name, log: log, failures: failurelog.New(log, "acquiring the lock"),
-		heldOff: k.desired.heldOffUntil(lock.Name),
+	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
+	switch {
+	case l.Session == s.id:
+		w.free, w.known = false, true
+		return w.underOurSession(ctx, v, s, l, lock, ineligible)
+	case l.Session != "" || ineligible != nil:
+		w.free, w.known = false, true
+		return nil, forever
+	case heldOff > 0:
+		w.free, w.known = false, true
+		return nil, heldOff
 	}
+	if wait := w.turn(v.State, s, l); wait > 0 {
+		return nil, wait
+	}
+	return w.take(ctx, s, l, w.held(v, s, l.Record.Orphaned(), contested, lock))
 }
 
-// consider says how long to wait before trying to acquire the lock, if it is free
-// in v: better placed members go first. The wait counts from when the lock was
-// first seen free, however often the State changes meanwhile; but the position may
-// change with it.
-func (c *contention) consider(v *state.State, s *session) (wait time.Duration, due bool) {
-	k := c.keeper
-	l := v.Locks[c.name]
-	heldOff := c.holdOffLeft()
-	ineligible := v.Ineligible(c.name, k.node)
-	if ineligible == nil && heldOff > 0 {
-		ineligible = state.ErrRequested
+// ineligibleFor is why this process must not take the lock now, or nil if it may.
+func (w *waiting) ineligibleFor(s *state.State, lock Lock) error {
+	if lock.Ineligible != nil {
+		return lock.Ineligible
 	}
-	c.logHolder(l)
-	c.logIneligible(ineligible)
-	if l.Session != "" || ineligible != nil {
-		c.free, c.known = false, true
-		return heldOff, heldOff > 0
+	return s.Ineligible(w.name, w.keeper.node)
+}
+
+// turn is how long to wait before taking the free lock l: better placed members go
+// first, and a contested address is left alone for a while. The wait counts from when
+// the lock was first seen free, however often the State changes meanwhile; but the
+// position may change with it.
+func (w *waiting) turn(v *state.State, s *session, l state.Lock) time.Duration {
+	now := w.keeper.now()
+	if !w.free || w.index != l.Index {
+		w.free, w.index, w.from = true, l.Index, now
+		if backoff := w.backoff(v, l); backoff > 0 {
+			w.log.Warn("leaving a contested address alone", "mac", l.Record.Contested.MAC, "tries", l.Record.Contested.Tries, "for", backoff.String())
+		}
 	}
-	if !c.free || c.index != l.Index {
-		c.free, c.index, c.previous, c.from = true, l.Index, l.Record.Orphaned(), k.now()
-	}
-	from, delay := c.from, positionDelay
-	if !c.known {
+	from, delay := w.from+w.backoff(v, l), positionDelay
+	if !w.known {
 		from, delay = max(from, s.settled()), freshDelay
 	}
-	position := v.Position(c.name, k.node)
-	return from + time.Duration(position)*delay - k.now(), true
+	return from + time.Duration(v.Position(w.name, w.keeper.node))*delay - now
+}
+
+// backoff is how long to leave a contested address alone. A later pin to this node
+// is an operator's decision to try at once.
+func (w *waiting) backoff(v *state.State, l state.Lock) time.Duration {
+	pin := v.Pins[w.name]
+	if l.Record.State != state.RecordContested || (pin.Node == w.keeper.node && pin.Index > l.Index) {
+		return 0
+	}
+	return l.Record.Contested.Backoff()
 }
 
 // logIneligible logs a reason for not contending once.
-func (c *contention) logIneligible(reason error) {
+func (w *waiting) logIneligible(reason error, heldOff time.Duration) {
 	text := ""
-	if reason != nil {
+	switch {
+	case reason != nil:
 		text = reason.Error()
+	case heldOff > 0:
+		text = state.ErrRequested.Error()
 	}
 	switch {
-	case text == c.ineligible:
+	case text == w.ineligible:
 		return
 	case text == "":
-		c.log.Info("eligible again")
+		w.log.Info("eligible again")
 	default:
-		c.log.Warn("not eligible", "reason", text)
+		w.log.Warn("not eligible", "reason", text)
 	}
-	c.ineligible = text
+	w.ineligible = text
 }
 
 // logHolder logs each holder of the lock once.
-func (c *contention) logHolder(l state.Lock) {
-	if l.Session == c.holder {
+func (w *waiting) logHolder(l state.Lock) {
+	if l.Session == w.holder {
 		return
 	}
-	c.holder = l.Session
+	w.holder = l.Session
 	switch {
 	case l.Session == "":
 	case l.Record.Session == l.Session:
-		c.log.Info("another node holds the lock", "node", l.Record.Node)
+		w.log.Info("another node holds the lock", "node", l.Record.Node)
 	default:
-		c.log.Info("another program holds the lock", "session", l.Session)
+		w.log.Info("another program holds the lock", "session", l.Session)
 	}
 }
 
-// holdOffLeft is how long the lock is still left to others after a requested
-// release.
-func (c *contention) holdOffLeft() time.Duration {
-	if c.heldOff == 0 {
-		return 0
+// underOurSession takes a lock that v shows as l under our session. A lock that was
+// transferred to us is ours at once, and its record is written while the previous
+// owner is awaited. Any other is the trace of a write whose answer was lost, or of
+// another program: it is taken by a write of our own.
+func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l state.Lock, lock Lock, ineligible error) (*Held, time.Duration) {
+	returned := l.Record.Hops > 0 && l.Record.At != nil // by a member that could not take it
+	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
+	switch {
+	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
+		// Our own record may be the trace of an earlier try of ours. It may also come from
+		// a restored snapshot, and others may have had the lock meanwhile: it proves nothing.
+		previous := l.Record
+		if previous.Session == s.id {
+			previous = state.Record{Before: previous.Before}
+		}
+		return w.take(ctx, s, l, w.held(v, s, previous, contested, lock))
+	case ineligible == nil || (returned && lock.Ineligible == nil):
+		h := w.held(v, s, l.Record, contested, lock)
+		h.written.index = l.Index
+		h.known.Set(v.known)
+		return h, 0
 	}
-	left := c.heldOff - c.keeper.now()
-	if left <= 0 {
-		c.heldOff = 0
-		c.keeper.desired.endHoldOff(c.name)
-	}
-	return max(left, 0)
+	w.passOn(ctx, v, s, l, ineligible)
+	return nil, 0
 }
 
-// try acquires the lock, which was seen as l without a session. It returns nil with
-// the time of the next try set.
-func (c *contention) try(ctx context.Context, l state.Lock, s *session) *Held {
-	k := c.keeper
-	key := k.keys.Lock(c.name)
-	// Only if the key still is as it was seen: a blind acquisition could slip past
-	// the end of another's session, and past its record.
-	h := c.held(s, 0, c.previous)
-	h.known = k.now()
+// take acquires the lock, which was seen as l, for h by a write of our own: only if
+// the key still is as it was seen. A blind acquisition could slip past the end of
+// another's session, and past its record. It returns nil and the time to wait if that
+// did not work.
+func (w *waiting) take(ctx context.Context, s *session, l state.Lock, h *Held) (*Held, time.Duration) {
+	k := w.keeper
+	key := k.keys.Lock(w.name)
+	sent := k.now()
 	index, err := k.consul.Commit(ctx, consul.Unchanged(key, l.Index), consul.Acquire(key, h.record.Encode(), s.id))
 	switch {
 	case err == nil:
-		c.failures.Record(nil)
-		h.index.Store(index)
-		k.taken.Store(c.name, index)
-		return h
+		w.failures.Record(nil)
+		return h.taken(index, sent), 0
 	case ctx.Err() != nil:
 		// If it was acquired all the same, the end of the session releases it.
-		return nil
+		return nil, forever
 	case errors.Is(err, consul.ErrConflict):
 		// Another member was faster, which the watch is about to show, or the key is
 		// under the lock-delay of a foreign session, which only time shows.
-		c.log.Debug("lock not acquired", "error", err)
-		c.from = k.now() + consul.Jitter(2*time.Second)
-		return nil
+		w.log.Debug("lock not acquired", "error", err)
+		again := consul.Jitter(2 * time.Second)
+		w.from = k.now() + again
+		return nil, again
 	}
-	c.failures.Record(err)
-	c.pause.Wait(ctx)
-	return c.readBack(ctx, s)
+	w.failures.Record(err)
+	w.pause.Wait(ctx)
+	return w.readBack(ctx, s, h), 0
 }
 
-// readBack finds out whether the lock is ours, which only Consul's leader knows.
-func (c *contention) readBack(ctx context.Context, s *session) *Held {
+// readBack finds out whether h was acquired, which only Consul's leader knows.
+func (w *waiting) readBack(ctx context.Context, s *session, h *Held) *Held {
+	k := w.keeper
 	for s.ctx.Err() == nil {
-		asked := c.keeper.now()
-		l, err := c.keeper.consul.ReadLock(ctx, c.keeper.keys.Lock(c.name))
-		c.failures.Record(err)
+		sent := k.now()
+		l, err := k.consul.ReadLock(ctx, k.keys.Lock(w.name))
+		w.failures.Record(err)
 		if err == nil {
-			c.pause.Reset()
-			if l.Session != s.id {
-				return nil
+			w.pause.Reset()
+			if l.Session == s.id && string(l.Record.Encode()) == string(h.record.Encode()) {
+				return h.taken(l.Index, sent)
 			}
-			return c.found(l, s, asked)
+			return nil
 		}
-		if !c.pause.Wait(ctx) {
+		if !w.pause.Wait(ctx) {
 			break
 		}
 	}
 	return nil
 }
 
-// underOurSession takes a lock that a State shows under our session. One that was
-// transferred to us since we last had it is reliable; otherwise it may be an old
-// State, or an earlier try whose answer was lost.
-func (c *contention) underOurSession(ctx context.Context, l state.Lock, s *session) *Held {
-	last, _ := c.keeper.taken.Load(c.name)
-	if index, _ := last.(uint64); l.Record.TransferredTo(c.keeper.node) && l.Index > index {
-		// A State may be as old as a pause. The previous owner's frame, or the probes,
-		// will tell.
-		return c.found(l, s, c.keeper.now())
-	}
-	return c.readBack(ctx, s)
-}
-
-// found takes l, which was under our session at the time known.
-func (c *contention) found(l state.Lock, s *session, known time.Duration) *Held {
-	previous := c.previous
-	if l.Record.TransferredTo(c.keeper.node) {
-		previous = l.Record
-	}
-	h := c.held(s, l.Index, previous)
-	h.known = known
+// taken completes a lock whose record was written at index by a request sent then.
+func (h *Held) taken(index uint64, sent time.Duration) *Held {
+	h.recorded, h.written.index, h.seen = true, index, max(h.seen, sent)
+	h.known.Set(sent)
 	return h
 }
 
-func (c *contention) held(s *session, index uint64, previous state.Record) *Held {
-	k := c.keeper
+// held prepares the hold of a lock with this record, as v shows it.
+func (w *waiting) held(v observed, s *session, previous state.Record, contested *state.Contested, lock Lock) *Held {
+	k := w.keeper
 	now := time.Now().UTC().Truncate(time.Second)
-	lock, _ := k.desired.lock(c.name)
-	h := &Held{
-		Previous: previous,
-		keeper:   k,
-		session:  s,
-		name:     c.name,
-		log:      c.log,
-		serving:  make(chan struct{}),
+	before := previous.MayAnswer()
+	return &Held{
+		Previous: previous, Before: before, Contested: contested,
+		contender: w.Contender, keeper: k, session: s, log: w.log,
+		bound: make(chan struct{}), written: mark{history: v.History}, seen: v.sent,
 		record: state.Record{
 			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: &now,
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
+			Before: before, Contested: contested,
 		},
 	}
-	if index != 0 {
-		h.index.Store(index)
-		k.taken.Store(c.name, index)
-	}
-	return h
 }

@@ -26,14 +26,13 @@ func TestDrain(t *testing.T) {
 		b.drain("h1")
 		<-next.held
 		assert.Zero(t, time.Since(began))
-		err := <-h.result
-		require.ErrorIs(t, err, ErrTransferred)
+		err := h.ends(Transferred)
 		assert.ErrorContains(t, err, state.ErrDrained.Error())
 
 		// It stays a member, but it is no successor and takes no lock.
 		h = b.hold()
-		require.NoError(t, next.release("stopped"))
-		require.NotErrorIs(t, next.cause, ErrTransferred)
+		next.stops("stopped")
+		require.NotEqual(t, Transferred, next.ended.Kind)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, h.held)
@@ -43,7 +42,7 @@ func TestDrain(t *testing.T) {
 		undrained := time.Now()
 		<-h.held
 		assert.Zero(t, time.Since(undrained))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -57,7 +56,7 @@ func TestDrainMovesNothingElse(t *testing.T) {
 		before := b.consul.Get("p/10.77.0.101/.lock").ModifyIndex
 		b.drain("h1")
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		b.undrain("h1")
@@ -86,8 +85,8 @@ func TestUndrainedNodePreempts(t *testing.T) {
 		began := time.Now()
 		<-h.held
 		assert.Equal(t, second.PreemptDelay, time.Since(began))
-		require.ErrorIs(t, <-next.result, ErrTransferred)
-		require.NoError(t, h.release("done"))
+		next.ends(Transferred)
+		h.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -109,8 +108,8 @@ func TestDrainedNodeServesUntilASuccessorComes(t *testing.T) {
 		began := time.Now()
 		<-next.held
 		assert.Zero(t, time.Since(began))
-		require.ErrorIs(t, <-h.result, ErrTransferred)
-		require.NoError(t, next.release("done"))
+		h.ends(Transferred)
+		next.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -122,13 +121,13 @@ func TestAllMembersDrained(t *testing.T) {
 		synctest.Wait()
 		owner, other := h, next
 		if len(next.held) > 0 { // h1 may have been faster than the second key
-			require.ErrorIs(t, <-h.result, ErrTransferred)
+			h.ends(Transferred)
 			owner, other = next, b.hold()
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, owner.lost)
-		require.NoError(t, owner.release("stopped"))
+		owner.stops("stopped")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, b.consul.Get(lockKey).Session, "it stays free")
@@ -139,38 +138,42 @@ func TestAllMembersDrained(t *testing.T) {
 func TestDrainOutlivesTheProcess(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.drain("h2")
-		require.NoError(t, next.release("stopped"))
+		next.stops("stopped")
 		require.NoError(t, o.stop())
 		o2 := b.second()
 		again := o2.hold()
-		require.NoError(t, h.release("stopped"))
-		require.NotErrorIs(t, h.cause, ErrTransferred)
+		h.stops("stopped")
+		require.NotEqual(t, Transferred, h.ended.Kind)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, again.held)
 		b.undrain("h2")
 		<-again.held
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 		require.NoError(t, o2.stop())
 	})
 }
 
-func TestDrainedNodePassesATransferOn(t *testing.T) {
+// A transfer that reaches a node which cannot take the lock goes back to its owner.
+func TestDrainedNodeReturnsATransfer(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		b.drain("h1")
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 		synctest.Wait()
 		h = b.hold()
 		synctest.Wait()
 		member := b.consul.Get("p/.members/h1").Session
 		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
-		require.ErrorIs(t, <-next.result, ErrTransferred)
+		next.ends(Transferred)
 		back := o.hold()
-		<-h.held
-		<-back.held
-		require.ErrorIs(t, <-h.result, ErrTransferred)
-		require.NoError(t, back.release("done"))
+		got := <-back.held
+		assert.Equal(t, "h1", got.Previous.From)
+		assert.True(t, got.Previous.Stopped())
+		assert.Empty(t, got.Before, "it never left h2's hands")
+		require.Empty(t, h.held)
+		h.stops("done")
+		back.stops("done")
 	})
 }
 
@@ -188,7 +191,7 @@ func TestDrainRetriesTheTransfer(t *testing.T) {
 		<-next.held
 		assert.Equal(t, retryDelay, time.Since(began))
 		assert.Equal(t, int32(2), tries.Load())
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 		b.consul.On(nil)
 	})
 }
@@ -200,20 +203,20 @@ func TestPinnedToADrainedNode(t *testing.T) {
 				b.drain(node)
 				if node == "h1" {
 					<-next.held
-					require.ErrorIs(t, <-h.result, ErrTransferred)
+					h.ends(Transferred)
 					h, next = next, b.hold()
 				}
 				b.consul.Put(pinKey, node, "")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				require.Empty(t, h.lost, "no member can take it")
-				require.NoError(t, h.release("stopped"))
+				h.stops("stopped")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				require.Empty(t, next.held)
 				b.undrain(node)
 				<-next.held
-				require.NoError(t, next.release("done"))
+				next.stops("done")
 			})
 		})
 	}
@@ -228,6 +231,6 @@ func TestDrainedNodeKeepsAPinnedLock(t *testing.T) {
 		require.Empty(t, h.lost, "no other member may have it")
 		b.consul.Delete(pinKey)
 		<-next.held
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 	})
 }

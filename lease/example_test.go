@@ -36,13 +36,15 @@ func Example() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	owner, _ := state.NewOwner(map[string]string{"pid": fmt.Sprint(os.Getpid())})
-	err = keeper.Hold(ctx, lease.Lock{Name: "work", Owner: owner}, func(ctx context.Context, held *lease.Held) error {
+	contender := keeper.Contend(lease.Lock{Name: "work", Owner: owner})
+	end := contender.Hold(ctx, func(ctx context.Context, held *lease.Held) lease.Left {
 		fmt.Println("previous owner:", held.Previous.Node)
-		held.Serving() // from now on the lock may be transferred
-		<-ctx.Done()   // interrupted, or the lock is lost: stop at once
-		return nil
+		held.Bound() // from now on the lock may be transferred
+		<-ctx.Done() // interrupted, or the lock is lost: stop at once
+		return lease.Left{}
 	})
-	fmt.Println("hold ended:", err)
+	fmt.Println("hold ended:", end.Reason)
+	contender.Close()
 	stopKeeper()
 	fmt.Println("keeper ended:", <-ended)
 }

@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -35,7 +34,7 @@ func TestHoldWritesAndReleasesTheRecord(t *testing.T) {
 		assert.NotNil(t, r.Since)
 		assert.Equal(t, state.RecordUnknown, held.Previous.State)
 
-		require.NoError(t, h.release("stopped by a test"))
+		h.stops("stopped by a test")
 		p, r = b.consul.Get(lockKey), b.record()
 		assert.Empty(t, p.Session)
 		assert.EqualValues(t, api.LockFlagValue, p.Flags, "`consul lock` refuses a key without the flag")
@@ -54,32 +53,33 @@ func TestHoldWritesAndReleasesTheRecord(t *testing.T) {
 func TestOnlyACleanEndIsReleased(t *testing.T) {
 	dead := state.Record{State: state.RecordHeld, Node: "h2", Owner: `{"mac":"02:00:00:00:00:02"}`, TTL: "15s"}
 	left := state.Record{State: state.RecordReleased, Node: "h2", Reason: "stopped"}
-	unclean := fmt.Errorf("%w: the kernel refused", ErrUnclean)
+	over := Left{Reason: errors.New("over")}
+	unclean := Left{Reason: errors.New("the kernel refused"), Unclean: true}
 	tests := map[string]struct {
 		last   state.Record
 		serves bool
-		err    error
+		left   Left
 		state  state.RecordState
 		node   string
 		owner  state.Owner
 	}{
-		"served, clean":                         {dead, true, errors.New("over"), state.RecordReleased, "h1", ""},
+		"served, clean":                         {dead, true, over, state.RecordReleased, "h1", ""},
 		"served, unclean":                       {dead, true, unclean, state.RecordHeld, "h1", ours.Owner},
-		"never served, previous owner dead":     {dead, false, errors.New("over"), state.RecordHeld, "h2", dead.Owner},
-		"never served, previous owner released": {left, false, errors.New("over"), state.RecordReleased, "h2", ""},
-		"never served, no record":               {state.Record{}, false, errors.New("over"), state.RecordHeld, "h1", ours.Owner},
+		"never served, previous owner dead":     {dead, false, over, state.RecordHeld, "h2", dead.Owner},
+		"never served, previous owner released": {left, false, over, state.RecordReleased, "h2", ""},
+		"never served, no record":               {state.Record{}, false, over, state.RecordHeld, "h1", ours.Owner},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(b *instance) {
 				b.consul.Put(lockKey, string(test.last.Encode()), "")
-				err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
+				end := b.run(ours, func(_ context.Context, held *Held) Left {
 					if test.serves {
-						held.Serving()
+						held.Bound()
 					}
-					return test.err
+					return test.left
 				})
-				require.Equal(t, test.err, err)
+				require.Equal(t, End{Kind: SteppedDown, Reason: test.left.Reason, Clean: !test.left.Unclean}, end)
 				assert.Empty(t, b.consul.Get(lockKey).Session)
 				r := b.record()
 				assert.Equal(t, test.state, r.State)
@@ -93,13 +93,14 @@ func TestOnlyACleanEndIsReleased(t *testing.T) {
 func TestLosingTheLock(t *testing.T) {
 	tests := map[string]struct {
 		lose func(b *instance, session string)
+		kind Kind
 		want error
 		text string
 	}{
-		"session destroyed": {func(b *instance, s string) { b.consul.Destroy(s) }, ErrSessionLost, "no such session"},
-		"key deleted":       {func(b *instance, _ string) { b.consul.Delete(lockKey) }, ErrLockLost, "deleted"},
-		"key overwritten":   {func(b *instance, _ string) { b.consul.Put(lockKey, "mine", "") }, ErrLockLost, "overwritten"},
-		"key taken":         {func(b *instance, _ string) { b.consul.Put(lockKey, "", "other") }, ErrLockLost, "session other holds it"},
+		"session destroyed": {func(b *instance, s string) { b.consul.Destroy(s) }, SessionLost, ErrSessionLost, "no such session"},
+		"key deleted":       {func(b *instance, _ string) { b.consul.Delete(lockKey) }, LockLost, ErrLockLost, "deleted"},
+		"key overwritten":   {func(b *instance, _ string) { b.consul.Put(lockKey, "mine", "") }, LockLost, ErrLockLost, "overwritten"},
+		"key taken":         {func(b *instance, _ string) { b.consul.Put(lockKey, "", "other") }, LockLost, ErrLockLost, "session other holds it"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestLosingTheLock(t *testing.T) {
 				before := time.Since(b.start)
 				test.lose(b, b.consul.Get(lockKey).Session)
 				assert.Equal(t, before, <-h.lost, "without any delay")
-				err := <-h.result
+				err := h.ends(test.kind)
 				require.ErrorIs(t, err, test.want)
 				assert.ErrorContains(t, err, test.text)
 			})
@@ -123,7 +124,7 @@ func TestOverwrittenKeyIsReleased(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(lockKey, "mine", "")
-		require.ErrorIs(t, <-h.result, ErrLockLost)
+		h.ends(LockLost)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 	})
 }
@@ -167,7 +168,7 @@ func TestAcquisitionWithoutAnAnswer(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				require.Empty(t, h.lost)
-				require.NoError(t, h.release("done"))
+				h.stops("done")
 			})
 		})
 	}
@@ -185,8 +186,8 @@ func TestPreviousOwner(t *testing.T) {
 		held := <-h.held
 		assert.Equal(t, state.RecordHeld, held.Previous.State)
 		assert.JSONEq(t, `{"mac":"02:00:00:00:00:02"}`, string(held.Previous.Owner))
-		assert.Equal(t, 15*time.Second, held.Previous.OwnerTTL(ttl))
-		require.NoError(t, h.release("done"))
+		assert.Equal(t, 15*time.Second, held.Before[0].OwnerTTL(ttl))
+		h.stops("done")
 	})
 }
 
@@ -197,9 +198,9 @@ func TestContendsAgainAfterRelease(t *testing.T) {
 			held := <-h.held
 			synctest.Wait()
 			require.Empty(t, h.lost, "a State from before the release does not count")
-			require.NoError(t, held.Verify(context.Background()))
-			require.NoError(t, h.release("again"))
-			require.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
+			require.NoError(t, held.Confirm(context.Background(), time.Millisecond))
+			h.stops("again")
+			require.Error(t, held.Confirm(context.Background(), 0))
 		}
 	})
 }
@@ -218,13 +219,13 @@ func TestLockDelayOfAForeignSession(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		assert.WithinRange(t, time.Now(), delayed, delayed.Add(2*time.Second))
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
-// Since is when the request was sent, not when the answer was read: the process may
-// have been paused in between.
-func TestSinceIsBeforeTheAnswer(t *testing.T) {
+// What is known of a lock is as old as the request that asked for it: the process
+// may have been paused before it read the answer.
+func TestAnAnswerProvesTheTimeOfItsRequest(t *testing.T) {
 	bubble(t, func(b *instance) {
 		b.consul.Delay(func(r *http.Request) {
 			if r.URL.Path == "/v1/txn" {
@@ -233,9 +234,13 @@ func TestSinceIsBeforeTheAnswer(t *testing.T) {
 		})
 		h := b.hold()
 		held := <-h.held
-		assert.GreaterOrEqual(t, held.Now()-held.Since(), 3*time.Second)
+		known, _ := held.known.Get()
+		assert.GreaterOrEqual(t, held.Now()-known, 3*time.Second)
+		require.NoError(t, held.Confirm(context.Background(), time.Second))
+		known, _ = held.known.Get()
+		assert.LessOrEqual(t, held.Now()-known, time.Second)
 		b.consul.Delay(nil)
-		time.Sleep(4 * time.Second) // for the answers that are still on tsuccessor way
-		require.NoError(t, h.release("done"))
+		time.Sleep(4 * time.Second) // for the answers that are still on their way
+		h.stops("done")
 	})
 }

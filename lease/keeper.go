@@ -5,25 +5,32 @@
 // minutes late and retries blindly every 5 s. Package lease works on the same
 // keys, with the same flag, so `consul lock` contends for the same locks.
 //
-// A lock has a name. The caller of [Keeper.Hold] gives a function to run while the
-// lock is held. The package knows no address and no network interface.
+// A lock has a name. A [Contender] owns the facts of one lock; the caller of its
+// Hold gives a function to run while the lock is held. The package knows no address
+// and no network interface.
+//
+// # What is known, and since when
+//
+// Three times are kept apart. That the local agent has answered the refresh of the
+// check says nothing about a lock. An answered renewal proves the session, and
+// moves its hold deadline. Only the watch, a consistent read and a write of our own
+// prove a lock ([Held.Certain], [Held.Confirm]).
 //
 // # Goroutines
 //
 // [Keeper.Run] joins all goroutines that it starts: one follows the keys, one
 // checks the ACL token, one keeps the session. While there is a session, five more
 // belong to it: they renew it, refresh the check, expire it at its deadline, keep
-// the member key and release orphaned locks. [Keeper.Hold] runs in the caller's
-// goroutine; while the lock is held it has one or two more, which it joins.
-// Goroutines tell each other by [latest.Latest] values: the newest State and the
-// session, set by Run, and the desired state, set by the callers of Hold and
-// Update.
+// the member key and release orphaned locks. [Contender.Hold] runs in the caller's
+// goroutine; while the lock is held it has one more, which writes to the key, and
+// one for the write under way. It joins both. Goroutines tell each other by
+// [latest.Latest] values: the newest State and the session, set by Run, and how to
+// contend for each lock, set by [Contender.Set].
 package lease
 
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -34,24 +41,6 @@ import (
 	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
-
-// Errors that end a hold.
-var (
-	// ErrLockLost means that the session lives but no longer has the lock: another
-	// client deleted, overwrote or unlocked the key.
-	ErrLockLost = errors.New("lock lost")
-	// ErrTransferred means that the lock is now a successor's, as intended.
-	ErrTransferred = errors.New("transferred")
-	// ErrReleased means that the lock was released because an operator requested it
-	// or pinned the lock to nobody.
-	ErrReleased = errors.New("released")
-	// ErrSessionLost means that the session was destroyed or expired, or that its
-	// hold deadline passed without a renewal. Every lock is lost with it.
-	ErrSessionLost = errors.New("session lost")
-)
-
-// ErrUnclean is for the functions that run under a lock: see [Keeper.Hold].
-var ErrUnclean = errors.New("the address may still be in use")
 
 // ErrNodeTaken means that a live instance on another of Consul's nodes has the
 // same name. Waiting does not help.
@@ -82,6 +71,8 @@ type Config struct {
 	// Version is shown to readers of the records.
 	Version string
 	Logger  hclog.Logger
+	// Now is the clock of all deadlines; nil: CLOCK_BOOTTIME. It never goes back.
+	Now func() time.Duration
 }
 
 // Keeper keeps a session and holds locks under it. Create it with New; Run does
@@ -94,11 +85,11 @@ type Keeper struct {
 	acl    *consul.ACLChecker
 	now    func() time.Duration // CLOCK_BOOTTIME
 
-	latest  latest.Latest[observed] // set by watch
-	session latest.Latest[*session] // set by keepSessions; nil where there is none
-	desired *desired
-
-	taken sync.Map // by name, the index (uint64) at which we last took the lock
+	latest     latest.Latest[observed] // set by watch
+	session    latest.Latest[*session] // set by keepSessions; nil where there is none
+	contenders contenders
+	gaps       gaps
+	reread     latest.Wake // has the watch read all keys anew
 
 	// Set by identify before the first session, and never changed afterwards.
 	node      string // this instance's name
@@ -110,23 +101,29 @@ type Keeper struct {
 	registered bool // the agent may know the service
 }
 
-// observed is a State and when it was read, on the Keeper's clock. The State is
-// nil before the first answer.
+// observed is a State and what it proves. Times are on the Keeper's clock. The
+// State is nil before the first answer.
 type observed struct {
 	*state.State
-	at time.Duration
+	sent       time.Duration // when the query was sent
+	known      time.Duration // when the State was current, if what it shows is news
+	consistent bool          // the answer came from a leader that made sure that it is one
 }
 
 // New returns a Keeper that does nothing before Run.
 func New(cfg Config) *Keeper {
 	k := &Keeper{
-		cfg:     cfg,
-		log:     cfg.Logger,
-		consul:  cfg.Client,
-		keys:    state.NewKeys(cfg.Prefix),
-		desired: newDesired(),
-		now:     boottime,
+		cfg:    cfg,
+		log:    cfg.Logger,
+		consul: cfg.Client,
+		keys:   state.NewKeys(cfg.Prefix),
+		reread: latest.NewWake(),
+		now:    cfg.Now,
 	}
+	if k.now == nil {
+		k.now = boottime
+	}
+	k.contenders.byName = map[string]*Contender{}
 	k.acl = consul.NewACLChecker(cfg.Client, cfg.Logger, k.permissions())
 	return k
 }
@@ -134,7 +131,8 @@ func New(cfg Config) *Keeper {
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;
 // Hold tells its callers. A Consul that does not answer never ends it. When ctx
 // ends it gives the session back and returns nil, at the latest after 1.2 s; cancel
-// ctx only after every Hold has returned. The error is ErrNodeTaken.
+// ctx only after every Hold has returned. The error is ErrNodeTaken or
+// consul.ErrDatacenter.
 func (k *Keeper) Run(ctx context.Context) error {
 	defer k.consul.Close()
 	var g errgroup.Group
@@ -152,16 +150,23 @@ func (k *Keeper) Run(ctx context.Context) error {
 // locks, until ctx ends.
 func (k *Keeper) watch(ctx context.Context) {
 	failures := failurelog.New(k.log, "watching the locks")
-	for s, err := range k.consul.Follow(ctx, k.keys) {
+	for a, err := range k.consul.Follow(ctx, k.keys, k.now, k.reread) {
 		failures.Record(err)
 		if err != nil {
 			continue
 		}
 		before, _ := k.latest.Get()
+		now, gap := k.look()
 		if own, _ := k.session.Get(); own != nil {
-			own.settle(before.State, s, k.now())
+			own.settle(before.State, a.State, now)
 		}
-		k.latest.Set(observed{s, k.now()})
+		// A blocking query is answered when something changes, but after a gap the
+		// answer may have waited here.
+		known := now
+		if gap > a.Sent {
+			known = a.Sent
+		}
+		k.latest.Set(observed{a.State, a.Sent, known, a.Consistent})
 	}
 }
 
@@ -197,6 +202,9 @@ func (k *Keeper) identify(ctx context.Context) error {
 	}
 	agent, err := k.consul.Agent(ctx)
 	if err != nil {
+		return err
+	}
+	if err := k.consul.CheckDatacenter(agent); err != nil {
 		return err
 	}
 	if agent.Server {

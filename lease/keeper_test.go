@@ -35,17 +35,26 @@ type instance struct {
 	asleep atomic.Int64 // time that the machine was suspended, unseen by Go's clock
 	stop   func() error // ends Run and returns its error
 	token  latest.Wake  // says that the ACL token has changed
+
+	contenders map[string]*Contender
 }
 
 // bubble runs test with a Keeper whose boot-time clock is the bubble's.
 func bubble(t *testing.T, test func(b *instance)) {
+	t.Helper()
+	bubbleLogging(t, hclog.NewNullLogger(), test)
+}
+
+// bubbleLogging is bubble with a logger.
+func bubbleLogging(t *testing.T, log hclog.Logger, test func(b *instance)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &instance{t: t, consul: simconsul.New(t), start: time.Now(), token: latest.NewWake()}
+		b := &instance{t: t, consul: simconsul.New(t), start: time.Now(), token: latest.NewWake(), contenders: map[string]*Contender{}}
 		client, closeClient := b.consul.Client(consul.Transport)
 		defer closeClient()
 		b.keeper = New(Config{
 			Client: consul.New(client, b.token), Prefix: "p", Service: "s",
-			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
+			SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: log,
 		})
 		b.keeper.now = func() time.Duration { return time.Since(b.start) + time.Duration(b.asleep.Load()) }
 		ctx, cancel := context.WithCancel(context.Background())
@@ -63,9 +72,9 @@ type hold struct {
 	b      *instance
 	held   chan *Held
 	lost   chan time.Duration // when fn's context ended, since the bubble's start
-	result chan error
+	result chan End
 	cancel context.CancelCauseFunc
-	cause  error // of the end of fn's context, to be read after result
+	ended  End // as fn saw it, to be read after result
 }
 
 // hold starts a Hold whose function waits for the end of its context.
@@ -73,46 +82,88 @@ func (b *instance) hold() *hold { return b.holdLock(ours) }
 
 func (b *instance) holdLock(lock Lock) *hold {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	h := &hold{b: b, held: make(chan *Held, 10), lost: make(chan time.Duration, 10), result: make(chan error, 1), cancel: cancel}
+	h := &hold{b: b, held: make(chan *Held, 10), lost: make(chan time.Duration, 10), result: make(chan End, 1), cancel: cancel}
+	c := b.contender(lock)
 	go func() {
 		defer close(h.result)
-		h.result <- b.keeper.Hold(ctx, lock, func(ctx context.Context, held *Held) error {
-			held.Serving()
+		end := c.Hold(ctx, func(ctx context.Context, held *Held) Left {
+			held.Bound()
 			h.held <- held
 			<-ctx.Done()
-			h.cause = context.Cause(ctx)
+			h.ended = held.Ended()
 			h.lost <- time.Since(b.start)
-			return nil
+			return Left{}
 		})
+		if ctx.Err() != nil {
+			b.close(lock.Name)
+		}
+		h.result <- end
 	}()
 	return h
 }
 
-// release ends the hold as a stop would and returns what Hold returned.
-func (h *hold) release(why string) error {
+// contender is the one for this lock.
+func (b *instance) contender(lock Lock) *Contender {
+	c, ok := b.contenders[lock.Name]
+	if !ok {
+		c = b.keeper.Contend(lock)
+		b.contenders[lock.Name] = c
+	}
+	c.Set(lock)
+	return c
+}
+
+func (b *instance) close(name string) {
+	b.contenders[name].Close()
+	delete(b.contenders, name)
+}
+
+// release ends the hold as a stop would and returns how it ended.
+func (h *hold) release(why string) End {
 	h.cancel(errors.New(why))
 	return <-h.result
 }
 
-// holdUntil starts a Hold whose function serves, and returns err when its
+// stops ends the hold as a stop would, which loses nothing.
+func (h *hold) stops(why string) {
+	h.b.t.Helper()
+	end := h.release(why)
+	require.Contains(h.b.t, []Kind{Stopped, Transferred}, end.Kind, end.Reason)
+	require.True(h.b.t, end.Clean)
+}
+
+// ends waits for the end of the hold, which has this kind, and returns its reason.
+func (h *hold) ends(kind Kind) error {
+	h.b.t.Helper()
+	end := <-h.result
+	require.Equal(h.b.t, kind, end.Kind, end.Reason)
+	return end.Reason
+}
+
+// run runs fn under the lock and returns how the hold ended.
+func (b *instance) run(lock Lock, fn func(context.Context, *Held) Left) End {
+	return b.contender(lock).Hold(context.Background(), fn)
+}
+
+// holdUntil starts a Hold whose function binds the address, and leaves so when its
 // context ends.
-func (b *instance) holdUntil(err error) (serving <-chan struct{}, result <-chan error) {
-	return b.holdBy(func(h *Held) { h.Serving() }, err)
+func (b *instance) holdUntil(left Left) (serving <-chan struct{}, result <-chan End) {
+	return b.holdBy(func(h *Held) { h.Bound() }, left)
 }
 
-// holdUnserved starts a Hold whose function never serves.
-func (b *instance) holdUnserved() (running <-chan struct{}, result <-chan error) {
-	return b.holdBy(func(*Held) {}, nil)
+// holdUnserved starts a Hold whose function never binds the address.
+func (b *instance) holdUnserved() (running <-chan struct{}, result <-chan End) {
+	return b.holdBy(func(*Held) {}, Left{})
 }
 
-func (b *instance) holdBy(begin func(*Held), err error) (<-chan struct{}, <-chan error) {
-	running, result := make(chan struct{}), make(chan error, 1)
+func (b *instance) holdBy(begin func(*Held), left Left) (<-chan struct{}, <-chan End) {
+	running, result := make(chan struct{}), make(chan End, 1)
 	go func() {
-		result <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
+		result <- b.run(ours, func(ctx context.Context, h *Held) Left {
 			begin(h)
 			close(running)
 			<-ctx.Done()
-			return err
+			return left
 		})
 	}()
 	return running, result

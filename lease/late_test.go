@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -59,10 +58,10 @@ func (b *instance) detainAnd(happens func()) (arrive func()) {
 }
 
 // served is a hold's function that serves and ends at once.
-func served(why error) func(context.Context, *Held) error {
-	return func(_ context.Context, h *Held) error {
-		h.Serving()
-		return why
+func served(why error) func(context.Context, *Held) Left {
+	return func(_ context.Context, h *Held) Left {
+		h.Bound()
+		return Left{Reason: why}
 	}
 }
 
@@ -70,7 +69,7 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		arrive := b.detain()
-		require.Equal(t, why, b.keeper.Hold(context.Background(), ours, served(why)))
+		require.Equal(t, why, b.run(ours, served(why)).Reason)
 		h := b.hold()
 		<-h.held
 		arrive()
@@ -78,7 +77,7 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 		assert.NotEmpty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -86,11 +85,11 @@ func TestLateReleaseIsIgnored(t *testing.T) {
 // write arrives.
 func TestLateTransferIsIgnored(t *testing.T) {
 	bubble(t, func(b *instance) {
-		fail, result := make(chan error), make(chan error)
+		fail, result := make(chan error), make(chan End)
 		go func() {
-			result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
-				h.Serving()
-				return <-fail
+			result <- b.run(ours, func(_ context.Context, h *Held) Left {
+				h.Bound()
+				return Left{Reason: <-fail}
 			})
 		}()
 		time.Sleep(5 * time.Second)
@@ -102,7 +101,7 @@ func TestLateTransferIsIgnored(t *testing.T) {
 		require.Empty(t, next.held)
 		why := errors.New("carrier lost")
 		fail <- why
-		require.Equal(t, why, <-result)
+		require.Equal(t, why, (<-result).Reason)
 		h := b.hold()
 		<-h.held
 		arrive()
@@ -110,7 +109,7 @@ func TestLateTransferIsIgnored(t *testing.T) {
 		assert.Equal(t, "h1", b.record().Node)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Empty(t, h.lost)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 		_ = next.release("done")
 		require.NoError(t, o.stop())
 	})
@@ -120,8 +119,8 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 	bubble(t, func(b *instance) {
 		why := errors.New("carrier lost")
 		var once sync.Once
-		err := b.keeper.Hold(context.Background(), ours, func(_ context.Context, h *Held) error {
-			h.Serving()
+		end := b.run(ours, func(_ context.Context, h *Held) Left {
+			h.Bound()
 			b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == "/v1/kv/p/" {
 					panic(http.ErrAbortHandler) // the watch has an outage of its own
@@ -136,33 +135,33 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 				}
 				return false
 			})
-			return why
+			return Left{Reason: why}
 		})
-		require.Equal(t, why, err)
+		require.Equal(t, why, end.Reason)
 		b.consul.Put(lockKey, `{"state":"held","node":"h2"}`, "other")
 		h := b.hold()
 		time.Sleep(200 * time.Millisecond)
 		assert.Empty(t, h.held, "only the old State shows it under our session")
 		b.consul.On(nil)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
 func TestOverwrittenAndUnclean(t *testing.T) {
 	bubble(t, func(b *instance) {
 		serving := make(chan struct{})
-		ended := make(chan error, 1)
+		ended := make(chan End, 1)
 		go func() {
-			ended <- b.keeper.Hold(context.Background(), ours, func(ctx context.Context, h *Held) error {
-				h.Serving()
+			ended <- b.run(ours, func(ctx context.Context, h *Held) Left {
+				h.Bound()
 				close(serving)
 				<-ctx.Done()
-				return fmt.Errorf("%w: the kernel refused", ErrUnclean)
+				return Left{Unclean: true}
 			})
 		}()
 		<-serving
 		b.consul.Put(lockKey, "mine", "")
-		require.ErrorIs(t, <-ended, ErrLockLost)
+		require.Equal(t, LockLost, (<-ended).Kind)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
 }
@@ -172,14 +171,14 @@ func TestServersWithAnotherHistory(t *testing.T) {
 		b.consul.Advance(100_000)
 		h := b.hold()
 		<-h.held
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 
 		b.consul.Replace(20)
 		h = b.hold()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Len(t, h.held, 1)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -195,7 +194,7 @@ func TestNoTransferToAnEndedSession(t *testing.T) {
 		member := b.consul.Get("p/.members/h2")
 		require.NotNil(t, member)
 		require.NotEqual(t, old, member.Session)
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		<-next.held
 		assert.Equal(t, member.Session, b.consul.Get(lockKey).Session)
 	})
@@ -206,7 +205,7 @@ func TestSessionEndsAlthoughWritesHang(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.On(simconsul.Only("/v1/txn", b.consul.OrHang(nil)))
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		require.NoError(t, b.stop())
 		assert.Equal(t, 1, b.consul.Count("PUT /v1/session/destroy/"))
 		assert.Equal(t, 1, b.consul.Count("PUT /v1/agent/service/deregister/"))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/consul-vip/consul-vip/internal/failurelog"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -16,14 +15,14 @@ import (
 // is written again.
 func (k *Keeper) keepMember(s *session) {
 	var (
-		written  uint64 // a State older than this does not show our last write yet
+		written  mark // our last write
 		pause    consul.Backoff
 		failures = failurelog.New(k.log, "registering as a member")
 	)
 	for s.ctx.Err() == nil {
 		v, seen := k.latest.Get()
-		priorities, leaving, altered := k.desired.priorities()
-		if v.State == nil || v.Index < written || current(v.Members[k.node], s.id, priorities, leaving) {
+		entry, leaving, altered := k.entry(s)
+		if v.State == nil || !written.shownBy(v.State) || current(v.Members[k.node], entry, leaving) {
 			select {
 			case <-seen:
 			case <-altered:
@@ -31,7 +30,7 @@ func (k *Keeper) keepMember(s *session) {
 			}
 			continue
 		}
-		ops := k.enroll(s, priorities)
+		ops := []consul.Op{consul.Enroll(k.keys.Member(k.node), entry.Encode(), s.id)}
 		if leaving {
 			ops = k.withdraw(s)
 		}
@@ -49,24 +48,25 @@ func (k *Keeper) keepMember(s *session) {
 		default:
 			failures.Record(nil)
 			pause.Reset()
-			written = max(index, v.Index+1)
+			written = mark{v.History, max(index, v.Index+1)}
 		}
 	}
 }
 
-// current reports whether m is the entry of a process with this session and these
-// priorities.
-func current(m state.Member, session string, priorities map[string]int, leaving bool) bool {
-	if leaving {
-		return m.Session != session
-	}
-	return m.Session == session && maps.Equal(m.VIPs, priorities)
+// entry is the value of the member key under s, whether this process is about to
+// end, and a channel that closes when either changes.
+func (k *Keeper) entry(s *session) (m state.Member, leaving bool, altered <-chan struct{}) {
+	m = state.Member{Node: k.node, Session: s.id, Version: k.cfg.Version}
+	m.VIPs, m.Ineligible, leaving, altered = k.contenders.list()
+	return m, leaving, altered
 }
 
-// enroll writes the member key.
-func (k *Keeper) enroll(s *session, priorities map[string]int) []consul.Op {
-	value := state.Member{Node: k.node, Session: s.id, VIPs: priorities, Version: k.cfg.Version}.Encode()
-	return []consul.Op{consul.Enroll(k.keys.Member(k.node), value, s.id)}
+// current reports whether the member key says what it should.
+func current(m, entry state.Member, leaving bool) bool {
+	if leaving {
+		return m.Session != entry.Session
+	}
+	return m.Same(entry)
 }
 
 // withdraw deletes the member key if it is ours.

@@ -20,7 +20,7 @@ func TestOperatorMoves(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, operator.Outcome{VIP: vip, From: "h1", State: state.StatusHeld, Node: "h2"}, out, "no time passes in the bubble")
 		assert.Equal(t, "h2", string(b.consul.Get("p/"+vip+"/pin").Value))
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 		<-next.held
 	})
 }

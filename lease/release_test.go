@@ -2,7 +2,6 @@ package lease
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -37,9 +36,7 @@ func TestReleaseRequestTransfers(t *testing.T) {
 		got := <-next.held
 		assert.Zero(t, time.Since(began))
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
-		err := <-h.result
-		require.ErrorIs(t, err, ErrTransferred)
-		require.NotErrorIs(t, err, ErrReleased)
+		err := h.ends(Transferred)
 		assert.ErrorContains(t, err, "requested")
 		assert.Nil(t, b.consul.Get(requestKey))
 
@@ -48,9 +45,9 @@ func TestReleaseRequestTransfers(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, next.lost)
-		require.NoError(t, next.release("stopped"))
+		next.stops("stopped")
 		<-again.held
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 	})
 }
 
@@ -72,7 +69,7 @@ func TestReleaseRequestWithoutSuccessor(t *testing.T) {
 		<-h.held
 		synctest.Wait()
 		b.consul.Put(requestKey, "h1", "")
-		require.ErrorIs(t, <-h.result, ErrReleased)
+		h.ends(Released)
 		began := time.Now()
 		assert.Nil(t, b.consul.Get(requestKey))
 		p := b.consul.Get(lockKey)
@@ -89,7 +86,7 @@ func TestReleaseRequestWithoutSuccessor(t *testing.T) {
 		assert.Equal(t, holdOffTime, time.Since(began))
 		synctest.Wait()
 		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), vip)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -98,7 +95,7 @@ func TestHoldOffLeavesTheLockToAnotherProgram(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(requestKey, "h1", "")
-		require.ErrorIs(t, <-h.result, ErrReleased)
+		h.ends(Released)
 		h = b.hold()
 		time.Sleep(3 * time.Second)
 		b.foreign()
@@ -109,7 +106,7 @@ func TestHoldOffLeavesTheLockToAnotherProgram(t *testing.T) {
 		ended := time.Now()
 		<-h.held
 		assert.Zero(t, time.Since(ended), "the hold-off has ended")
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
@@ -119,7 +116,7 @@ func TestHoldOffDelaysNoOtherMember(t *testing.T) {
 		h := b.hold()
 		<-h.held
 		b.consul.Put(requestKey, "h1", "")
-		require.ErrorIs(t, <-h.result, ErrReleased)
+		h.ends(Released)
 		h = b.hold()
 		o := b.second()
 		high := ours
@@ -132,10 +129,10 @@ func TestHoldOffDelaysNoOtherMember(t *testing.T) {
 		member := b.consul.Get("p/.members/h1").Session
 		b.consul.Put(lockKey, `{"state":"handover","from":"h2","node":"h1","session":"`+member+`"}`, member)
 		<-h.held
-		require.ErrorIs(t, <-next.result, ErrTransferred)
+		next.ends(Transferred)
 		synctest.Wait()
 		assert.Contains(t, string(b.consul.Get("p/.members/h1").Value), vip)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -144,7 +141,7 @@ func TestReleaseRequestWaitsUntilItIsServed(t *testing.T) {
 	bubble(t, func(b *instance) {
 		b.consul.Put(requestKey, "h1", "")
 		h := b.hold()
-		require.ErrorIs(t, <-h.result, ErrReleased, "the request was written before the lock was held")
+		h.ends(Released) // "the request was written before the lock was held")
 		assert.Equal(t, state.RecordReleased, b.record().State)
 	})
 }
@@ -169,6 +166,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 		claims.Store(0)
 		b.consul.On(simconsul.Only("/v1/txn", func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(body(r), requestKey) && claims.Add(1) == 1 {
+				b.consul.Delete(requestKey) // a write of the same value alone changes nothing
 				b.consul.Put(requestKey, "h1", "")
 			}
 			return false
@@ -176,7 +174,7 @@ func TestRequestIsWithdrawn(t *testing.T) {
 		b.consul.Put(requestKey, "h1", "")
 		<-next.held
 		assert.Equal(t, int32(2), claims.Load())
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 		b.consul.On(nil)
 	})
 }
@@ -206,7 +204,7 @@ func TestAcceptWithoutAnAnswer(t *testing.T) {
 					return
 				}
 				require.Len(t, next.held, 1)
-				require.ErrorIs(t, <-h.result, ErrTransferred)
+				h.ends(Transferred)
 			})
 		})
 	}
@@ -221,7 +219,7 @@ func TestReleaseRequestAlthoughTheTransferIsRefused(t *testing.T) {
 			return false
 		}))
 		b.consul.Put(requestKey, "h1", "")
-		require.ErrorIs(t, <-h.result, ErrReleased)
+		h.ends(Released)
 		got := <-next.held
 		assert.Equal(t, state.RecordReleased, got.Previous.State)
 		b.consul.On(nil)
@@ -232,8 +230,7 @@ func TestPinnedToNobody(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
 		before := time.Now()
 		b.consul.Put(pinKey, "-\n", "")
-		err := <-h.result
-		require.ErrorIs(t, err, ErrReleased)
+		err := h.ends(Released)
 		assert.Zero(t, time.Since(before))
 		assert.Equal(t, state.RecordReleased, b.record().State)
 		assert.Equal(t, err.Error(), b.record().Reason)
@@ -267,7 +264,7 @@ func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 		asking, ended := b.holdUnserved()
 		<-asking
 		b.consul.Put(pinKey, state.Nobody, "")
-		require.ErrorIs(t, <-ended, ErrReleased)
+		require.Equal(t, Released, (<-ended).Kind)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 		assert.Equal(t, "h2", b.record().Node)
@@ -276,11 +273,10 @@ func TestPinnedToNobodyBeforeItIsServed(t *testing.T) {
 
 func TestUncleanReleaseOnRequest(t *testing.T) {
 	bubble(t, func(b *instance) {
-		unclean := errors.Join(ErrUnclean)
-		served, ended := b.holdUntil(unclean)
+		served, ended := b.holdUntil(Left{Unclean: true})
 		<-served
 		b.consul.Put(pinKey, state.Nobody, "")
-		require.Equal(t, unclean, <-ended)
+		require.False(t, (<-ended).Clean)
 		assert.Empty(t, b.consul.Get(lockKey).Session)
 		assert.Equal(t, state.RecordHeld, b.record().State)
 	})
@@ -288,13 +284,13 @@ func TestUncleanReleaseOnRequest(t *testing.T) {
 
 func TestIneligibilityIsLoggedOnce(t *testing.T) {
 	var out bytes.Buffer
-	c := contention{log: hclog.New(&hclog.LoggerOptions{Output: &out})}
+	c := waiting{Contender: &Contender{log: hclog.New(&hclog.LoggerOptions{Output: &out})}}
 	for range 3 {
-		c.logIneligible(state.ErrDrained)
+		c.logIneligible(state.ErrDrained, 0)
 	}
-	c.logIneligible(nil)
-	c.logIneligible(nil)
-	c.logIneligible(state.ErrNobody)
+	c.logIneligible(nil, 0)
+	c.logIneligible(nil, 0)
+	c.logIneligible(state.ErrNobody, 0)
 	assert.Equal(t, 1, strings.Count(out.String(), state.ErrDrained.Error()))
 	assert.Equal(t, 1, strings.Count(out.String(), "again"))
 	assert.Equal(t, 1, strings.Count(out.String(), state.ErrNobody.Error()))

@@ -26,6 +26,20 @@ const (
 	settleLimit = 5 * time.Second
 )
 
+// longestRenewInterval is how often a session is renewed at least.
+const longestRenewInterval = 5 * time.Second
+
+// renewalsWork is how long ago the last answered renewal may be if renewals are
+// answered at present.
+const renewalsWork = 2 * longestRenewInterval
+
+// createTries are the tries to create a session before its check is refreshed anew,
+// and createPause is the pause between two.
+const (
+	createTries = 5
+	createPause = 100 * time.Millisecond
+)
+
 // deadlinePoll bounds how late a deadline is noticed after the machine was
 // suspended; Go's timers stand still meanwhile.
 const deadlinePoll = 250 * time.Millisecond
@@ -85,9 +99,13 @@ func (s *session) renewed(sent, now time.Duration) {
 // deadline is the hold deadline F, past which nothing may be held.
 func (s *session) deadline() time.Duration { return time.Duration(s.holdDeadline.Load()) }
 
+// renewedAt is when the last answered renewal was sent.
+func (s *session) renewedAt() time.Duration { return s.deadline() + Margin - s.ttl }
+
 // establish creates a session, however long Consul takes. The error is ctx's cause
-// or ErrNodeTaken, which waiting does not cure. A session that was created although
-// ctx has ended comes with the error, so that it can be destroyed.
+// or one that waiting does not cure, ErrNodeTaken or consul.ErrDatacenter. A session
+// that was created although ctx has ended comes with the error, so that it can be
+// destroyed.
 func (k *Keeper) establish(ctx context.Context) (*session, error) {
 	pause := consul.Backoff{}
 	failures := failurelog.New(k.log, "creating a session")
@@ -96,7 +114,7 @@ func (k *Keeper) establish(ctx context.Context) (*session, error) {
 		switch {
 		case ctx.Err() != nil:
 			return s, context.Cause(ctx)
-		case errors.Is(err, ErrNodeTaken):
+		case errors.Is(err, ErrNodeTaken), errors.Is(err, consul.ErrDatacenter):
 			return nil, err
 		case err == nil:
 			failures.Record(nil)
@@ -125,16 +143,27 @@ func (k *Keeper) tryEstablish(ctx context.Context) (*session, error) {
 		if err := k.consul.Register(ctx, k.service()); err != nil {
 			return nil, err
 		}
-		if err := k.consul.PassCheck(ctx, k.checkID, k.checkInterval()); err != nil {
+		if err := k.consul.PassCheck(ctx, k.checkID, k.checkTry()); err != nil {
 			return nil, err
 		}
 	}
-	sent := k.now()
-	id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
-	if err != nil {
-		return nil, err
+	return k.createSession(ctx)
+}
+
+// createSession creates a session. The servers refuse one whose check they do not
+// know to be passing, and hear of the check some milliseconds after the agent. With a
+// longer pause between two tries the check could run out each time before the next.
+func (k *Keeper) createSession(ctx context.Context) (*session, error) {
+	for try := 1; ; try++ {
+		sent, _ := k.look() // nothing looked before the first session
+		id, err := k.consul.CreateSession(ctx, sessionName, k.checkID, k.cfg.SessionTTL)
+		switch {
+		case err == nil:
+			return newSession(id, k.cfg.SessionTTL, sent), nil
+		case k.checkID == "" || try == createTries || !consul.Sleep(ctx, createPause):
+			return nil, err
+		}
 	}
-	return newSession(id, k.cfg.SessionTTL, sent), nil
 }
 
 // keep holds s alive until it is lost or ctx ends, and returns the reason.
@@ -155,9 +184,11 @@ func (k *Keeper) keep(ctx context.Context, s *session) error {
 }
 
 // expireAtDeadline loses the session at the hold deadline, on the boot-time clock.
+// Its looks at the clock also find gaps.
 func (k *Keeper) expireAtDeadline(s *session) {
 	for {
-		left := s.deadline() - k.now()
+		now, _ := k.look()
+		left := s.deadline() - now
 		if left <= 0 {
 			s.lose(fmt.Errorf("%w: no renewal was answered for %s", ErrSessionLost, s.ttl-Margin))
 			return
@@ -170,7 +201,7 @@ func (k *Keeper) expireAtDeadline(s *session) {
 
 // renew renews the session every few seconds.
 func (k *Keeper) renew(s *session) {
-	interval := min(s.ttl/6, 5*time.Second)
+	interval := min(s.ttl/6, longestRenewInterval)
 	failures := failurelog.New(k.log, "renewing the session")
 	pause := interval
 	for consul.Sleep(s.ctx, pause) {

@@ -2,11 +2,8 @@ package lease
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/consul-vip/consul-vip/internal/failurelog"
 	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
@@ -23,7 +20,8 @@ const (
 type pendingTransfer struct {
 	state.Transfer
 	since time.Time
-	timer *time.Timer // runs while there is a transfer
+	timer *time.Timer // runs while there is a transfer that is not ripe
+	ripe  bool        // the delay is over
 }
 
 func newPendingTransfer() *pendingTransfer {
@@ -37,146 +35,69 @@ func (p *pendingTransfer) consider(t state.Transfer) {
 	switch {
 	case t.Reason == nil:
 		p.timer.Stop()
+		p.ripe = false
 	case !t.Equal(p.Transfer):
 		p.since = time.Now()
+		p.ripe = false
 		p.timer.Reset(t.Delay)
 	case t.Delay != p.Delay:
+		p.ripe = false
 		p.timer.Reset(t.Delay - time.Since(p.since))
 	}
 	p.Transfer = t
 }
 
-// carryOut transfers h as t says. It returns the reason with which the hold ends,
-// or nil if it did not work. The end of ctx ends the try: a stop has a second of
-// its own for a transfer.
-func (k *Keeper) carryOut(ctx, run context.Context, h *Held, t state.Transfer) error {
-	trying, stop := context.WithCancelCause(run)
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
-	if t.Request != 0 && !k.accept(trying, h, t.Request) {
-		return nil
-	}
-	if t.To.Session != "" {
-		ended := k.transfer(trying, h, t.To, t.Reason)
-		if ended != nil || t.Request == 0 || ctx.Err() != nil {
-			return ended
-		}
-	}
-	return fmt.Errorf("%w: %w", ErrReleased, t.Reason)
-}
+// left is how much of the delay is left.
+func (p *pendingTransfer) left() time.Duration { return p.Delay - time.Since(p.since) }
 
-// transferAtEnd transfers h because the hold is to end. It returns the cause to end
-// the hold with: reason where there is no successor or it did not work.
-func (k *Keeper) transferAtEnd(ctx context.Context, h *Held, reason error) error {
-	to, ok := k.successor(h)
-	if !ok {
-		return reason
-	}
-	if err := k.transfer(ctx, h, to, reason); err != nil {
-		return err
-	}
-	return reason
-}
-
-// successor is the member to transfer h to, if it is served and there is one.
-func (k *Keeper) successor(h *Held) (to state.Candidate, ok bool) {
-	v, _ := k.latest.Get()
-	if v.State == nil || !h.isServing() {
+// successor is the member to transfer the lock to, if it is served and there is one.
+func (h *Held) successor(v observed) (to state.Candidate, ok bool) {
+	if v.State == nil || !h.isBound() {
 		return state.Candidate{}, false
 	}
-	return v.Successor(h.name, k.node)
+	return v.Successor(h.contender.name, h.keeper.node)
 }
 
-// transfer makes the lock the successor's in one Raft commit: Consul lets any
-// client lock a key for any session. This process goes on serving until then, and
-// should until the successor has seen the commit. It returns nil if nothing was
-// written, and ErrTransferred if it was or may have been; in the latter case the
-// lock may be found under our session afterwards.
-func (k *Keeper) transfer(ctx context.Context, h *Held, to state.Candidate, reason error) error {
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
-	defer cancel()
-	began := time.Now()
-	_, err := k.consul.Commit(ctx, k.transferOps(h, to, k.handoverRecord(h, to))...)
-	switch {
-	case errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnsent):
-		h.log.Warn("could not transfer the lock", "to", to.Node, "error", err)
-		return nil
-	case err != nil:
-		h.log.Warn("transferring the lock, but Consul did not confirm it", "to", to.Node, "error", err)
-	default:
-		h.log.Info("lock transferred", "to", to.Node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", reason)
-	}
-	return fmt.Errorf("%w to %s: %w", ErrTransferred, to.Node, reason)
-}
-
-// transferEnded transfers h after this process has stopped serving for the reason.
-// The successor does not wait for a frame, because the record tells it. It returns
-// false where there is no successor or it did not work, so that the lock is still
-// to be released.
-func (k *Keeper) transferEnded(ctx context.Context, h *Held, reason error) bool {
-	to, ok := k.successor(h)
+// transferEnded transfers the lock after this process has stopped serving for the
+// reason. The successor does not wait for a frame, because the record tells it. It
+// returns false where there is no successor or it did not work, so that the lock is
+// still to be released.
+func (h *Held) transferEnded(ctx context.Context, reason error) bool {
+	v, _ := h.keeper.latest.Get()
+	to, ok := h.successor(v)
 	if !ok || ctx.Err() != nil {
 		return false
 	}
-	record := k.handoverRecord(h, to)
+	record := h.handoverRecord(to)
 	now := time.Now().UTC().Truncate(time.Second)
 	record.At, record.Reason = &now, reason.Error()
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
-	// As with a release: a request that was given up may arrive after the lock has
-	// become ours again, and the successor relies on the record.
-	unchanged := consul.Unchanged(k.keys.Lock(h.name), h.index.Load())
-	_, err := k.consul.Commit(ctx, append([]consul.Op{unchanged}, k.transferOps(h, to, record)...)...)
+	index, err := h.keeper.consul.Commit(ctx, h.transferOps(to, record, h.written)...)
 	if err != nil {
 		h.log.Warn("could not transfer the lock", "to", to.Node, "error", err)
 		return false
 	}
+	h.written.index = index
 	h.log.Info("lock transferred", "to", to.Node, "reason", reason)
 	return true
 }
 
-// transferOps are the operations that make the lock the successor's.
-func (k *Keeper) transferOps(h *Held, to state.Candidate, record state.Record) []consul.Op {
-	key, value := k.keys.Lock(h.name), record.Encode()
+// transferOps are the operations that make the lock, as it was last written, the
+// successor's.
+func (h *Held) transferOps(to state.Candidate, record state.Record, written mark) []consul.Op {
+	key, value := h.keeper.keys.Lock(h.contender.name), record.Encode()
 	return []consul.Op{
+		consul.Unchanged(key, written.index),
 		consul.Release(key, value, h.session.id),
 		consul.Acquire(key, value, to.Session),
 	}
 }
 
-func (k *Keeper) handoverRecord(h *Held, to state.Candidate) state.Record {
-	lock, _ := k.desired.lock(h.name)
+func (h *Held) handoverRecord(to state.Candidate) state.Record {
+	lock, _ := h.contender.wanted.Get()
 	return state.Record{
-		State: state.RecordHandover, From: k.node, Node: to.Node, Owner: lock.Owner,
-		Session: to.Session, TTL: h.record.TTL, Version: k.cfg.Version,
-	}
-}
-
-// confirm makes the record of a transferred lock our own, once this process serves.
-// Until then the record says, rightly, that the previous owner may serve.
-func (k *Keeper) confirm(ctx context.Context, h *Held) {
-	select {
-	case <-h.serving:
-	case <-ctx.Done():
-		return
-	}
-	key := k.keys.Lock(h.name)
-	var pause consul.Backoff
-	failures := failurelog.New(h.log, "writing the record")
-	for {
-		index, err := k.consul.Commit(ctx,
-			consul.Unchanged(key, h.index.Load()),
-			consul.Acquire(key, h.record.Encode(), h.session.id))
-		if err == nil {
-			h.index.Store(index)
-		}
-		if err == nil || errors.Is(err, consul.ErrConflict) || ctx.Err() != nil {
-			failures.Record(nil)
-			return // done, or lost, which the watch is about to show
-		}
-		failures.Record(err)
-		if !pause.Wait(ctx) {
-			return
-		}
+		State: state.RecordHandover, From: h.keeper.node, Node: to.Node, Owner: lock.Owner,
+		Session: to.Session, TTL: h.keeper.cfg.SessionTTL.String(), Version: h.keeper.cfg.Version, Contested: h.contender.stranger.recall(h.keeper.now()),
 	}
 }

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +23,14 @@ import (
 )
 
 // second runs another instance, of node h2, on the same Consul.
-func (b *instance) second() *instance {
+func (b *instance) second() *instance { return b.node("h2") }
+
+// node runs another instance on the same Consul.
+func (b *instance) node(name string) *instance {
 	client, closeIdle := b.consul.NewClient(consul.Transport)
-	o := &instance{t: b.t, consul: b.consul, start: b.start}
+	o := &instance{t: b.t, consul: b.consul, start: b.start, contenders: map[string]*Contender{}}
 	o.keeper = New(Config{
-		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: "h2",
+		Client: consul.New(client, nil), Prefix: "p", Service: "s", Node: name,
 		SessionTTL: ttl, CheckTTL: 3 * time.Second, Version: "v", Logger: hclog.NewNullLogger(),
 	})
 	o.keeper.now = b.keeper.now
@@ -60,9 +64,9 @@ func pair(t *testing.T, lock Lock, test func(b, o *instance, h, next *hold, held
 func TestStopTransfers(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, held *Held) {
 		began := time.Now()
-		require.NoError(t, h.release("stopped by a test"))
-		assert.ErrorIs(t, h.cause, ErrTransferred)
-		assert.ErrorContains(t, h.cause, "stopped by a test")
+		h.stops("stopped by a test")
+		assert.Equal(t, Transferred, h.ended.Kind)
+		assert.ErrorContains(t, h.ended.Reason, "stopped by a test")
 		got := <-next.held
 		assert.Zero(t, time.Since(began), "the successor does not wait for its position")
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
@@ -74,7 +78,7 @@ func TestStopTransfers(t *testing.T) {
 		assert.Equal(t, state.RecordHeld, r.State)
 		assert.Equal(t, "h2", r.Node)
 		assert.Equal(t, b.consul.Get(lockKey).Session, r.Session)
-		assert.ErrorIs(t, held.Verify(context.Background()), ErrLockLost)
+		assert.Error(t, held.Confirm(context.Background(), 0))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, next.lost)
@@ -85,24 +89,23 @@ func TestStopTransfers(t *testing.T) {
 // on.
 func TestEndOfOneLockTransfersIt(t *testing.T) {
 	broken := errors.New("carrier lost")
-	unclean := fmt.Errorf("%w: a stranger", ErrUnclean)
 	tests := map[string]struct {
-		err     error
+		left    Left
 		alone   bool // no member is there to take over
 		state   state.RecordState
 		stopped bool
 	}{
-		"to the successor":      {err: broken, state: state.RecordHandover, stopped: true},
-		"not if it was unclean": {err: unclean, state: state.RecordHeld},
-		"released if alone":     {err: broken, alone: true, state: state.RecordReleased, stopped: true},
+		"to the successor":      {left: Left{Reason: broken}, state: state.RecordHandover, stopped: true},
+		"not if it was unclean": {left: Left{Reason: broken, Unclean: true}, state: state.RecordHeld},
+		"released if alone":     {left: Left{Reason: broken}, alone: true, state: state.RecordReleased, stopped: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(b *instance) {
-				fail, result := make(chan error), make(chan error)
+				fail, result := make(chan Left), make(chan End)
 				go func() {
-					result <- b.keeper.Hold(context.Background(), ours, func(_ context.Context, held *Held) error {
-						held.Serving()
+					result <- b.run(ours, func(_ context.Context, held *Held) Left {
+						held.Bound()
 						return <-fail
 					})
 				}()
@@ -115,8 +118,8 @@ func TestEndOfOneLockTransfersIt(t *testing.T) {
 					time.Sleep(5 * time.Second)
 				}
 				began := time.Now()
-				fail <- test.err
-				require.Equal(t, test.err, <-result)
+				fail <- test.left
+				require.Equal(t, broken, (<-result).Reason)
 				if test.alone {
 					assert.Equal(t, test.state, b.record().State)
 					return
@@ -144,24 +147,26 @@ func TestSuccessorMayHaveServed(t *testing.T) {
 		h := b.hold()
 		got := <-h.held
 		assert.Equal(t, state.Record{State: state.RecordHeld, Node: "h2", TTL: "15s"}, got.Previous)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
 func TestOwnerServesUntilTheTransferIsCommitted(t *testing.T) {
 	pair(t, ours, func(b, _ *instance, h, next *hold, _ *Held) {
-		b.consul.Delay(func(r *http.Request) {
-			if r.URL.Path == "/v1/txn" {
-				time.Sleep(30 * time.Millisecond) // Consul answers late
+		began := time.Now()
+		b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
+			if unlocks(r) {
+				time.Sleep(30 * time.Millisecond) // Consul commits late
 			}
+			return false
 		})
 		h.cancel(errors.New("stopped"))
-		<-next.held
 		synctest.Wait()
-		assert.Empty(t, h.lost, "no answer yet")
-		require.NoError(t, <-h.result)
-		b.consul.Delay(nil)
-		time.Sleep(time.Second) // for the answers that are still on tsuccessor way
+		assert.Empty(t, h.lost)
+		<-next.held
+		h.ends(Transferred)
+		assert.Equal(t, 30*time.Millisecond, time.Since(began))
+		b.consul.On(nil)
 	})
 }
 
@@ -180,8 +185,8 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 					}
 					panic(http.ErrAbortHandler)
 				}))
-				require.NoError(t, h.release("stopped"))
-				assert.ErrorIs(t, h.cause, ErrTransferred, "it may have happened")
+				h.stops("stopped")
+				assert.Equal(t, Transferred, h.ended.Kind, "it may have happened")
 				b.consul.On(nil)
 				require.NoError(t, b.stop())
 				got := <-next.held
@@ -203,8 +208,8 @@ func TestTransferRefused(t *testing.T) {
 			return false
 		})
 		b.consul.On(refuse)
-		require.NoError(t, h.release("stopped by a test"))
-		require.NotErrorIs(t, h.cause, ErrTransferred)
+		h.stops("stopped by a test")
+		require.NotEqual(t, Transferred, h.ended.Kind)
 		got := <-next.held
 		assert.Equal(t, state.RecordReleased, got.Previous.State)
 		assert.Equal(t, "stopped by a test", got.Previous.Reason)
@@ -214,15 +219,15 @@ func TestTransferRefused(t *testing.T) {
 func TestSuccessorDiesBeforeItBinds(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		// The successor acquires the lock and dies.
-		require.NoError(t, h.release("stopped"))
+		h.stops("stopped")
 		<-next.held
 		b.consul.Put(lockKey, `{"state":"handover","from":"h1","node":"h2","mac":"02:00:00:00:00:01"}`, b.consul.Get(lockKey).Session)
 		b.consul.Destroy(b.consul.Get(lockKey).Session)
-		require.ErrorIs(t, <-next.result, ErrSessionLost)
+		next.ends(SessionLost)
 		again := b.hold()
 		got := <-again.held
 		assert.False(t, got.Previous.Stopped(), "the next owner must probe")
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 	})
 }
 
@@ -231,8 +236,8 @@ func TestLeavingMemberIsNoSuccessor(t *testing.T) {
 		o.keeper.Leave()
 		time.Sleep(time.Second)
 		require.Nil(t, b.consul.Get("p/.members/h2"))
-		require.NoError(t, h.release("stopped"))
-		require.NotErrorIs(t, h.cause, ErrTransferred)
+		h.stops("stopped")
+		require.NotEqual(t, Transferred, h.ended.Kind)
 		got := <-next.held
 		assert.Equal(t, state.RecordReleased, got.Previous.State)
 	})
@@ -248,19 +253,17 @@ func TestPin(t *testing.T) {
 		b.consul.Put("p/10.77.0.100/pin", "h2\n", "")
 		got := <-next.held
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
-		err := <-h.result
-		require.ErrorIs(t, err, ErrTransferred)
-		require.NotErrorIs(t, err, ErrLockLost)
+		h.ends(Transferred)
 
 		// No other node takes it, even if its node leaves.
 		again := b.hold()
-		require.NoError(t, next.release("stopped"))
+		next.stops("stopped")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		require.Empty(t, again.held)
 		b.consul.Delete("p/10.77.0.100/pin")
 		<-again.held
-		require.NoError(t, again.release("done"))
+		again.stops("done")
 	})
 }
 
@@ -275,8 +278,8 @@ func TestPreempt(t *testing.T) {
 		came := time.Now()
 		<-next.held
 		assert.WithinDuration(t, came.Add(low.PreemptDelay), time.Now(), 500*time.Millisecond)
-		require.ErrorIs(t, <-h.result, ErrTransferred)
-		require.NoError(t, next.release("done"))
+		h.ends(Transferred)
+		next.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -290,9 +293,48 @@ func TestOrphanedLockIsReleased(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		p := b.consul.Get("p/10.77.0.101/.lock")
 		assert.Empty(t, p.Session)
-		assert.Equal(t, state.RecordHandover, state.ParseRecord(p.Value).State, "the previous owner may still serve")
-		require.NoError(t, h.release("done"))
+		r := state.ParseRecord(p.Value)
+		assert.Equal(t, state.RecordHeld, r.State, "the previous owner may still serve")
+		assert.Equal(t, "h2", r.Node)
+		h.stops("done")
 	})
+}
+
+// Thousands of orphans are one line of log.
+func TestManyOrphansAreOneLine(t *testing.T) {
+	var out syncBuffer
+	bubbleLogging(t, hclog.New(&hclog.LoggerOptions{Output: &out}), func(b *instance) {
+		h := b.hold()
+		<-h.held
+		session := b.consul.Get(lockKey).Session
+		for i := range 300 {
+			b.consul.Put(fmt.Sprintf("p/10.78.%d.%d/.lock", i/256, i%256), "", session)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		assert.Empty(t, b.consul.Get("p/10.78.1.43/.lock").Session)
+		h.stops("done")
+	})
+	assert.Equal(t, 1, strings.Count(out.String(), "releasing orphaned locks"), out.String())
+	assert.Contains(t, out.String(), "locks=300")
+}
+
+// syncBuffer is a buffer for the lines of several goroutines.
+type syncBuffer struct {
+	mu    sync.Mutex // guards lines
+	lines bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lines.String()
 }
 
 func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
@@ -302,23 +344,23 @@ func TestNoTransferBeforeTheLockIsServed(t *testing.T) {
 		<-next.held
 		ctx, cancel := context.WithCancelCause(context.Background())
 		asking := make(chan struct{})
-		ended := make(chan error, 1)
+		ended := make(chan End, 1)
 		go func() {
-			ended <- b.keeper.Hold(ctx, ours, func(ctx context.Context, _ *Held) error {
+			ended <- b.contender(ours).Hold(ctx, func(ctx context.Context, _ *Held) Left {
 				close(asking)
 				<-ctx.Done()
-				return nil
+				return Left{}
 			})
 		}()
 		<-asking
 		successor := o.hold()
 		time.Sleep(time.Second)
 		cancel(errors.New("stopped"))
-		require.NoError(t, <-ended)
+		require.Equal(t, Stopped, (<-ended).Kind)
 		got := <-successor.held
 		assert.Equal(t, state.RecordHeld, got.Previous.State, "the next owner must probe")
-		require.NoError(t, successor.release("done"))
-		require.NoError(t, next.release("done"))
+		successor.stops("done")
+		next.stops("done")
 		require.NoError(t, o.stop())
 	})
 }

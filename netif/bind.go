@@ -27,7 +27,7 @@ type Address struct {
 	index  int // of the interface
 	prefix netip.Prefix
 
-	mu      sync.Mutex // guards all following fields; held during Refresh and Unbind
+	mu      sync.Mutex // guards all following fields; held during Refresh, Extend and Unbind
 	unbound bool
 }
 
@@ -96,8 +96,30 @@ func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
 	return false, a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 }
 
+// Extend is Refresh for an address that must not be added: if it is missing, Extend
+// reports false and changes nothing. The kernel has no request that only extends, so
+// Extend looks first; an address that is removed in the moment between is added.
+func (a *Address) Extend(lifetime time.Duration) (extended bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.unbound {
+		return false, fmt.Errorf("extend %s: %w", a.prefix, ErrUnbound)
+	}
+	found, err := a.host.addresses(family(a.prefix.Addr()))
+	if err != nil {
+		return false, err
+	}
+	for _, f := range found {
+		if f.index == a.index && f.prefix == a.prefix {
+			err := a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // Unbind removes the address from the kernel. It returns nil if the address is
-// already gone. As soon as Unbind has started, no Refresh binds the address again.
+// already gone. As soon as Unbind has started, no Refresh or Extend binds the address again.
 // After an error it may be called again.
 //
 // Unbind is a single request. It also removes the same address on the same

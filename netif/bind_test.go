@@ -39,7 +39,18 @@ func TestBindRefreshUnbind(t *testing.T) {
 			requireLifetime(t, "eth0", p, 60, start)
 			require.True(t, tagged(t, h, p))
 
+			start = time.Now()
+			extended, err := a.Extend(40 * time.Second)
+			require.NoError(t, err)
+			require.True(t, extended)
+			requireLifetime(t, "eth0", p, 40, start)
+			require.True(t, tagged(t, h, p))
+
 			operatorRemoves(t, "eth0", p.String())
+			extended, err = a.Extend(60 * time.Second)
+			require.NoError(t, err)
+			require.False(t, extended)
+			require.Empty(t, bound(t, "eth0", p), "it is not added")
 			restored, err = a.Refresh(60 * time.Second)
 			require.NoError(t, err)
 			require.True(t, restored)
@@ -50,6 +61,8 @@ func TestBindRefreshUnbind(t *testing.T) {
 			require.NoError(t, a.Unbind(), "gone already")
 
 			_, err = a.Refresh(60 * time.Second)
+			require.ErrorIs(t, err, ErrUnbound)
+			_, err = a.Extend(60 * time.Second)
 			require.ErrorIs(t, err, ErrUnbound)
 			require.Empty(t, bound(t, "eth0", p), "no refresh binds an unbound address again")
 		})

@@ -42,6 +42,23 @@ func (a *Address) Taken() error {
 	return nil
 }
 
+// Foreign checks whether this host has addr without our tag, on any interface. It
+// returns a *ForeignError if so, nil if not, and another error if the kernel gives no
+// list. Call it only for an address that this process has not bound: a kernel before
+// Linux 5.18 does not keep the tag.
+func (h *Host) Foreign(addr netip.Addr) error {
+	found, err := h.addresses(family(addr))
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.prefix.Addr() == addr && !f.ours {
+			return h.foreign(f)
+		}
+	}
+	return nil
+}
+
 // foreign returns the error about an address that is not ours, with the name of
 // its interface.
 func (h *Host) foreign(a address) error {

@@ -20,6 +20,8 @@ func TestBindRefusesForeign(t *testing.T) {
 				h := newHost(t)
 				operatorAdds(t, on, foreign)
 				addr := prefix(foreign).Addr()
+				require.Equal(t, &ForeignError{Addr: addr, Interface: on}, h.Foreign(addr))
+				require.NoError(t, h.Foreign(addr.Next()))
 
 				_, err := h.Bind(eth0, netip.PrefixFrom(addr, addr.BitLen()), time.Minute)
 				require.ErrorIs(t, err, ErrForeign)

@@ -70,7 +70,7 @@ func (c *drainCommand) drain(ctx context.Context, o *operator.Operator, node, un
 		return fmt.Errorf("%w; it stays drained until %s", err, undo)
 	case len(drained.Kept) > 0:
 		return fmt.Errorf("%s keeps %s; it transfers each as soon as another node can take it, until %s", node, kept(drained.Kept), undo)
-	case !drained.Member:
+	case !drained.Member && !drained.Filtered:
 		fmt.Fprintf(c.stdout, "There is no instance %s now; there are: %s\n", node, cmp.Or(strings.Join(drained.Others, ", "), "none"))
 	}
 	_, err = fmt.Fprintf(c.stdout, "%s takes no address until %s\n", node, undo)

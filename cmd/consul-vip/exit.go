@@ -9,6 +9,7 @@ import (
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 // The exit codes tell a scheduler or a script why the program exited.
@@ -35,7 +36,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitOK
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, consul.ErrDatacenter):
 		return exitUsage
 	case errors.As(err, &cfg):
 		return exitConfig

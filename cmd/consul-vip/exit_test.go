@@ -11,6 +11,7 @@ import (
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 func TestExitCode(t *testing.T) {
@@ -20,6 +21,7 @@ func TestExitCode(t *testing.T) {
 		flag.ErrHelp:                 exitOK,
 		errors.New("other"):          exitFailure,
 		wrap(usageError("wrong")):    exitUsage,
+		wrap(consul.ErrDatacenter):   exitUsage,
 		wrap(&config.Error{}):        exitConfig,
 		wrap(lease.ErrLockLost):      exitLost,
 		wrap(lease.ErrSessionLost):   exitLost,

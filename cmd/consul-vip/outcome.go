@@ -28,6 +28,8 @@ func owner(o operator.Outcome) string {
 		return o.Node
 	case state.StatusForeign:
 		return "another program"
+	case state.StatusUnknown:
+		return "unknown"
 	}
 	return nobody
 }
@@ -39,6 +41,8 @@ func ownership(o operator.Outcome) string {
 		return o.Node + " holds it"
 	case state.StatusForeign:
 		return "another program holds its lock"
+	case state.StatusUnknown:
+		return "its lock cannot be read"
 	}
 	return "no node holds it"
 }

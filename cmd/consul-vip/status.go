@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -96,16 +97,22 @@ func (c *statusCommand) watch(f *statusFlags, d *display) error {
 	return nil
 }
 
-// ownerless returns an error that names the addresses without an owner, or nil.
+// ownerless returns an error that names the addresses without an owner, and those whose
+// owner is not known, or nil.
 func ownerless(rows []operator.Status) error {
-	var free []string
+	found := map[string][]string{}
 	for _, row := range rows {
-		if row.State == state.StatusFree {
-			free = append(free, row.VIP)
-		}
+		found[row.State] = append(found[row.State], row.VIP)
 	}
-	if len(free) == 0 {
+	var texts []string
+	if free := found[state.StatusFree]; len(free) > 0 {
+		texts = append(texts, "no owner: "+strings.Join(free, ", "))
+	}
+	if unknown := found[state.StatusUnknown]; len(unknown) > 0 {
+		texts = append(texts, "owner not known: "+strings.Join(unknown, ", "))
+	}
+	if len(texts) == 0 {
 		return nil
 	}
-	return fmt.Errorf("no owner: %s", strings.Join(free, ", "))
+	return errors.New(strings.Join(texts, "; "))
 }

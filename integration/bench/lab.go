@@ -20,7 +20,7 @@ type benchLab struct {
 // newBenchLab starts the lab. If dir is not empty, all logs stay in it.
 func newBenchLab(ctx context.Context, c lab.Config, p programs) (*benchLab, error) {
 	b := &benchLab{programs: p, began: time.Now(), keepsLogs: c.Dir != ""}
-	b.logf("three hosts, a client, an observer; starting Consul on each host")
+	b.logf("three hosts, a client, an observer; starting Consul")
 	var err error
 	b.Lab, err = lab.Start(ctx, c)
 	return b, err

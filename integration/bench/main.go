@@ -1,6 +1,6 @@
 // Command bench runs consul-vip, keepalived and "consul lock" with a script through
-// the same failures, on three hosts in network namespaces with a real Consul, and
-// prints what a client and an observer on the segment saw of each.
+// the same failures, on three hosts in network namespaces with a real Consul, whose
+// agents there are clients or servers, and prints what a client and an observer on the segment saw of each.
 //
 // Progress goes to standard error, the report in Markdown to standard output and to
 // the file that -out names. It exits with 0 if every repetition could be measured,
@@ -21,11 +21,12 @@ import (
 
 // options are the command line.
 type options struct {
-	bin  string
-	n    int
-	only *regexp.Regexp
-	out  string
-	logs string
+	bin   string
+	world lab.World
+	n     int
+	only  *regexp.Regexp
+	out   string
+	logs  string
 }
 
 func main() {
@@ -40,6 +41,8 @@ func main() {
 // parse reads the command line.
 func parse() (o options, err error) {
 	flag.StringVar(&o.bin, "bin", lab.Binary(), "the consul-vip `binary` to measure (default: built now, as bin/consul-vip)")
+	o.world = lab.Clients
+	flag.Var(&o.world, "world", "how Consul runs: \"clients\" on the hosts, its servers elsewhere and on a network of their own,\nor \"servers\" on the hosts and one network")
 	flag.IntVar(&o.n, "n", 5, "repetitions of each")
 	only := flag.String("only", "", "run only what this regular `expression` matches, in \"PROGRAM/FAILURE\" such as \"consul-vip/planned stop\"")
 	flag.StringVar(&o.out, "out", "", "write the report to this `file` too")
@@ -69,7 +72,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := o.makeLogs(); err != nil {
 		return err
 	}
-	b, err := newBenchLab(ctx, lab.Config{Programs: provided, Dir: o.logs}, p)
+	b, err := newBenchLab(ctx, lab.Config{Programs: provided, Dir: o.logs, Cluster: o.world.Cluster()}, p)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func report(m machine, o options, all results) string {
 	b.WriteString("\n## consul-vip against its aims\n\n" + aimsText + aimsTable(all))
 	b.WriteString("\n## Where a planned stop of consul-vip spends its time\n\n" + handovers(all))
 	b.WriteString("\n## Where another program is better\n\n" + better(all))
-	fmt.Fprintf(&b, "\n## How it is measured\n\n"+method, longWatch/time.Second)
+	fmt.Fprintf(&b, "\n## How it is measured\n\n"+method, longWatch/time.Second, worlds[o.world].consul, worlds[o.world].link)
 	return b.String()
 }
 
@@ -26,7 +26,8 @@ func report(m machine, o options, all results) string {
 func conditions(m machine, o options) string {
 	rows := [][2]string{
 		{"date", m.date},
-		{"command", fmt.Sprintf("`go run ./integration/bench -bin bin/consul-vip -n %d%s`", o.n, onlyText(o))},
+		{"command", fmt.Sprintf("`go run ./integration/bench -bin bin/consul-vip -world %s -n %d%s`", o.world, o.n, onlyText(o))},
+		{"world", worlds[o.world].row},
 		{"repetitions", fmt.Sprint(o.n)},
 		{"consul-vip", m.consulVIP},
 		{"Consul", m.consul},

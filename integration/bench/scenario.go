@@ -87,11 +87,11 @@ func freeze(_ context.Context, t *trial) (undo, error) {
 	return nil, t.failDaemons(func(_ *entry, d *daemon) error { return d.signalAll(syscall.SIGSTOP) })
 }
 
-// killHost takes the cable out first: no other host may hear what this one sends while
+// killHost takes the cables out first: no other host may hear what this one sends while
 // its processes are killed one after the other.
-func killHost(ctx context.Context, t *trial) (undo, error) {
-	plug, err := unplug(ctx, t)
-	if err != nil {
+func killHost(_ context.Context, t *trial) (undo, error) {
+	plug := func(context.Context) error { return t.cables(t.owner.Plug) }
+	if err := t.fail(func() error { return t.cables(t.owner.Unplug) }); err != nil {
 		return plug, err
 	}
 	var errs []error
@@ -102,11 +102,21 @@ func killHost(ctx context.Context, t *trial) (undo, error) {
 	if !t.needsConsul() {
 		return plug, errors.Join(errs...)
 	}
-	server := t.Cluster.Of(t.owner)
-	errs = append(errs, server.Kill())
+	agent := t.Cluster.Of(t.owner)
+	errs = append(errs, agent.Kill())
 	return func(ctx context.Context) error {
-		return errors.Join(plug(ctx), server.Start())
+		return errors.Join(plug(ctx), agent.Start())
 	}, errors.Join(errs...)
+}
+
+// cables does the same to the cable of the addresses and to Consul's, if that is
+// another.
+func (t *trial) cables(do func(ifname string) error) error {
+	err := do("eth0")
+	if consul := t.owner.ConsulInterface; consul != "eth0" {
+		err = errors.Join(err, do(consul))
+	}
+	return err
 }
 
 func unplug(_ context.Context, t *trial) (undo, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -113,10 +114,13 @@ func TestLeaders(t *testing.T) {
 }
 
 func TestReportOfNothingIsAPage(t *testing.T) {
-	page := report(machine{consulVIP: "consul-vip 1.2.3", cores: 2, memoryGB: 24}, options{n: 5, only: regexp.MustCompile("")}, nil)
-	require.Contains(t, page, "| consul-vip | consul-vip 1.2.3 |")
-	require.Contains(t, page, "-n 5`")
-	require.NotContains(t, page, "%!", "a format without its argument")
+	for _, world := range lab.Worlds {
+		page := report(machine{consulVIP: "consul-vip 1.2.3", cores: 2, memoryGB: 24}, options{world: world, n: 5, only: regexp.MustCompile("")}, nil)
+		require.Contains(t, page, "| consul-vip | consul-vip 1.2.3 |")
+		require.Contains(t, page, fmt.Sprintf("-world %s -n 5`", world))
+		require.Contains(t, page, fmt.Sprintf("| world | `%s`: ", world))
+		require.NotContains(t, page, "%!", "a format without its argument")
+	}
 }
 
 func TestPlanHasEverythingOnce(t *testing.T) {

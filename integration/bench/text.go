@@ -2,6 +2,8 @@ package main
 
 // The page's text, in Markdown.
 
+import "github.com/consul-vip/consul-vip/integration/lab"
+
 const intro = `# Benchmarks
 
 ` + "`make bench`" + ` writes this page. It shows what a client sees when the host that owns
@@ -43,11 +45,11 @@ so the last three are less exact than the client's gap.
 `
 
 const method = `Three hosts, a client and an observer are network namespaces on one machine; a bridge
-connects them. Each host runs a Consul server (` + "`raft_multiplier` 1" + `). For each
-repetition, the daemons of all three hosts start anew. Each repetition has another host
-as the owner, so the owner's host is sometimes Consul's leader too. All daemons are
-ready for more than a second before the failure. A daemon that ends starts again after
-a second, as a scheduler restarts it, except the one that the failure hits.
+connects them. %[2]s
+
+For each repetition, the daemons of all three hosts start anew. All daemons are ready for
+more than a second before the failure. A daemon that ends starts again after a second, as
+a scheduler restarts it, except the one that the failure hits.
 
 - **consul-vip** has the configuration ` + "`vip \"10.77.0.100\" {}`" + ` and defaults for all else
   (except that the log is JSON).
@@ -63,12 +65,12 @@ The failures, all of the host that owns the address:
   first is killed, the second notices that and stops in an orderly way), but only to
   ` + "`consul lock`" + ` itself: its script is not the daemon and goes on.
 - *SIGSTOP*: to all processes, also to those of the script.
-- *host death*: the cable is taken out, then all processes and the host's Consul server
-  are killed. (With keepalived, the Consul server goes on: keepalived does not use it.)
+- *host death*: all cables are taken out, then all processes and the host's Consul agent
+  are killed. (With keepalived, the Consul agent goes on: keepalived does not use it.)
 - *cut-off from Consul*: a firewall on the host drops the traffic between its Consul
   agent and the other hosts.
-- *carrier loss*: the cable is taken out and stays out; no process is touched. This cuts
-  the host off from Consul too.
+- *carrier loss*: the cable of the address is taken out and stays out; no process is
+  touched. %[3]s
 - *foreign ARP*: one gratuitous ARP request for the address from a MAC that belongs to
   none of the hosts. The client believes it until another frame corrects it or its
   neighbour entry expires.
@@ -90,3 +92,29 @@ All hosts share one machine, so a frame takes microseconds and a write to Consul
 millisecond. On real hosts, add the latency of the network. Failed switch ports and lost
 frames are not part of these figures.
 `
+
+// worldTexts is what the page says about a world.
+type worldTexts struct {
+	row    string // in the table of the conditions
+	consul string // how Consul runs
+	link   string // what the cable of the address means for Consul
+}
+
+var worlds = map[lab.World]worldTexts{
+	lab.Clients: {
+		row: "`clients`: client agents on the hosts, servers elsewhere, a network for Consul",
+		consul: `Each host runs a
+Consul client agent. The three servers (` + "`raft_multiplier` 1" + `) are machines of their
+own, and Consul has a network of its own: every host has a second cable for it. Each
+repetition has another host as the owner.`,
+		link: "Consul stays reachable.",
+	},
+	lab.ServersOnHosts: {
+		row: "`servers`: Consul's servers on the hosts, one network",
+		consul: `Each host runs a
+Consul server (` + "`raft_multiplier` 1" + `), which uses the same cable as the address. Each
+repetition has another host as the owner, so the owner's host is sometimes Consul's
+leader too.`,
+		link: "This cuts the host off from Consul too.",
+	},
+}

@@ -33,12 +33,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestChaos is a short run. Its faults are always the same.
+// TestChaos is a short run in each world. Its faults are always the same.
 func TestChaos(t *testing.T) {
 	if err := lab.Wanted(); err != nil {
 		t.Skip(err)
 	}
-	o := options{programs: programs, seed: 1, faults: 20, limit: shortRun, dir: t.TempDir(), out: t.Output()}
+	for _, world := range lab.Worlds {
+		t.Run(string(world), func(t *testing.T) { testChaos(t, world) })
+	}
+}
+
+func testChaos(t *testing.T, world lab.World) {
+	o := options{programs: programs, world: world, seed: 1, faults: 20, limit: shortRun, dir: t.TempDir(), out: t.Output()}
 	found, err := chaos(t.Context(), o)
 	require.NoError(t, err)
 	for i := range found {

@@ -36,7 +36,7 @@ func allVIPs() []netip.Addr {
 // addresses. The addresses differ in their settings, so that one run tries them all.
 func configuration(without int) string {
 	var b strings.Builder
-	b.WriteString("log_level = \"debug\"\nlog_json = true\nconsul { session_ttl = \"10s\" }\n")
+	b.WriteString("log_level = \"debug\"\nlog_json = true\nconsul {\n  session_ttl = \"10s\"\n  check_ttl = \"3s\"\n}\n")
 	for i, vip := range allVIPs() {
 		if i != without {
 			fmt.Fprintf(&b, "vip %q {\n  %s\n}\n", vip, settings(i))
@@ -57,5 +57,5 @@ func settings(i int) string {
 	case i < 9:
 		return `on_conflict = "defend"`
 	}
-	return "dead_man = \"3s\"\n  announce { interval = \"1s\" }"
+	return "dead_man = \"8s\"\n  announce { interval = \"1s\" }"
 }

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 func TestCheckExit(t *testing.T) {
@@ -25,8 +23,7 @@ func TestCheckExit(t *testing.T) {
 		"stopped by itself":     {exitOK, actions{}, 0, "", "no signal told it to stop"},
 		"lost":                  {exitLost, actions{}, 0, "", ""},
 		"lost, then stopped":    {exitLost, stopped, time.Second, "", ""},
-		"stranger":              {exitConflict, actions{}, 0, "conflict mac=" + lab.Stranger().String(), ""},
-		"each other":            {exitConflict, actions{}, 0, "conflict mac=02:00:00:00:00:02", "without a claim by the stranger"},
+		"conflict":              {exitConflict, actions{}, 0, "", ""},
 		"killed":                {exitKilled, actions{killed: true}, 0, "", ""},
 		"killed by another":     {exitKilled, actions{}, 0, "", "chaos did not send"},
 		"failure":               {exitFailure, actions{}, 0, "", "not an expected exit code"},

@@ -33,13 +33,18 @@ func (l *chaosLab) apply(ctx context.Context, f Fault) error {
 		if f.Other {
 			operation = lab.ARPReply
 		}
-		return l.Observer.Send("eth0", lab.Gratuitous(operation, lab.Stranger(), vip).Frame())
+		l.foreign.begin()
+		return l.Observer.Send(serviceInterface, lab.Gratuitous(operation, lab.Stranger(), vip).Frame())
+	case ForeignHost:
+		return l.foreign.has(vip, func() { f.last(ctx) })
 	case ConsulLock:
 		return l.consulLock(ctx, n, vip, f.Lasts)
 	case Stop, Interrupt, Crash, Freeze, Reload, Priority:
 		return l.applyToInstance(ctx, f, n)
-	case HostDeath, Carrier, CutOff, LeaderCrash, ConsulRestart:
-		return l.applyToHosts(ctx, f, n)
+	case HostDeath, Carrier, LinkDown, CutOff, AgentRestart, AgentFreeze:
+		return l.applyToHost(ctx, f, n)
+	case LeaderCrash, LeaderDeath, ConsulRestart:
+		return l.applyToServers(ctx, f)
 	}
 	if err := l.applyToConsul(ctx, f, n, vip); err != nil {
 		return fmt.Errorf("%w: %w", errNoTarget, err)
@@ -83,24 +88,42 @@ func (n *node) reload(ctx context.Context, f Fault) error {
 	return errors.Join(first, err, n.instance.notify(syscall.SIGHUP))
 }
 
-// applyToHosts does a fault of a host or of Consul's servers.
-func (l *chaosLab) applyToHosts(ctx context.Context, f Fault, n *node) error {
+// applyToHost does a fault of a host, its links or its Consul agent.
+func (l *chaosLab) applyToHost(ctx context.Context, f Fault, n *node) error {
 	last := func() { f.last(ctx) }
 	switch f.Kind {
 	case HostDeath:
-		return during(func() { last(); l.removeAddresses(n) }, n.unplugged, n.consulDown, n.halted)
-	case Carrier:
-		return during(last, n.unplugged)
+		return during(func() { last(); l.removeAddresses(n) }, n.linkDown, n.unplugged, n.consulDown, n.halted)
+	case Carrier, LinkDown:
+		return during(last, n.linkDown)
 	case CutOff:
 		return during(last, n.cut)
-	case LeaderCrash:
-		leader, err := l.Cluster.Leader()
-		if err != nil {
-			return fmt.Errorf("%w: %w", errNoTarget, err)
+	case AgentRestart:
+		return during(last, n.consulDown)
+	case AgentFreeze:
+		return during(last, n.consulFrozen)
+	}
+	return fmt.Errorf("unknown kind of fault %q", f.Kind)
+}
+
+// applyToServers does a fault of Consul's servers.
+func (l *chaosLab) applyToServers(ctx context.Context, f Fault) error {
+	last := func() { f.last(ctx) }
+	if f.Kind == ConsulRestart {
+		var all []*refcount
+		for _, m := range l.servers {
+			all = append(all, m.consulDown)
 		}
-		return during(last, l.nodeOf(leader.Host.Name).consulDown)
-	case ConsulRestart:
-		return during(last, l.nodes[0].consulDown, l.nodes[1].consulDown, l.nodes[2].consulDown)
+		return during(last, all...)
+	}
+	leader, err := l.leader()
+	switch {
+	case err != nil:
+		return err
+	case f.Kind == LeaderCrash:
+		return during(last, leader.consulDown)
+	case f.Kind == LeaderDeath:
+		return during(last, leader.unplugged, leader.consulDown)
 	}
 	return fmt.Errorf("unknown kind of fault %q", f.Kind)
 }
@@ -108,7 +131,7 @@ func (l *chaosLab) applyToHosts(ctx context.Context, f Fault, n *node) error {
 // removeAddresses removes all addresses from a host, as the end of its kernel does.
 func (l *chaosLab) removeAddresses(n *node) {
 	for _, vip := range allVIPs() {
-		_ = n.RemoveAddress("eth0", netip.PrefixFrom(vip, 32)) // it has few of them
+		_ = n.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, 32)) // it has few of them
 	}
 }
 
@@ -118,7 +141,7 @@ func (l *chaosLab) deleteAddress(vip netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := owner.RemoveAddress("eth0", netip.PrefixFrom(vip, 32)); err != nil {
+	if err := owner.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, 32)); err != nil {
 		return fmt.Errorf("%w: %w", errNoTarget, err) // the owner has removed it in the meantime
 	}
 	return nil

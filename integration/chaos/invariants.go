@@ -18,8 +18,12 @@ const (
 	// not, the session ends at most twice its TTL, 20 s, after the last renewal, and
 	// the successor takes a moment.
 	deathLimit = 25 * time.Second
-	// orphanLimit is how long an address may be bound without its lock.
-	orphanLimit = 6 * time.Second
+	// contestLimit is the same after a stranger has claimed the address. All instances
+	// leave it alone for at most a minute after each try.
+	contestLimit = 75 * time.Second
+	// orphanLimit is how long an address may be bound without its lock. A frozen owner
+	// keeps it for the longest dead_man, and loses the lock some seconds sooner.
+	orphanLimit = 8 * time.Second
 	// silence is how long an address must not answer to count as without an owner,
 	// which one lost question does not prove.
 	silence = 50 * time.Millisecond
@@ -33,6 +37,7 @@ const (
 type grace struct {
 	mu       sync.Mutex // guards all following fields
 	deadline time.Time
+	one      map[netip.Addr]time.Time // the deadline of one address, if it is later
 }
 
 // extend makes the time end at least limit from now.
@@ -44,11 +49,23 @@ func (g *grace) extend(now time.Time, limit time.Duration) {
 	}
 }
 
-// overdue reports whether an address that has had no owner since then must have one now.
-func (g *grace) overdue(since, now time.Time) bool {
+// extendOne is extend for one address.
+func (g *grace) extendOne(vip netip.Addr, now time.Time, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return now.After(g.deadline) && now.Sub(since) > ownerLimit
+	if g.one == nil {
+		g.one = make(map[netip.Addr]time.Time)
+	}
+	if d := now.Add(limit); d.After(g.one[vip]) {
+		g.one[vip] = d
+	}
+}
+
+// overdue reports whether an address that has had no owner since then must have one now.
+func (g *grace) overdue(vip netip.Addr, since, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.After(g.deadline) && now.After(g.one[vip]) && now.Sub(since) > ownerLimit
 }
 
 // gap is a time in which no host answered for an address.
@@ -110,7 +127,7 @@ func (a *answers) look(now time.Time, r lab.Reign) (news string, ended *gap) {
 
 // overdue reports once for each gap that it has lasted too long.
 func (a *answers) overdue(now time.Time, g *grace) bool {
-	if !a.silent || a.reported || !g.overdue(a.last, now) {
+	if !a.silent || a.reported || !g.overdue(a.vip, a.last, now) {
 		return false
 	}
 	a.reported = true

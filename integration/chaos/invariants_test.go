@@ -16,15 +16,19 @@ func at(d time.Duration) time.Time { return noon.Add(d) }
 
 func TestGrace(t *testing.T) {
 	var g grace
-	require.False(t, g.overdue(noon, at(ownerLimit)))
-	require.True(t, g.overdue(noon, at(ownerLimit+1)), "without any fault, the length of the gap counts")
+	require.False(t, g.overdue(vipOf(0), noon, at(ownerLimit)))
+	require.True(t, g.overdue(vipOf(0), noon, at(ownerLimit+1)), "without any fault, the length of the gap counts")
 	g.extend(at(10*time.Second), ownerLimit)
-	require.False(t, g.overdue(noon, at(25*time.Second)))
-	require.True(t, g.overdue(noon, at(25*time.Second+1)))
+	require.False(t, g.overdue(vipOf(0), noon, at(25*time.Second)))
+	require.True(t, g.overdue(vipOf(0), noon, at(25*time.Second+1)))
 	g.extend(at(11*time.Second), deathLimit)
 	g.extend(at(12*time.Second), ownerLimit)
-	require.False(t, g.overdue(noon, at(36*time.Second)), "a shorter limit does not shorten a longer one")
-	require.True(t, g.overdue(noon, at(36*time.Second+1)))
+	require.False(t, g.overdue(vipOf(0), noon, at(36*time.Second)), "a shorter limit does not shorten a longer one")
+	require.True(t, g.overdue(vipOf(0), noon, at(36*time.Second+1)))
+	g.extendOne(vipOf(0), at(0), contestLimit)
+	require.False(t, g.overdue(vipOf(0), noon, at(contestLimit)))
+	require.True(t, g.overdue(vipOf(0), noon, at(contestLimit+1)))
+	require.True(t, g.overdue(vipOf(1), noon, at(36*time.Second+1)), "the limit of one address is that of no other")
 }
 
 func TestAnswers(t *testing.T) {

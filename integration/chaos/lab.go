@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -15,35 +17,57 @@ import (
 // requestTimeout is how long one Consul server may take to answer.
 const requestTimeout = 2 * time.Second
 
+// serviceInterface is where the addresses are, on every host.
+const serviceInterface = "eth0"
+
 // reportViolation records that an invariant did not hold.
 type reportViolation func(invariant, format string, args ...any)
 
-// chaosLab is the lab with the instances of consul-vip and the faults that their hosts
+// chaosLab is the lab with the instances of consul-vip and the faults that its machines
 // can have.
 type chaosLab struct {
 	*lab.Lab
 	nodes   []*node
+	servers []*machine // of Consul; those of the nodes, if the servers are there
+	foreign foreign
 	journal *journal
 }
 
-// node is a host with the instance that runs on it and the harms that can be done to it.
-type node struct {
+// machine is a machine on which a Consul agent runs, with the harms that can be done to
+// it.
+type machine struct {
 	*lab.Host
-	server   *lab.Server
+	consul *lab.ConsulAgent
+
+	consulDown, consulFrozen, cut, unplugged *refcount // unplugged: Consul's cable
+}
+
+// node is a machine with an instance of consul-vip, and the harms that can be done to
+// that.
+type node struct {
+	*machine
 	instance *supervisor
 
-	halted, consulDown, unplugged, cut *refcount
+	halted, linkDown *refcount // linkDown: the cable of the addresses
 }
 
 // newChaosLab starts the lab. The instances do not run yet.
-func newChaosLab(ctx context.Context, p lab.Programs, j *journal, violated reportViolation) (*chaosLab, error) {
-	started, err := lab.Start(ctx, lab.Config{Programs: p, Observe: allVIPs()})
+func newChaosLab(ctx context.Context, o options, j *journal, violated reportViolation) (*chaosLab, error) {
+	started, err := lab.Start(ctx, lab.Config{Programs: o.programs, Cluster: o.world.Cluster(), Observe: allVIPs()})
 	if err != nil {
 		return nil, err
 	}
 	l := &chaosLab{Lab: started, journal: j}
-	for _, s := range l.Cluster.Servers {
-		n, err := newNode(s, p, j, violated)
+	l.foreign.host = l.Client
+	machines := make(map[*lab.ConsulAgent]*machine)
+	for _, a := range l.Cluster.All() {
+		machines[a] = newMachine(a)
+	}
+	for _, a := range l.Cluster.Servers {
+		l.servers = append(l.servers, machines[a])
+	}
+	for _, a := range l.Cluster.Agents {
+		n, err := l.newNode(machines[a], violated)
 		if err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
@@ -52,25 +76,66 @@ func newChaosLab(ctx context.Context, p lab.Programs, j *journal, violated repor
 	return l, nil
 }
 
-func newNode(s *lab.Server, p lab.Programs, j *journal, violated reportViolation) (*node, error) {
-	h := s.Host
-	n := &node{Host: h, server: s}
+func newMachine(a *lab.ConsulAgent) *machine {
+	h := a.Host
+	return &machine{
+		Host: h, consul: a,
+		consulDown: &refcount{do: a.Kill, undo: a.Start},
+		// The agent may be dead, or killed in the meantime.
+		consulFrozen: &refcount{
+			do:   func() error { _ = a.Signal(syscall.SIGSTOP); return nil },
+			undo: func() error { _ = a.Signal(syscall.SIGCONT); return nil },
+		},
+		cut: &refcount{
+			do:   func() error { return h.CutOff(context.Background()) },
+			undo: func() error { return h.Heal(context.Background()) },
+		},
+		unplugged: cable(h, h.ConsulInterface),
+	}
+}
+
+// cable is the harm that a cable is out.
+func cable(h *lab.Host, ifname string) *refcount {
+	return &refcount{
+		do:   func() error { return h.Unplug(ifname) },
+		undo: func() error { return h.Plug(ifname) },
+	}
+}
+
+func (l *chaosLab) newNode(m *machine, violated reportViolation) (*node, error) {
+	n := &node{machine: m, linkDown: m.unplugged}
+	if m.ConsulInterface != serviceInterface {
+		n.linkDown = cable(m.Host, serviceInterface)
+	}
 	file, err := n.configure(none)
 	if err != nil {
 		return nil, err
 	}
-	n.instance = newSupervisor(h, p.AgentCommand(file), j, violated)
+	n.instance = newSupervisor(m.Host, l.AgentCommand(file), l.journal, violated, &l.foreign)
 	n.halted = &refcount{do: n.instance.halt, undo: n.instance.resume}
-	n.consulDown = &refcount{do: s.Kill, undo: s.Start}
-	n.unplugged = &refcount{
-		do:   func() error { return h.Unplug("eth0") },
-		undo: func() error { return h.Plug("eth0") },
-	}
-	n.cut = &refcount{
-		do:   func() error { return h.CutOff(context.Background()) },
-		undo: func() error { return h.Heal(context.Background()) },
-	}
 	return n, nil
+}
+
+// machines returns every machine on which a Consul agent runs.
+func (l *chaosLab) machines() []*machine {
+	all := slices.Clone(l.servers)
+	for _, n := range l.nodes {
+		if !slices.Contains(all, n.machine) {
+			all = append(all, n.machine)
+		}
+	}
+	return all
+}
+
+// leader returns the machine of Consul's leader. The error is errNoTarget if there is
+// none.
+func (l *chaosLab) leader() (*machine, error) {
+	leader, err := l.Cluster.Leader()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoTarget, err)
+	}
+	i := slices.IndexFunc(l.servers, func(m *machine) bool { return m.consul == leader })
+	return l.servers[i], nil
 }
 
 // configure writes the configuration, without one of the addresses. The instance reads
@@ -82,18 +147,18 @@ func (n *node) configure(without int) (file string, err error) {
 // request calls f with the API of one Consul server after the other until one has
 // answered. It begins with the servers that no fault holds.
 func (l *chaosLab) request(ctx context.Context, f func(context.Context, *api.Client) error) error {
-	var well, harmed []*node
-	for _, n := range l.nodes {
-		if n.consulDown.held() || n.unplugged.held() || n.cut.held() {
-			harmed = append(harmed, n)
+	var well, harmed []*machine
+	for _, m := range l.servers {
+		if m.harmed() {
+			harmed = append(harmed, m)
 		} else {
-			well = append(well, n)
+			well = append(well, m)
 		}
 	}
 	var errs []error
-	for _, n := range append(well, harmed...) {
+	for _, m := range append(well, harmed...) {
 		once, cancel := context.WithTimeout(ctx, requestTimeout)
-		err := f(once, n.server.API)
+		err := f(once, m.consul.API)
 		cancel()
 		if err == nil {
 			return nil
@@ -101,6 +166,11 @@ func (l *chaosLab) request(ctx context.Context, f func(context.Context, *api.Cli
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// harmed reports whether a fault keeps the machine's Consul agent from answering.
+func (m *machine) harmed() bool {
+	return m.consulDown.held() || m.consulFrozen.held() || m.unplugged.held() || m.cut.held()
 }
 
 // bound returns the names of the hosts that have each address, as their kernels say.

@@ -21,6 +21,7 @@ const settleLimit = 90 * time.Second
 // options says what to run.
 type options struct {
 	programs lab.Programs
+	world    lab.World
 	seed     uint64
 	faults   int
 	limit    time.Duration // begin no group after this time; 0: no limit
@@ -45,7 +46,7 @@ type run struct {
 // chaos runs the faults and returns the violations.
 func chaos(ctx context.Context, o options) (found []violation, err error) {
 	r := &run{options: o}
-	if r.lab, err = newChaosLab(ctx, o.programs, &r.journal, r.violated); err != nil {
+	if r.lab, err = newChaosLab(ctx, o, &r.journal, r.violated); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.lab.Close()) }()
@@ -88,7 +89,7 @@ func (r *run) play(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	for _, g := range Schedule(r.seed, r.faults) {
+	for _, g := range Schedule(r.world, r.seed, r.faults) {
 		if r.limit > 0 && time.Since(began) > r.limit || lab.Sleep(ctx, g.Pause) != nil {
 			break
 		}
@@ -155,15 +156,25 @@ func (r *run) allFaults(ctx context.Context, g Group) (noTarget map[int]bool, er
 // after its end.
 func (r *run) fault(ctx context.Context, f Fault) error {
 	limit := ownerLimit
-	if f.Kind == HostDeath {
+	if f.Kind == HostDeath || f.Kind == LeaderDeath {
 		limit = deathLimit
 	}
-	r.grace.extend(time.Now(), limit)
+	r.excuse(f, limit)
 	r.journal.note("FAULT", "%s begins", f)
 	err := r.lab.apply(ctx, f)
 	r.journal.note("FAULT", "%s is over: %v", f, err)
-	r.grace.extend(time.Now(), ownerLimit)
+	r.excuse(f, ownerLimit)
 	return err
+}
+
+// excuse lets all addresses have no owner for a time, and an address that a stranger
+// claims for longer.
+func (r *run) excuse(f Fault, limit time.Duration) {
+	now := time.Now()
+	r.grace.extend(now, limit)
+	if f.Kind == ForeignARP || f.Kind == ForeignHost {
+		r.grace.extendOne(vipOf(f.VIP), now, contestLimit)
+	}
 }
 
 // settle waits until Consul is ready and every address has an owner.
@@ -220,7 +231,7 @@ func (r *run) write(last bool) {
 		v.written = true
 		file := filepath.Join(r.dir, fmt.Sprintf("chaos-%d-%d.log", r.seed, i+1))
 		lines := r.lab.merge(v.at.Add(-before), v.at.Add(after))
-		if err := writeViolation(file, r.seed, *v, lines); err != nil {
+		if err := writeViolation(file, r.options, *v, lines); err != nil {
 			fmt.Fprintln(r.out, err)
 			continue
 		}

@@ -20,10 +20,14 @@ const (
 	Interrupt        Kind = "interrupt"         // SIGINT, restarted
 	Crash            Kind = "crash"             // SIGKILL, restarted
 	Freeze           Kind = "freeze"            // SIGSTOP, then SIGCONT
-	HostDeath        Kind = "host death"        // all its processes killed and the cable out, then back
-	Carrier          Kind = "carrier flap"      // the cable out, then in
-	CutOff           Kind = "cut-off"           // a firewall between the host and the Consul servers of the others
+	HostDeath        Kind = "host death"        // all its processes killed and all cables out, then back
+	Carrier          Kind = "carrier flap"      // the cable of the addresses out, then in
+	LinkDown         Kind = "link down"         // the same for longer, while Consul stays reachable
+	CutOff           Kind = "cut-off"           // a firewall between the host and Consul on all other machines
+	AgentRestart     Kind = "agent restart"     // the host's Consul agent killed and started
+	AgentFreeze      Kind = "agent freeze"      // SIGSTOP, then SIGCONT, to the host's Consul agent
 	LeaderCrash      Kind = "leader crash"      // Consul's leader killed and started
+	LeaderDeath      Kind = "leader death"      // the same, and its cable out: no connection to it is closed
 	ConsulRestart    Kind = "consul restart"    // all Consul servers killed and started
 	AddressDeleted   Kind = "address deleted"   // by "ip address delete"
 	SessionDestroyed Kind = "session destroyed" // through Consul's API
@@ -31,6 +35,7 @@ const (
 	KeyOverwritten   Kind = "key overwritten"   // the lock's, by a plain put
 	ConsulLock       Kind = "consul lock"       // it acquires the lock for two seconds
 	ForeignARP       Kind = "foreign ARP"       // a gratuitous frame by a stranger
+	ForeignHost      Kind = "foreign host"      // a machine that really has the address, for a time
 	Pin              Kind = "pin"               // set, then removed
 	Drain            Kind = "drain"             // requested by its key, then ended
 	Release          Kind = "release"           // requested by its key
@@ -54,6 +59,8 @@ type traits struct {
 	shortest, longest time.Duration
 	// consul means that Consul may take a while to recover.
 	consul bool
+	// world is the only one that has the kind; "" means all.
+	world lab.World
 }
 
 var kinds = map[Kind]traits{
@@ -63,7 +70,11 @@ var kinds = map[Kind]traits{
 	Freeze:           {target: aHost, shortest: 500 * time.Millisecond, longest: 10 * time.Second},
 	HostDeath:        {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
 	Carrier:          {target: aHost, shortest: 100 * time.Millisecond, longest: 3 * time.Second, consul: true},
+	LinkDown:         {target: aHost, shortest: time.Second, longest: 15 * time.Second, world: lab.Clients},
 	CutOff:           {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
+	AgentRestart:     {target: aHost, shortest: 0, longest: 8 * time.Second, consul: true},
+	AgentFreeze:      {target: aHost, shortest: 500 * time.Millisecond, longest: 8 * time.Second, consul: true},
+	LeaderDeath:      {target: consul, shortest: time.Second, longest: 15 * time.Second, consul: true, world: lab.Clients},
 	LeaderCrash:      {target: consul, shortest: 500 * time.Millisecond, longest: 8 * time.Second, consul: true},
 	ConsulRestart:    {target: consul, shortest: 0, longest: 3 * time.Second, consul: true},
 	AddressDeleted:   {target: aVIP},
@@ -72,11 +83,24 @@ var kinds = map[Kind]traits{
 	KeyOverwritten:   {target: aVIP},
 	ConsulLock:       {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
 	ForeignARP:       {target: aVIP},
+	ForeignHost:      {target: aVIP, shortest: 500 * time.Millisecond, longest: 20 * time.Second},
 	Pin:              {target: aVIP, shortest: time.Second, longest: 8 * time.Second},
 	Drain:            {target: aHost, shortest: time.Second, longest: 8 * time.Second},
 	Release:          {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
 	Reload:           {target: aHost, shortest: 10 * time.Millisecond, longest: 4 * time.Second},
 	Priority:         {target: aHost, shortest: time.Second, longest: 6 * time.Second},
+}
+
+// kindsOf returns the kinds of faults of a world, in order.
+func kindsOf(w lab.World) []Kind {
+	var found []Kind
+	for k, t := range kinds {
+		if t.world == "" || t.world == w {
+			found = append(found, k)
+		}
+	}
+	slices.Sort(found) // a map has no order
+	return found
 }
 
 // Fault is one fault.
@@ -140,8 +164,8 @@ func (g Group) String() string {
 
 // Schedule returns groups with n faults in all. The result depends only on the
 // arguments.
-func Schedule(seed uint64, n int) []Group {
-	s := &scheduler{r: rand.New(rand.NewPCG(seed, 0))}
+func Schedule(w lab.World, seed uint64, n int) []Group {
+	s := &scheduler{world: w, r: rand.New(rand.NewPCG(seed, 0))}
 	var groups []Group
 	for s.number < n {
 		g := Group{Pause: s.between(200*time.Millisecond, 5*time.Second), Faults: []Fault{s.fault()}}
@@ -149,7 +173,7 @@ func Schedule(seed uint64, n int) []Group {
 			if second := s.fault(); compatible(g.Faults[0], second) {
 				second.After = s.offset()
 				if s.r.IntN(2) == 0 && second.Kind != ConsulLock && g.Faults[0].Kind != ConsulLock {
-					second.VIP = g.Faults[0].VIP
+					second.VIP, second.Host = g.Faults[0].VIP, g.Faults[0].Host
 				}
 				g.Faults = append(g.Faults, second)
 			} else {
@@ -165,8 +189,11 @@ func Schedule(seed uint64, n int) []Group {
 
 // compatible reports whether two faults may overlap. If "consul lock" cannot reach
 // Consul when it ends, no other program gets the lock for 45 s: until its session ends,
-// and for its lock-delay.
+// and for its lock-delay. There is only one foreign host.
 func compatible(a, b Fault) bool {
+	if a.Kind == ForeignHost && b.Kind == ForeignHost {
+		return false
+	}
 	if b.Kind == ConsulLock {
 		a, b = b, a
 	}
@@ -175,6 +202,7 @@ func compatible(a, b Fault) bool {
 
 // scheduler draws faults. It draws every kind once before it draws any again.
 type scheduler struct {
+	world  lab.World
 	r      *rand.Rand
 	number int
 	bag    []Kind
@@ -182,10 +210,7 @@ type scheduler struct {
 
 func (s *scheduler) fault() Fault {
 	if len(s.bag) == 0 {
-		for k := range kinds {
-			s.bag = append(s.bag, k)
-		}
-		slices.Sort(s.bag) // a map has no order
+		s.bag = kindsOf(s.world)
 		s.r.Shuffle(len(s.bag), func(i, j int) { s.bag[i], s.bag[j] = s.bag[j], s.bag[i] })
 	}
 	k := s.bag[0]

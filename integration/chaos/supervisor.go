@@ -22,6 +22,7 @@ type supervisor struct {
 	command  lab.Command
 	journal  *journal
 	violated reportViolation
+	foreign  *foreign
 
 	running latest.Latest[instance] // set only while mu is locked
 
@@ -44,8 +45,8 @@ type actions struct {
 	restart   time.Duration // the time between its end and the next start
 }
 
-func newSupervisor(h *lab.Host, c lab.Command, j *journal, violated reportViolation) *supervisor {
-	return &supervisor{host: h, command: c, journal: j, violated: violated}
+func newSupervisor(h *lab.Host, c lab.Command, j *journal, violated reportViolation, f *foreign) *supervisor {
+	return &supervisor{host: h, command: c, journal: j, violated: violated, foreign: f}
 }
 
 // name is the supervisor's name in the journal.
@@ -110,7 +111,11 @@ func (s *supervisor) ended(p *lab.Process) time.Duration {
 	}
 	reason := loggedReason(p.Entries())
 	s.journal.note(s.name(), "%d exited with %d: %s", p.PID(), code, reason)
-	for _, problem := range checkExit(code, done, time.Now(), p.String()) {
+	problems := checkExit(code, done, time.Now(), p.String())
+	if code == exitConflict {
+		problems = append(problems, s.foreign.exited(p.String())...)
+	}
+	for _, problem := range problems {
 		s.violated("exit", "process %d on %s exited with %d: %s: %s", p.PID(), s.host.Name, code, problem, reason)
 	}
 	if done.killed || !done.signalled.IsZero() {

@@ -14,7 +14,7 @@ import (
 // TestSupervisorAwait changes what runs until the condition holds.
 func TestSupervisorAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil)
+		s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil, nil)
 		reached := false
 		go func() {
 			err := s.await(t.Context(), func(i instance) bool { return i.halted && i.process != nil })
@@ -36,7 +36,7 @@ func TestSupervisorAwait(t *testing.T) {
 
 // TestSupervisorWithoutProcess has no fault find a process to hit.
 func TestSupervisorWithoutProcess(t *testing.T) {
-	s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil)
+	s := newSupervisor(&lab.Host{Name: "h1"}, lab.Command{}, new(journal), nil, nil)
 	require.ErrorIs(t, s.stop(t.Context(), nil, 0), errNoTarget)
 	require.ErrorIs(t, s.freeze(t.Context(), 0), errNoTarget)
 	require.ErrorIs(t, s.notify(0), errNoTarget)

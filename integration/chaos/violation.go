@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,9 @@ func (l *chaosLab) merge(from, to time.Time) []line {
 			source := fmt.Sprintf("%s [%d]", n.Name, p.PID())
 			lines = append(lines, logLines(strings.NewReader(p.String()), source, from, to)...)
 		}
-		lines = append(lines, consulLines(filepath.Join(n.Dir, "consul.log"), n.Name+" consul", from, to)...)
+	}
+	for _, m := range l.machines() {
+		lines = append(lines, consulLines(m.ConsulLog(), m.Name+" consul", from, to)...)
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
 	return lines
@@ -93,13 +94,14 @@ func consulLines(file, source string, from, to time.Time) []line {
 }
 
 // writeViolation writes the file for v with the merged log.
-func writeViolation(file string, seed uint64, v violation, lines []line) error {
+func writeViolation(file string, o options, v violation, lines []line) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "invariant: %s\n", v.invariant)
 	fmt.Fprintf(&b, "at:        %s\n", v.at.UTC().Format("15:04:05.000000"))
 	fmt.Fprintf(&b, "saw:       %s\n", v.text)
 	fmt.Fprintf(&b, "fault:     %s\n", v.during)
-	fmt.Fprintf(&b, "seed:      %d (go run ./integration/chaos -seed %d)\n\n", seed, seed)
+	fmt.Fprintf(&b, "world:     %s\n", o.world)
+	fmt.Fprintf(&b, "seed:      %d (go run ./integration/chaos -world %s -seed %d)\n\n", o.seed, o.world, o.seed)
 	marked := false
 	for _, l := range lines {
 		if !marked && l.at.After(v.at) {

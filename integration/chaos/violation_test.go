@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 func TestLogLines(t *testing.T) {
@@ -37,10 +39,10 @@ func TestWriteViolation(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "violation.log")
 	v := violation{invariant: "owner", at: noon, text: "no host", during: "3: stop"}
 	lines := []line{{at(-1), "h1", "earlier"}, {at(1), "h2", "later"}, {at(2), "h2", "latest"}}
-	require.NoError(t, writeViolation(file, 42, v, lines))
+	require.NoError(t, writeViolation(file, options{world: lab.Clients, seed: 42}, v, lines))
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Contains(t, string(text), "-seed 42")
+	require.Contains(t, string(text), "-world clients -seed 42")
 	_, rest, _ := strings.Cut(string(text), "earlier\n")
 	require.True(t, strings.HasPrefix(rest, "-------- owner: no host\n"), rest)
 	require.Equal(t, 1, strings.Count(string(text), "--------"))

@@ -58,7 +58,7 @@ func (h *Host) Owns(ctx context.Context, addr netip.Addr) (bool, error) {
 // Bound returns the IPv4 addresses of eth0. It asks the kernel directly, which is
 // much faster than Addresses.
 func (h *Host) Bound() ([]netip.Addr, error) {
-	link, err := h.nl.LinkByName("eth0")
+	link, err := h.nl.LinkByName(serviceInterface)
 	if err != nil {
 		return nil, err
 	}

@@ -13,18 +13,31 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
+// The interfaces of a host: on the segment of the floating addresses, and in Consul's
+// own network.
+const (
+	serviceInterface = "eth0"
+	ConsulInterface  = "consul0"
+)
+
 // Host is one machine of the lab: a network namespace with an interface eth0 on the
 // segment, and the processes that were started in it. All methods are safe for
 // concurrent use.
 type Host struct {
 	Name string
-	Addr netip.Addr       // of eth0, within Subnet
+	Addr netip.Addr       // of eth0, within Subnet; zero if there is no eth0
 	MAC  net.HardwareAddr // of eth0
 	Dir  string           // for this host's files
 
-	segment *segment
-	ns      *namespace
-	nl      *netlink.Handle
+	// ConsulInterface and ConsulAddr are the interface and the address by which the
+	// host's Consul agent speaks to others.
+	ConsulInterface string
+	ConsulAddr      netip.Addr
+
+	segment   *segment
+	ns        *namespace
+	nl        *netlink.Handle
+	consulMAC net.HardwareAddr // of the interface in Consul's own network; nil: none
 
 	mu        sync.Mutex // guards all following fields
 	processes []*Process
@@ -42,16 +55,27 @@ func (h *Host) build() error {
 	if err := h.SetLink("lo", true); err != nil {
 		return err
 	}
-	if err := h.AddInterface("eth0", h.MAC); err != nil {
-		return err
+	if h.MAC != nil {
+		if err := h.AddInterface(serviceInterface, h.MAC); err != nil {
+			return err
+		}
+		if err := h.AddAddress(serviceInterface, netip.PrefixFrom(h.Addr, Subnet.Bits())); err != nil {
+			return err
+		}
 	}
-	return h.AddAddress("eth0", netip.PrefixFrom(h.Addr, Subnet.Bits()))
+	if h.consulMAC != nil {
+		if err := h.segment.plug(h, h.segment.consul, ConsulInterface, h.consulMAC); err != nil {
+			return err
+		}
+		return h.AddAddress(ConsulInterface, netip.PrefixFrom(h.ConsulAddr, ConsulSubnet.Bits()))
+	}
+	return nil
 }
 
-// AddInterface connects another interface of the host to the segment and brings it
-// up, without an address. When it returns, frames pass.
+// AddInterface connects another interface of the host to the segment of the floating
+// addresses and brings it up, without an address. When it returns, frames pass.
 func (h *Host) AddInterface(name string, mac net.HardwareAddr) error {
-	return h.segment.plug(h, name, mac)
+	return h.segment.plug(h, h.segment.bridge, name, mac)
 }
 
 // RemoveInterface removes an interface that AddInterface added.

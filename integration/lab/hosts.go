@@ -9,27 +9,43 @@ import (
 
 // Hosts are the machines of a lab.
 type Hosts struct {
-	Servers  []*Host // h1, h2, h3: consul-vip and Consul run here
-	Client   *Host   // sends the echo requests
-	Observer *Host   // sends the ARP questions and the forged frames
+	// Servers are h1, h2 and h3, which serve the addresses: consul-vip and a Consul agent
+	// run on each.
+	Servers []*Host
+	// ConsulServers are c1, c2 and c3, if Consul's servers run on machines of their own.
+	ConsulServers []*Host
+	Client        *Host // sends the echo requests
+	Observer      *Host // sends the ARP questions and the forged frames
 }
 
 // addHosts adds the machines of a lab to the segment.
-func (s *segment) addHosts() (Hosts, error) {
-	var hosts Hosts
-	for number := byte(1); number <= 3; number++ {
-		h, err := s.addHost(fmt.Sprintf("h%d", number), number)
-		if err != nil {
-			return Hosts{}, err
-		}
-		hosts.Servers = append(hosts.Servers, h)
-	}
-	var err error
-	if hosts.Client, err = s.addHost("client", 40); err != nil {
+func (s *segment) addHosts(c ClusterConfig) (hosts Hosts, err error) {
+	if hosts.Servers, err = s.addThree("h", 0, attachment{service: true, consul: true}); err != nil {
 		return Hosts{}, err
 	}
-	hosts.Observer, err = s.addHost("observer", 50)
+	if c.ClientAgents {
+		if hosts.ConsulServers, err = s.addThree("c", 20, attachment{consul: true}); err != nil {
+			return Hosts{}, err
+		}
+	}
+	if hosts.Client, err = s.addHost("client", 40, attachment{service: true}); err != nil {
+		return Hosts{}, err
+	}
+	hosts.Observer, err = s.addHost("observer", 50, attachment{service: true})
 	return hosts, err
+}
+
+// addThree adds three hosts with these first parts of their names and numbers.
+func (s *segment) addThree(name string, number byte, to attachment) ([]*Host, error) {
+	var hosts []*Host
+	for i := byte(1); i <= 3; i++ {
+		h, err := s.addHost(fmt.Sprintf("%s%d", name, i), number+i, to)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
 }
 
 // Bound returns the hosts that have each floating address on eth0, as their kernels

@@ -1,6 +1,6 @@
 // Package lab builds the small network that consul-vip is made for, on one machine
 // and from network namespaces alone: hosts on one Ethernet segment, each with a real
-// Consul server; a client that sends an echo request to a floating address every
+// Consul agent; a client that sends an echo request to a floating address every
 // millisecond; an observer that asks all the time which host has it; and the means
 // to cause faults: forged ARP frames, firewalls, killed and frozen processes.
 //
@@ -54,7 +54,7 @@ type Lab struct {
 // [fs.ErrPermission] if the process may not make network namespaces; see [Enter].
 func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 	l := &Lab{Programs: c.Programs}
-	if l.segment, err = newSegment(c.Dir); err != nil {
+	if l.segment, err = newSegment(c.Dir, c.Cluster.ConsulNetwork); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -62,12 +62,12 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	if l.Hosts, err = l.segment.addHosts(); err != nil {
+	if l.Hosts, err = l.segment.addHosts(c.Cluster); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("consul was not ready in time"))
 	defer cancel()
-	if l.Cluster, err = startCluster(ctx, c.Programs.Consul, c.Cluster, l.Servers); err != nil {
+	if l.Cluster, err = startCluster(ctx, c.Programs.Consul, c.Cluster, l.Hosts); err != nil {
 		return nil, err
 	}
 	if len(c.Observe) > 0 {

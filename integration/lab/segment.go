@@ -14,14 +14,19 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Subnet is the lab's only network. Hosts have addresses in 10.77.0.0/24, the
-// observer asks from 10.77.254.0/24; the rest is free for floating addresses.
+// Subnet is the network of the floating addresses. Hosts have addresses in
+// 10.77.0.0/24, the observer asks from 10.77.254.0/24; the rest is free for floating
+// addresses.
 var Subnet = netip.MustParsePrefix("10.77.0.0/16")
+
+// ConsulSubnet is Consul's network where it has one of its own.
+var ConsulSubnet = netip.MustParsePrefix("10.78.0.0/24")
 
 // portTimeout is how long a new port may take until it forwards frames.
 const portTimeout = 30 * time.Second
 
-// segment is one Ethernet segment and the hosts on it. All methods are safe for
+// segment is one Ethernet segment and the hosts on it. If Consul has a network of its
+// own, that is a second segment with the same hosts. All methods are safe for
 // concurrent use.
 type segment struct {
 	dir     string // for the hosts' files
@@ -29,6 +34,7 @@ type segment struct {
 	wire    *namespace
 	wireNl  *netlink.Handle
 	bridge  *netlink.Bridge
+	consul  *netlink.Bridge // of Consul's own network; nil if it has none
 
 	mu    sync.Mutex // guards all following fields
 	hosts []*Host
@@ -36,10 +42,10 @@ type segment struct {
 	ports int               // made so far, each with a name of its own
 }
 
-// newSegment builds a segment without hosts. If dir is empty, it makes a temporary
-// directory. The error is a [fs.ErrPermission] if the process may not make network
-// namespaces.
-func newSegment(dir string) (*segment, error) {
+// newSegment builds a segment without hosts, and one for Consul if that has a network
+// of its own. If dir is empty, newSegment makes a temporary directory. The error is a
+// [fs.ErrPermission] if the process may not make network namespaces.
+func newSegment(dir string, consulNetwork bool) (*segment, error) {
 	s := &segment{dir: dir, names: make(map[string]string)}
 	if dir == "" {
 		var err error
@@ -48,61 +54,89 @@ func newSegment(dir string) (*segment, error) {
 		}
 		s.ownsDir = true
 	}
-	if err := s.build(); err != nil {
+	if err := s.build(consulNetwork); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-// build makes the namespace with the bridge that joins the hosts.
-func (s *segment) build() error {
-	var err error
+// build makes the namespace with the bridges that join the hosts.
+func (s *segment) build(consulNetwork bool) (err error) {
 	if s.wire, err = newNamespace(); err != nil {
 		return err
 	}
 	if s.wireNl, err = s.wire.netlink(); err != nil {
 		return err
 	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "segment"
-	// Without spanning tree, the kernel's default, a port forwards as soon as it
-	// has a carrier.
-	s.bridge = &netlink.Bridge{LinkAttrs: attrs}
-	if err := s.wireNl.LinkAdd(s.bridge); err != nil {
-		return fmt.Errorf("bridge: %w", err)
+	if s.bridge, err = s.addBridge("segment"); err != nil {
+		return err
 	}
-	return s.wireNl.LinkSetUp(s.bridge)
+	if consulNetwork {
+		s.consul, err = s.addBridge("consul")
+	}
+	return err
 }
 
-// addHost adds a host whose interface eth0 has the address 10.77.0.(10+number)
-// and the hardware address 02:00:00:00:00:number. The number must be under 240.
-func (s *segment) addHost(name string, number byte) (*Host, error) {
+// addBridge makes a bridge. Without spanning tree, the kernel's default, a port
+// forwards as soon as it has a carrier.
+func (s *segment) addBridge(name string) (*netlink.Bridge, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	if err := s.wireNl.LinkAdd(bridge); err != nil {
+		return nil, fmt.Errorf("bridge %s: %w", name, err)
+	}
+	return bridge, s.wireNl.LinkSetUp(bridge)
+}
+
+// attachment says to which segments a host is connected.
+type attachment struct {
+	service bool // by eth0: to the segment of the floating addresses
+	consul  bool // to Consul's, which is the same one unless Consul has its own
+}
+
+// addHost adds a host. On the segment of the floating addresses, its interface eth0 has
+// the address 10.77.0.(10+number) and the hardware address 02:00:00:00:00:number. In
+// Consul's own network, [ConsulInterface] has 10.78.0.(10+number) and
+// 02:00:00:00:02:number. The number must be under 240.
+func (s *segment) addHost(name string, number byte, to attachment) (*Host, error) {
 	ns, err := newNamespace()
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{
-		Name:    name,
-		Addr:    netip.AddrFrom4([4]byte{10, 77, 0, 10 + number}),
-		MAC:     net.HardwareAddr{2, 0, 0, 0, 0, number},
-		Dir:     filepath.Join(s.dir, name),
-		segment: s,
-		ns:      ns,
-	}
+	h := &Host{Name: name, Dir: filepath.Join(s.dir, name), segment: s, ns: ns}
 	s.mu.Lock()
 	s.hosts = append(s.hosts, h) // from now on, close removes it
 	s.mu.Unlock()
+	if to.service || to.consul && s.consul == nil {
+		h.Addr = hostAddr(Subnet, number)
+		h.MAC = net.HardwareAddr{2, 0, 0, 0, 0, number}
+	}
+	switch {
+	case to.consul && s.consul == nil:
+		h.ConsulInterface, h.ConsulAddr = serviceInterface, h.Addr
+	case to.consul:
+		h.ConsulInterface, h.ConsulAddr = ConsulInterface, hostAddr(ConsulSubnet, number)
+		h.consulMAC = net.HardwareAddr{2, 0, 0, 0, 2, number}
+	}
 	if err := h.build(); err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	return h, nil
 }
 
-// plug connects a new interface of h to the segment, brings it up and waits until
-// frames pass: the kernel reports a new carrier some time after the port is up and
-// drops frames until then.
-func (s *segment) plug(h *Host, ifname string, mac net.HardwareAddr) error {
-	port, err := s.addPort(h, ifname, mac)
+// hostAddr returns the address of the host with this number in a network.
+func hostAddr(network netip.Prefix, number byte) netip.Addr {
+	a := network.Addr().As4()
+	a[3] = 10 + number
+	return netip.AddrFrom4(a)
+}
+
+// plug connects a new interface of h to a bridge, brings it up and waits until frames
+// pass: the kernel reports a new carrier some time after the port is up and drops
+// frames until then.
+func (s *segment) plug(h *Host, bridge *netlink.Bridge, ifname string, mac net.HardwareAddr) error {
+	port, err := s.addPort(h, bridge, ifname, mac)
 	if err != nil {
 		return err
 	}
@@ -121,13 +155,13 @@ func (s *segment) plug(h *Host, ifname string, mac net.HardwareAddr) error {
 
 // addPort makes a pair of interfaces: one is a port of the bridge, the other one is
 // the host's. Neither is up yet.
-func (s *segment) addPort(h *Host, ifname string, mac net.HardwareAddr) (netlink.Link, error) {
+func (s *segment) addPort(h *Host, bridge *netlink.Bridge, ifname string, mac net.HardwareAddr) (netlink.Link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	attrs := netlink.NewLinkAttrs()
 	s.ports++
 	attrs.Name = fmt.Sprintf("port%d", s.ports)
-	attrs.MasterIndex = s.bridge.Attrs().Index
+	attrs.MasterIndex = bridge.Attrs().Index
 	port := &netlink.Veth{
 		LinkAttrs:        attrs,
 		PeerName:         ifname,

@@ -38,6 +38,12 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 // Consul's authorization endpoint.
 type Permission struct{ Resource, Access, Segment string }
 
+// question is a Permission as Consul is asked about it.
+type question struct {
+	Permission
+	tenancy
+}
+
 // Lacking returns those of permissions that the token does not have; none where
 // ACLs are off. It asks for what the local agent knows, which a client agent
 // caches for up to 30 s. The error is ErrUnknownToken for a token that does not
@@ -50,8 +56,14 @@ func (c *Client) Lacking(ctx context.Context, permissions []Permission) ([]Permi
 		return nil, fmt.Errorf("checking the token's permissions: %w", err)
 	}
 	defer free()
-	var answers []struct{ Allow bool }
-	_, err = c.api.Raw().Write(authorizePath, permissions, &answers, write(ctx))
+	var (
+		asked   []question
+		answers []struct{ Allow bool }
+	)
+	for _, p := range permissions {
+		asked = append(asked, question{p, c.tenancy})
+	}
+	_, err = c.api.Raw().Write(authorizePath, asked, &answers, write(ctx))
 	switch {
 	case err != nil:
 		return nil, c.unanswered(ctx, err)

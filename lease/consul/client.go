@@ -51,6 +51,8 @@ type Client struct {
 	writer *writer
 	denied denials
 
+	tenancy      tenancy
+	datacenter   string      // empty: the local agent's
 	tokenChanged latest.Wake // nil where the token never changes
 }
 
@@ -77,8 +79,9 @@ func (c *Client) TokenChanged() bool {
 
 // Agent is what the local agent says about itself.
 type Agent struct {
-	NodeName string
-	Server   bool
+	NodeName   string
+	Datacenter string
+	Server     bool
 	// LeaveOnTerm: stopping the agent makes it leave the cluster, which ends the
 	// sessions of its node.
 	LeaveOnTerm bool
@@ -90,8 +93,9 @@ func (c *Client) Agent(ctx context.Context) (Agent, error) {
 	defer cancel()
 	var self struct {
 		Config struct {
-			NodeName string
-			Server   bool
+			NodeName   string
+			Datacenter string
+			Server     bool
 		}
 		DebugConfig struct{ LeaveOnTerm bool }
 	}
@@ -102,7 +106,7 @@ func (c *Client) Agent(ctx context.Context) (Agent, error) {
 	if err != nil {
 		return Agent{}, c.failed("asking the agent for its node name", err)
 	}
-	return Agent{self.Config.NodeName, self.Config.Server, self.DebugConfig.LeaveOnTerm}, nil
+	return Agent{self.Config.NodeName, self.Config.Datacenter, self.Config.Server, self.DebugConfig.LeaveOnTerm}, nil
 }
 
 // failed wraps err and reports a refusal to the ACL checker.

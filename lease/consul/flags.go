@@ -84,7 +84,11 @@ func (f *Flags) connect(address, tokenFile string, conns int, log hclog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("setting up the Consul client: %w", err)
 	}
-	return New(client, tokenChanged), nil
+	connected := New(client, tokenChanged)
+	connected.datacenter = c.Datacenter
+	connected.tenancy = tenancy{c.Namespace, c.Partition}
+	connected.writer.tenancy = connected.tenancy
+	return connected, nil
 }
 
 // config is the configuration of Consul's client.

@@ -46,7 +46,7 @@ func noEnvironment(t *testing.T) {
 	for _, name := range []string{"ADDR", "TOKEN", "TOKEN_FILE", "AUTH", "SSL", "SSL_VERIFY"} {
 		t.Setenv("CONSUL_HTTP_"+name, "")
 	}
-	for _, name := range []string{"CACERT", "CAPATH", "CLIENT_CERT", "CLIENT_KEY", "TLS_SERVER_NAME"} {
+	for _, name := range []string{"CACERT", "CAPATH", "CLIENT_CERT", "CLIENT_KEY", "TLS_SERVER_NAME", "NAMESPACE", "PARTITION"} {
 		t.Setenv("CONSUL_"+name, "")
 	}
 }

@@ -2,11 +2,13 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/sys/unix"
 )
 
 // Service is how the process is known to its local agent: a service with one TTL
@@ -27,6 +29,9 @@ func (c *Client) Register(ctx context.Context, s Service) error {
 		ID:   s.ID,
 		Name: s.Name,
 		Meta: map[string]string{"version": s.Version},
+
+		Namespace: c.tenancy.Namespace,
+		Partition: c.tenancy.Partition,
 		Check: &api.AgentServiceCheck{
 			CheckID: s.ID,
 			Name:    "consul-vip is alive",
@@ -58,6 +63,11 @@ func (c *Client) PassCheck(ctx context.Context, id string, timeout time.Duration
 // UnknownCheck reports whether err means that the agent does not know the check,
 // for example because it lost its state.
 func UnknownCheck(err error) bool { return HTTPStatus(err) == http.StatusNotFound }
+
+// NobodyListens reports whether err means that there is no agent at the address.
+func NobodyListens(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) // a unix socket
+}
 
 // Deregister removes the service and its check from the local agent. Its deadline
 // is the one of ctx.

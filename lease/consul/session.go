@@ -24,7 +24,10 @@ type sessionBody struct {
 	ServiceChecks []serviceCheck `json:",omitempty"`
 }
 
-type serviceCheck struct{ ID string }
+type serviceCheck struct {
+	ID        string
+	Namespace string `json:",omitempty"`
+}
 
 // CreateSession creates a session that ends with the node's serfHealth and, where
 // checkID is not empty, with that check. It fails while the check has not reached
@@ -40,7 +43,7 @@ func (c *Client) CreateSession(ctx context.Context, name, checkID string, ttl ti
 		NodeChecks: []string{"serfHealth"},
 	}
 	if checkID != "" {
-		body.ServiceChecks = []serviceCheck{{ID: checkID}}
+		body.ServiceChecks = []serviceCheck{{checkID, c.tenancy.Namespace}}
 	}
 	var out struct{ ID string }
 	if _, err := c.api.Raw().Write("/v1/session/create", body, &out, write(ctx)); err != nil {

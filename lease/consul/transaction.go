@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -86,11 +87,13 @@ func (c *Client) DeleteUnchanged(ctx context.Context, key string, index uint64) 
 // a handful of Raft commits. It is safe for concurrent use.
 type writer struct {
 	api      *api.Client
+	tenancy  tenancy
 	denied   denials
 	slots    chan struct{} // one token for each request under way
 	ctx      context.Context
 	cancel   context.CancelFunc
 	underWay sync.WaitGroup // transactions
+	written  atomic.Uint64  // the highest index of a confirmed transaction in this history
 
 	mu    sync.Mutex // guards all following fields
 	queue []*request
@@ -234,7 +237,7 @@ func (w *writer) transact(batch []*request) (index uint64, refused map[int][]str
 	var owner []int // of each operation, the request
 	for i, r := range batch {
 		for _, op := range r.ops {
-			txn = append(txn, &api.TxnOp{KV: op})
+			txn = append(txn, w.tenancy.operation(op))
 			owner = append(owner, i)
 		}
 	}
@@ -257,7 +260,17 @@ func (w *writer) transact(batch []*request) (index uint64, refused map[int][]str
 	if index == 0 {
 		return 0, nil, errNoConsul
 	}
+	w.wrote(index)
 	return index, nil, nil
+}
+
+// wrote notes the index of a confirmed transaction.
+func (w *writer) wrote(index uint64) {
+	for before := w.written.Load(); index > before; before = w.written.Load() {
+		if w.written.CompareAndSwap(before, index) {
+			return
+		}
+	}
 }
 
 // refusals sorts Consul's reasons by the request that each operation belongs to.

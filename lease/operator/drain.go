@@ -23,6 +23,8 @@ type Drained struct {
 	Kept []Kept
 	// Others are the other members.
 	Others []string
+	// Filtered says that the ACL token may not read all keys: there may be more members.
+	Filtered bool
 }
 
 // Kept is an address that a drained node still holds, and why.
@@ -69,7 +71,7 @@ func (d *drain) done(s *state.State) bool {
 		if _, owner := s.Owner(vip); owner == d.node {
 			d.held[vip] = true
 			_, successor := s.Successor(vip, d.node)
-			done = done && s.Pin(vip) != state.Nobody && !successor
+			done = done && s.Pin(vip) != state.Nobody && !successor && !s.Filtered
 			continue
 		}
 		switch {
@@ -86,7 +88,7 @@ func (d *drain) done(s *state.State) bool {
 
 func (d *drain) result(s *state.State) Drained {
 	_, member := s.Members[d.node]
-	result := Drained{Member: member, Moved: d.moved}
+	result := Drained{Member: member, Moved: d.moved, Filtered: s.Filtered}
 	for other := range s.Members {
 		if other != d.node {
 			result.Others = append(result.Others, other)
@@ -121,6 +123,8 @@ func whyKept(s *state.State, vip, node string) string {
 	switch others := s.Contenders(vip); {
 	case s.Pin(vip) != "":
 		return s.PinText(vip)
+	case s.Filtered:
+		return state.ErrIncomplete.Error()
 	case !slices.ContainsFunc(others, func(other string) bool { return other != node }):
 		return "no other member contends for it"
 	}
@@ -135,7 +139,7 @@ func (o *Operator) Undrain(ctx context.Context, node string) (bool, error) {
 	}
 	mark, drained := s.Drains[node]
 	if !drained {
-		return false, nil
+		return false, absent(s)
 	}
 	return true, o.remove(ctx, o.keys.Drain(node), mark.Index)
 }

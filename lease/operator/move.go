@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,15 +40,16 @@ func (o *Operator) Move(ctx context.Context, vip, to string) (Outcome, error) {
 // destination is the node to move an address to.
 func destination(s *state.State, vip, to string) (string, error) {
 	_, owner := s.Owner(vip)
+	best, found := s.BestPlaced(vip, owner)
 	switch {
-	case to == "":
-		best, ok := s.BestPlaced(vip, owner)
-		if !ok {
-			return "", fmt.Errorf("no node to move %s to; %s", vip, s.ContendersText(vip))
-		}
+	case to == "" && found:
 		return best.Node, nil
+	case to == "":
+		return "", fmt.Errorf("no node to move %s to; %s", vip, s.ContendersText(vip))
 	case to == owner:
 		return "", fmt.Errorf("%s already holds %s; %s", to, vip, s.ContendersText(vip))
+	case s.WhyIneligible(vip, to) != "":
+		return "", fmt.Errorf("%s does not contend for %s: %s; %s", to, vip, s.WhyIneligible(vip, to), s.ContendersText(vip))
 	case !slices.Contains(s.Contenders(vip), to):
 		return "", fmt.Errorf("%s does not contend for %s; %s", to, vip, s.ContendersText(vip))
 	case s.Drained(to):
@@ -69,7 +71,7 @@ func (o *Operator) Unpin(ctx context.Context, vip string) (string, Outcome, erro
 	pin, ok := s.Pins[vip]
 	if !ok {
 		c.from = ""
-		return "", c.outcome(s), s.CheckName(vip)
+		return "", c.outcome(s), cmp.Or(s.CheckName(vip), absent(s))
 	}
 	if err := o.remove(ctx, o.keys.Pin(vip), pin.Index); err != nil {
 		return "", Outcome{}, err
@@ -85,11 +87,13 @@ func (o *Operator) Unpin(ctx context.Context, vip string) (string, Outcome, erro
 // it is served, or no candidate other than the node without is there to take it.
 func settled(s *state.State, vip, without string) bool {
 	switch status, _ := s.Owner(vip); status {
+	case state.StatusUnknown:
+		return false
 	case state.StatusForeign:
 		return true
 	case state.StatusHeld:
 		return s.ServedBy(vip) != ""
 	}
 	_, ok := s.Successor(vip, without)
-	return !ok
+	return !ok && !s.Filtered
 }

@@ -46,7 +46,7 @@ func New(client *consul.Client, prefix string) *Operator {
 type Outcome struct {
 	VIP   string
 	From  string // the node that held it before; empty: none
-	State string // state.StatusHeld, state.StatusForeign or state.StatusFree
+	State string // state.StatusHeld, StatusForeign, StatusFree or StatusUnknown
 	Node  string // the node that holds it now, with state.StatusHeld
 	// Took is the time from the writing of the key until Consul showed this.
 	Took time.Duration
@@ -138,12 +138,27 @@ func (o *Operator) readKnown(ctx context.Context, vip string) (*state.State, err
 	return s, s.CheckName(vip)
 }
 
+// absent is the error of something that is not in s; nil where it does not exist.
+func absent(s *state.State) error {
+	if s.Filtered {
+		return state.ErrIncomplete
+	}
+	return nil
+}
+
 // states yields the keys, now and whenever they change, and an error for each
 // failed try, until ctx ends.
 func (o *Operator) states(ctx context.Context) iter.Seq2[*state.State, error] {
+	start := time.Now()
+	now := func() time.Duration { return time.Since(start) }
 	return func(yield func(*state.State, error) bool) {
-		for s, err := range o.consul.Follow(ctx, o.keys) {
-			if !yield(o.seen(ctx, s, err)) {
+		var last *state.State // nil after an error
+		for a, err := range o.consul.Follow(ctx, o.keys, now, nil) {
+			if err == nil && a.State == last {
+				continue
+			}
+			last = a.State
+			if !yield(o.seen(ctx, a.State, err)) {
 				return
 			}
 		}

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -235,6 +238,96 @@ func TestDrainThatIsIgnored(t *testing.T) {
 		require.ErrorIs(t, err, errTime)
 		require.ErrorContains(t, err, vip+": h1 holds it (h1 is drained)")
 		assert.NotNil(t, f.Get("p/.drain/h1"), "it stays drained")
+	})
+}
+
+// filtered leaves out of every list the keys that begin so.
+func (f cluster) filtered(hidden ...string) {
+	f.On(func(w http.ResponseWriter, r *http.Request) bool {
+		if !r.URL.Query().Has("recurse") {
+			return false
+		}
+		if r.URL.Query().Has("index") {
+			time.Sleep(time.Second)
+		}
+		var pairs []*api.KVPair
+		for _, key := range []string{lockKey, "p/" + vip + "/pin", "p/" + vip + "/release", "p/.members/h1", "p/.members/h2", "p/.drain/h1"} {
+			if p := f.Get(key); p != nil && !slices.ContainsFunc(hidden, func(h string) bool { return strings.HasPrefix(key, h) }) {
+				pairs = append(pairs, p)
+			}
+		}
+		w.Header().Set("X-Consul-Index", "99")
+		w.Header().Set("X-Consul-LastContact", "0")
+		w.Header().Set("X-Consul-Results-Filtered-By-ACLs", "true")
+		_ = json.NewEncoder(w).Encode(pairs)
+		return true
+	})
+}
+
+// A key that is missing from a list that ACLs filtered may be there.
+func TestOperatorOfAnIncompleteList(t *testing.T) {
+	operated(t, func(ctx context.Context, o *Operator, f cluster) {
+		f.join("h1")
+		f.join("h2")
+		f.hold("h1")
+		f.Put("p/"+vip+"/pin", "h1", "")
+		f.Put("p/.drain/h1", "", "")
+
+		f.filtered(lockKey, "p/.drain/", "p/"+vip+"/pin")
+		rows, err := o.List(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, state.StatusUnknown, rows[0].State)
+		assert.Equal(t, state.ErrIncomplete.Error(), rows[0].Note)
+		_, _, err = o.Unpin(ctx, vip)
+		require.ErrorIs(t, err, state.ErrIncomplete)
+		_, err = o.Undrain(ctx, "h1")
+		require.ErrorIs(t, err, state.ErrIncomplete)
+		_, err = o.Release(ctx, vip)
+		require.ErrorContains(t, err, "its lock cannot be read")
+		assert.Zero(t, f.Count("PUT /v1/txn"), "nothing is written")
+
+		f.filtered("p/.members/h2", "p/10.77.0.200/")
+		_, err = o.Move(ctx, vip, "h2")
+		require.ErrorContains(t, err, "h2 does not contend for "+vip+"; members: h1 (drained); the list is incomplete")
+		_, err = o.Move(ctx, "10.77.0.200", "h2")
+		require.ErrorIs(t, err, state.ErrIncomplete)
+	})
+}
+
+func TestWithholdDoesNotTakeAHiddenLockForAFreeOne(t *testing.T) {
+	operated(t, func(ctx context.Context, o *Operator, f cluster) {
+		f.join("h1")
+		f.hold("h1")
+		f.filtered(lockKey)
+		_, err := o.Withhold(ctx, vip)
+		require.ErrorIs(t, err, ErrPending)
+		require.ErrorContains(t, err, state.ErrIncomplete.Error())
+	})
+}
+
+func TestReleaseWithdrawsARequestThatIsHidden(t *testing.T) {
+	operated(t, func(ctx context.Context, o *Operator, f cluster) {
+		f.join("h1")
+		f.hold("h1")
+		f.filtered("p/" + vip + "/release")
+		_, err := o.Release(ctx, vip)
+		require.ErrorIs(t, err, ErrPending)
+		assert.Nil(t, f.Get("p/"+vip+"/release"), "left there it would speak to the next instance of this name")
+	})
+}
+
+func TestDrainOfAnIncompleteListWaits(t *testing.T) {
+	operated(t, func(ctx context.Context, o *Operator, f cluster) {
+		f.join("h1")
+		f.join("h2")
+		f.hold("h1")
+		f.filtered("p/.members/h2")
+		after(10*time.Second, func() { f.hold("h2") })
+		d, err := o.Drain(ctx, "h1")
+		require.NoError(t, err)
+		assert.True(t, d.Filtered)
+		require.Len(t, d.Moved, 1)
+		assert.Equal(t, "h2", d.Moved[0].Node)
 	})
 }
 

@@ -32,9 +32,9 @@ func (o *Operator) Release(ctx context.Context, vip string) (Outcome, error) {
 		return Outcome{}, err
 	}
 	s, err = o.await(ctx, vip, func(s *state.State) bool {
-		return s.Locks[vip].Session != session && settled(s, vip, c.from)
+		return s.LockKnown(vip) && s.Locks[vip].Session != session && settled(s, vip, c.from)
 	})
-	if s == nil || s.Requests[vip].Index == index {
+	if s == nil || s.Filtered || s.Requests[vip].Index == index {
 		// Left in Consul, it would speak to the next instance of this name.
 		if failed := o.withdraw(ctx, key, index); failed != nil {
 			err = fmt.Errorf("%w; the release request is still there: %w", cmp.Or(err, ErrPending), failed)
@@ -72,7 +72,7 @@ func (o *Operator) Withhold(ctx context.Context, vip string) (Outcome, error) {
 	}
 	s, err = o.await(ctx, vip, func(s *state.State) bool {
 		status, _ := s.Owner(vip)
-		return status != state.StatusHeld
+		return status == state.StatusFree || status == state.StatusForeign
 	})
 	if err != nil {
 		return c.pending(), err

@@ -14,7 +14,7 @@ import (
 // Status is a lock as Consul alone shows it.
 type Status struct {
 	VIP   string
-	State string // state.StatusHeld, state.StatusForeign or state.StatusFree
+	State string // state.StatusHeld, StatusForeign, StatusFree or StatusUnknown
 	Node  string // that holds it, or Consul's node of a foreign session
 	// Owner is what the owner tells readers about itself. Its fields become fields
 	// of the JSON.

@@ -20,7 +20,9 @@ var (
 	ErrNobody = errors.New("pinned to nobody")
 )
 
-// Ineligible is why node must not contend for a lock, or nil if it may.
+// Ineligible is why node must not contend for a lock, or nil if s shows no reason. A
+// [State.Filtered] list may lack the key that is one; then a token of least privilege
+// would take no lock at all if that counted.
 func (s *State) Ineligible(name, node string) error {
 	switch pin := s.Pin(name); {
 	case s.Drained(node):

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The states of a lock as seen from outside.
@@ -14,6 +15,7 @@ const (
 	StatusHeld    = "held"    // an instance holds it
 	StatusForeign = "foreign" // another program holds it, such as `consul lock`
 	StatusFree    = "free"    // no session is on it
+	StatusUnknown = "unknown" // its key is not in a list that is incomplete
 )
 
 // Names lists every lock that exists or has a candidate, in order.
@@ -25,6 +27,11 @@ func (s *State) Names() []string {
 	for _, m := range s.Members {
 		for name := range m.VIPs {
 			names[name] = true
+		}
+		for _, ineligible := range m.Ineligible {
+			for _, name := range ineligible {
+				names[name] = true
+			}
 		}
 	}
 	return slices.SortedFunc(maps.Keys(names), compareNames)
@@ -52,6 +59,8 @@ func (s *State) CheckName(name string) error {
 	switch {
 	case slices.Contains(names, name):
 		return nil
+	case s.Filtered:
+		return fmt.Errorf("no address %s below %s to be seen, %w; known addresses: %s", name, s.keys.Folder(), ErrIncomplete, enumerate(names))
 	case len(names) == 0:
 		return fmt.Errorf("no address %s below %s, and no other address either", name, s.keys.Folder())
 	}
@@ -68,9 +77,12 @@ func enumerate(names []string) string {
 }
 
 // Owner returns the state of a lock: StatusHeld with the node that holds it,
-// StatusForeign or StatusFree.
+// StatusForeign, StatusFree or StatusUnknown.
 func (s *State) Owner(name string) (status, node string) {
 	l := s.Locks[name]
+	if !s.LockKnown(name) {
+		return StatusUnknown, ""
+	}
 	switch l.Session {
 	case "":
 		return StatusFree, ""
@@ -80,10 +92,11 @@ func (s *State) Owner(name string) (status, node string) {
 	return StatusForeign, ""
 }
 
-// ServedBy is the node that holds a lock and has confirmed it: no transfer to it
-// is in progress. It is empty where there is none.
+// ServedBy is the node that holds a lock and has bound the address. It is empty
+// where there is none.
 func (s *State) ServedBy(name string) string {
-	if _, node := s.Owner(name); s.Locks[name].Record.State == RecordHeld {
+	if r := s.Locks[name].Record; r.State == RecordHeld && len(r.Before) == 0 {
+		_, node := s.Owner(name)
 		return node
 	}
 	return ""
@@ -101,10 +114,35 @@ func (s *State) Contenders(name string) []string {
 	return nodes
 }
 
+// WhyIneligible is the reason for which a member that is configured for a lock
+// cannot take it now, as that member says. It is empty where there is none.
+func (s *State) WhyIneligible(name, node string) string {
+	for reason, names := range s.Members[node].Ineligible {
+		if slices.Contains(names, name) {
+			return reason
+		}
+	}
+	return ""
+}
+
+// ineligible lists the members that cannot take a lock now, with their reasons.
+func (s *State) ineligible(name string) []string {
+	var list []string
+	for _, node := range slices.Sorted(maps.Keys(s.Members)) {
+		if reason := s.WhyIneligible(name, node); reason != "" {
+			list = append(list, fmt.Sprintf("%s cannot take it: %s", node, reason))
+		}
+	}
+	return list
+}
+
 // ContendersText lists the contenders for people, as a part of a sentence.
 func (s *State) ContendersText(name string) string {
 	nodes := s.Contenders(name)
-	if len(nodes) == 0 {
+	switch {
+	case len(nodes) == 0 && s.Filtered:
+		return fmt.Sprintf("no node is known to contend for it, %v", ErrIncomplete)
+	case len(nodes) == 0:
 		return "no node contends for it"
 	}
 	_, owner := s.Owner(name)
@@ -116,7 +154,11 @@ func (s *State) ContendersText(name string) string {
 			nodes[i] += " (owner)"
 		}
 	}
-	return "members: " + enumerate(nodes)
+	text := "members: " + enumerate(nodes)
+	if s.Filtered {
+		text += "; " + ErrIncomplete.Error()
+	}
+	return text
 }
 
 // Situation tells people the state of a lock, as a part of a sentence.
@@ -127,6 +169,8 @@ func (s *State) Situation(name string) string {
 		situation = node + " holds it"
 	case StatusForeign:
 		situation = "another program holds its lock"
+	case StatusUnknown:
+		situation = "its lock cannot be read"
 	}
 	if remarks := s.Remarks(name); len(remarks) > 0 {
 		situation += " (" + strings.Join(remarks, "; ") + ")"
@@ -144,6 +188,9 @@ func (s *State) Remarks(name string) []string {
 	if r, ok := s.Requests[name]; ok {
 		remarks = append(remarks, "release requested from "+r.Node)
 	}
+	if s.Filtered {
+		remarks = append(remarks, ErrIncomplete.Error())
+	}
 	return slices.DeleteFunc(remarks, func(r string) bool { return r == "" })
 }
 
@@ -153,8 +200,12 @@ func (s *State) history(name string) string {
 	switch status, _ := s.Owner(name); {
 	case status == StatusHeld && r.State == RecordHandover:
 		return fmt.Sprintf("transfer from %s in progress", r.From)
+	case status == StatusHeld && len(r.Before) > 0:
+		return "takeover in progress"
 	case status != StatusFree || r.State == RecordUnknown:
 		return ""
+	case r.State == RecordContested:
+		return fmt.Sprintf("contested by %s since %s", r.Contested.MAC, r.Contested.Since.UTC().Format(time.RFC3339))
 	case r.State == RecordReleased:
 		return fmt.Sprintf("released by %s: %s", r.Node, r.Reason)
 	case r.Reason != "":
@@ -173,8 +224,10 @@ func (s *State) PinText(name string) string {
 		return ""
 	case pin == Nobody:
 		return "pinned to nobody"
-	case pin == owner:
+	case pin == owner, s.Filtered && !slices.Contains(s.Contenders(name), pin):
 		return "pinned to " + pin
+	case s.WhyIneligible(name, pin) != "":
+		return fmt.Sprintf("pinned to %s, which cannot take it: %s", pin, s.WhyIneligible(name, pin))
 	case !slices.Contains(s.Contenders(name), pin):
 		return fmt.Sprintf("pinned to %s, which is not a member", pin)
 	case s.Drained(pin):
@@ -187,10 +240,10 @@ func (s *State) PinText(name string) string {
 func (s *State) absence(name string) string {
 	nodes := s.Contenders(name)
 	switch status, _ := s.Owner(name); {
-	case status != StatusFree || s.Pin(name) != "":
+	case status != StatusFree || s.Pin(name) != "" || s.Filtered:
 		return ""
 	case len(nodes) == 0:
-		return "no members"
+		return strings.Join(append([]string{"no members"}, s.ineligible(name)...), ", ")
 	case !slices.ContainsFunc(nodes, func(node string) bool { return !s.Drained(node) }):
 		return "all members are drained"
 	}

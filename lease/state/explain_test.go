@@ -44,6 +44,22 @@ func TestExplain(t *testing.T) {
 		"owner drained": {
 			served.with(keys{".drain/h1": ""}), StatusHeld, "h1", "h1", "h1 holds it (h1 is drained)",
 		},
+		"pinned to an ineligible member": {
+			served.with(keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`, "a/pin": "h2"}),
+			StatusHeld, "h1", "h1", "h1 holds it (pinned to h2, which cannot take it: the link is down)",
+		},
+		"no eligible member": {
+			keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`}, StatusFree, "", "",
+			"no node holds it (no members, h2 cannot take it: the link is down)",
+		},
+		"taken over": {
+			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","before":[{"node":"h9"}]}@s1`}),
+			StatusHeld, "h1", "", "h1 holds it (takeover in progress)",
+		},
+		"contested": {
+			free.with(keys{"a/.lock": `{"state":"contested","node":"h1","contested":{"mac":"02:00:00:00:00:66","by":"h1","tries":3,"since":"2026-11-22T05:11:37Z","at":"2026-11-22T05:12:37Z"}}`}),
+			StatusFree, "", "", "no node holds it (contested by 02:00:00:00:00:66 since 2026-11-22T05:11:37Z)",
+		},
 		"pinned to its owner":  {served.with(keys{"a/pin": "h1"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h1)"},
 		"pinned to a standby":  {served.with(keys{"a/pin": "h2"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h2)"},
 		"pinned to a stranger": {served.with(keys{"a/pin": "h9"}), StatusHeld, "h1", "h1", "h1 holds it (pinned to h9, which is not a member)"},
@@ -64,6 +80,34 @@ func TestExplain(t *testing.T) {
 			assert.Equal(t, test.situation, s.Situation("a"))
 		})
 	}
+}
+
+// Nothing follows from a key that is missing from a list that ACLs filtered.
+func TestExplainFiltered(t *testing.T) {
+	const incomplete = "the list is incomplete: the ACL token may not read all keys"
+	for name, test := range map[string]struct {
+		keys      keys
+		status    string
+		situation string
+	}{
+		"served":               {served, StatusHeld, "h1 holds it (" + incomplete + ")"},
+		"no lock":              {keys{".members/h1": `{"vips":{"a":1}}@s1`}, StatusUnknown, "its lock cannot be read (" + incomplete + ")"},
+		"no members":           {keys{"a/.lock": ""}, StatusFree, "no node holds it (" + incomplete + ")"},
+		"pinned to a stranger": {served.with(keys{"a/pin": "h9"}), StatusHeld, "h1 holds it (pinned to h9; " + incomplete + ")"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := test.keys.state()
+			s.Filtered = true
+			status, _ := s.Owner("a")
+			assert.Equal(t, test.status, status)
+			assert.Equal(t, test.status != StatusUnknown, s.LockKnown("a"))
+			assert.Equal(t, test.situation, s.Situation("a"))
+			assert.ErrorIs(t, s.CheckName("b"), ErrIncomplete)
+			assert.NoError(t, s.CheckName("a"))
+			assert.Equal(t, "no node is known to contend for it, "+incomplete, s.ContendersText("b"))
+		})
+	}
+	assert.True(t, served.state().LockKnown("b"), "a lock that there is not")
 }
 
 func TestContendersText(t *testing.T) {

@@ -97,7 +97,7 @@ func (r ranking) position(name, node string) int {
 }
 
 // Position is the number of members that should rather take the free lock than
-// node.
+// node. In a [State.Filtered] list there may be more of them.
 func (s *State) Position(name, node string) int { return s.rankings.free().position(name, node) }
 
 // Successor is the best placed candidate for a lock other than the node without,

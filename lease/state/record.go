@@ -23,6 +23,9 @@ const (
 	RecordHandover RecordState = "handover"
 	// RecordReleased is written after the address has left the owner's kernel.
 	RecordReleased RecordState = "released"
+	// RecordContested is written by an owner that left the lock because a stranger has
+	// the address. See [Contested].
+	RecordContested RecordState = "contested"
 )
 
 // Record is the value of a lock: one line of JSON for everybody who asks
@@ -37,11 +40,19 @@ type Record struct {
 	Session string
 	TTL     string
 	Version string
-	// At and Reason tell when and why the owner stopped: in every RecordReleased,
-	// in a RecordHandover if From stopped before the transfer, and in a RecordHeld
-	// if the owner released the lock but the address may still be in use.
+	// At and Reason tell when and why the owner stopped: in every RecordReleased and
+	// RecordContested, in a RecordHandover if From stopped before the transfer, and in
+	// a RecordHeld if the owner released the lock but the address may still be in use.
 	At     *time.Time
 	Reason string
+	// Before are the owners before this one whose kernel may still have the address.
+	// An owner clears it after it has bound the address itself.
+	Before []Before
+	// Contested tells of a stranger that had the address in the last minutes.
+	Contested *Contested
+	// Hops counts how often a RecordHandover was passed on since the owner From wrote
+	// it, by members that could not take the lock.
+	Hops int
 }
 
 // The JSON of a record: its head, the owner's fields, its tail.
@@ -58,17 +69,21 @@ type (
 		Version string     `json:"version,omitempty"`
 		At      *time.Time `json:"at,omitempty"`
 		Reason  string     `json:"reason,omitempty"`
+
+		Before    []Before   `json:"before,omitempty"`
+		Contested *Contested `json:"contested,omitempty"`
+		Hops      int        `json:"hops,omitempty"`
 	}
 )
 
 // recordFields are the names of a record's own fields.
-var recordFields = []string{"state", "from", "node", "since", "session", "ttl", "version", "at", "reason"}
+var recordFields = []string{"state", "from", "node", "since", "session", "ttl", "version", "at", "reason", "before", "contested", "hops"}
 
 // MarshalJSON implements [json.Marshaler].
 func (r Record) MarshalJSON() ([]byte, error) {
 	return r.Owner.Inline(
 		recordHead{r.State, r.From, r.Node},
-		recordTail{r.Since, r.Session, r.TTL, r.Version, r.At, r.Reason})
+		recordTail{r.Since, r.Session, r.TTL, r.Version, r.At, r.Reason, r.Before, r.Contested, r.Hops})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -89,6 +104,7 @@ func (r *Record) UnmarshalJSON(object []byte) error {
 		State: head.State, From: head.From, Node: head.Node, Owner: owner,
 		Since: tail.Since, Session: tail.Session, TTL: tail.TTL, Version: tail.Version,
 		At: tail.At, Reason: tail.Reason,
+		Before: tail.Before, Contested: tail.Contested, Hops: tail.Hops,
 	}
 	return nil
 }
@@ -103,6 +119,10 @@ func ParseRecord(value []byte) Record {
 	switch r.State {
 	case RecordHeld, RecordHandover, RecordReleased:
 		return r
+	case RecordContested:
+		if r.Contested != nil {
+			return r
+		}
 	}
 	return Record{}
 }
@@ -111,15 +131,6 @@ func ParseRecord(value []byte) Record {
 func (r Record) Encode() []byte {
 	b, _ := json.Marshal(r) // a Record is strings, times and an encoded object
 	return b
-}
-
-// OwnerTTL is the TTL of the owner's session, or fallback where the record does
-// not name it.
-func (r Record) OwnerTTL(fallback time.Duration) time.Duration {
-	if d, err := time.ParseDuration(r.TTL); err == nil && d > 0 {
-		return d
-	}
-	return fallback
 }
 
 // Stopped reports whether the address had left the previous owner's kernel when
@@ -133,11 +144,55 @@ func (r Record) TransferredTo(node string) bool {
 	return r.State == RecordHandover && r.Node == node
 }
 
+// MayAnswer lists everybody whose kernel may still have the address when a new
+// owner finds this record. A record that tells nothing yields an entry without a
+// node.
+func (r Record) MayAnswer() []Before {
+	switch {
+	case r.State == RecordUnknown:
+		return with(r.Before, Before{})
+	case r.State == RecordHeld:
+		return with(r.Before, Before{r.Node, r.Owner, r.TTL})
+	case r.State == RecordHandover && r.At == nil:
+		return with(r.Before, Before{r.From, r.Owner, r.TTL})
+	}
+	return r.Before
+}
+
+// with puts b at the head of a list, once.
+func with(list []Before, b Before) []Before {
+	all := []Before{b}
+	for _, other := range list {
+		if other != b {
+			all = append(all, other)
+		}
+	}
+	return all
+}
+
 // Orphaned is the meaning of r where no session is on the key: the successor of a
 // handover may have served, and have died before it could write that.
 func (r Record) Orphaned() Record {
 	if r.State != RecordHandover {
 		return r
 	}
-	return Record{State: RecordHeld, Node: r.Node, Session: r.Session, TTL: r.TTL, Version: r.Version}
+	return Record{
+		State: RecordHeld, Node: r.Node, Session: r.Session, TTL: r.TTL, Version: r.Version,
+		Before: r.MayAnswer(), Contested: r.Contested,
+	}
+}
+
+// Unserved is the record to leave behind by an owner that found r and never bound
+// the address: it says the same about the owners before.
+func (r Record) Unserved() Record {
+	switch {
+	case r.State != RecordHandover:
+		return r
+	case r.At != nil:
+		return Record{State: RecordReleased, Node: r.From, At: r.At, Reason: r.Reason, Before: r.Before, Contested: r.Contested}
+	}
+	return Record{
+		State: RecordHeld, Node: r.From, Owner: r.Owner, TTL: r.TTL, Version: r.Version,
+		Before: r.Before, Contested: r.Contested,
+	}
 }

@@ -26,6 +26,18 @@ func TestRecordAsJSON(t *testing.T) {
 			Record{State: RecordHandover, From: "h1", Node: "h2", Owner: owner, Session: "s2", TTL: "30s"},
 			`{"state":"handover","from":"h1","node":"h2","interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a","session":"s2","ttl":"30s"}`,
 		},
+		"held, not bound yet": {
+			Record{State: RecordHeld, Node: "h2", Session: "s2", Before: []Before{{"h1", owner, "30s"}, {}}},
+			`{"state":"held","node":"h2","session":"s2","before":[{"node":"h1","interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a","ttl":"30s"},{}]}`,
+		},
+		"contested": {
+			Record{State: RecordContested, Node: "h1", At: &at, Reason: "a claim", Contested: &Contested{MAC: "02:00:00:00:00:66", By: "h1", Tries: 2, Since: at, At: at}},
+			`{"state":"contested","node":"h1","at":"2026-11-22T05:11:37Z","reason":"a claim","contested":{"mac":"02:00:00:00:00:66","by":"h1","tries":2,"since":"2026-11-22T05:11:37Z","at":"2026-11-22T05:11:37Z"}}`,
+		},
+		"passed on": {
+			Record{State: RecordHandover, From: "h1", Node: "h3", Session: "s3", Hops: 1},
+			`{"state":"handover","from":"h1","node":"h3","session":"s3","hops":1}`,
+		},
 		"released": {
 			Record{State: RecordReleased, Node: "h1", At: &at, Reason: `stopped by signal: "terminated"`},
 			`{"state":"released","node":"h1","at":"2026-11-22T05:11:37Z","reason":"stopped by signal: \"terminated\""}`,
@@ -46,9 +58,9 @@ func TestValuesThatAreNoRecord(t *testing.T) {
 
 // A newer version may add fields, which a rewritten record keeps.
 func TestUnknownFieldsAreTheOwners(t *testing.T) {
-	const value = `{"state":"held","node":"h1","host":"10.77.0.1","before":[{"a":1}],"session":"s1"}`
+	const value = `{"state":"held","node":"h1","host":"10.77.0.1","link":[{"a":1}],"session":"s1"}`
 	r := ParseRecord([]byte(value))
-	assert.Equal(t, Owner(`{"host":"10.77.0.1","before":[{"a":1}]}`), r.Owner)
+	assert.Equal(t, Owner(`{"host":"10.77.0.1","link":[{"a":1}]}`), r.Owner)
 	assert.JSONEq(t, value, string(r.Encode()))
 }
 
@@ -100,9 +112,52 @@ func TestWhatARecordProves(t *testing.T) {
 	assert.False(t, Record{State: RecordHeld, Node: "h2"}.TransferredTo("h2"))
 }
 
+// The next owner makes sure of everybody whose kernel may still have the address.
+func TestMayAnswer(t *testing.T) {
+	at := time.Unix(0, 0)
+	earlier := []Before{{Node: "h9", TTL: "15s"}}
+	for name, test := range map[string]struct {
+		record                Record
+		mayAnswer, asOrphaned []string // the nodes
+	}{
+		"nothing known":                {Record{}, []string{""}, []string{""}},
+		"released":                     {Record{State: RecordReleased, Node: "h1"}, nil, nil},
+		"held":                         {Record{State: RecordHeld, Node: "h1"}, []string{"h1"}, []string{"h1"}},
+		"held, not bound yet":          {Record{State: RecordHeld, Node: "h1", Before: earlier}, []string{"h1", "h9"}, []string{"h1", "h9"}},
+		"held again, not bound yet":    {Record{State: RecordHeld, Node: "h9", TTL: "15s", Before: earlier}, []string{"h9"}, []string{"h9"}},
+		"handover":                     {Record{State: RecordHandover, From: "h1", Node: "h2"}, []string{"h1"}, []string{"h2", "h1"}},
+		"handover by a stopped owner":  {Record{State: RecordHandover, From: "h1", Node: "h2", At: &at}, nil, []string{"h2"}},
+		"contested":                    {Record{State: RecordContested, Node: "h1", Contested: &Contested{}}, nil, nil},
+		"contested, left behind a few": {Record{State: RecordContested, Node: "h1", Contested: &Contested{}, Before: earlier}, []string{"h9"}, []string{"h9"}},
+	} {
+		assert.Equal(t, test.mayAnswer, nodesOf(test.record.MayAnswer()), name)
+		assert.Equal(t, test.asOrphaned, nodesOf(test.record.Orphaned().MayAnswer()), name)
+		if test.record.State != RecordUnknown {
+			assert.Equal(t, test.mayAnswer, nodesOf(test.record.Unserved().MayAnswer()), "%s: an owner that never bound the address changes nothing", name)
+		}
+	}
+}
+
+func nodesOf(list []Before) (nodes []string) {
+	for _, b := range list {
+		nodes = append(nodes, b.Node)
+	}
+	return nodes
+}
+
+func TestContestedBackoff(t *testing.T) {
+	for tries, want := range map[int]time.Duration{
+		-1: 0, 0: 0, 1: time.Second, 2: 2 * time.Second, 6: 32 * time.Second, 7: time.Minute, 1 << 40: time.Minute,
+	} {
+		assert.Equal(t, want, (&Contested{Tries: tries}).Backoff(), tries)
+	}
+	assert.Zero(t, (*Contested)(nil).Backoff())
+	assert.Equal(t, Record{}, ParseRecord([]byte(`{"state":"contested","node":"h1"}`)), "by whom?")
+}
+
 func TestOwnerTTL(t *testing.T) {
 	for ttl, want := range map[string]time.Duration{"15s": 15 * time.Second, "": time.Minute, "0s": time.Minute, "-1s": time.Minute, "soon": time.Minute} {
-		assert.Equal(t, want, Record{TTL: ttl}.OwnerTTL(time.Minute), ttl)
+		assert.Equal(t, want, Before{TTL: ttl}.OwnerTTL(time.Minute), ttl)
 	}
 }
 

@@ -3,42 +3,24 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/consul-vip/consul-vip/announcer"
-	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/internal/latest"
-	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/netif"
 )
 
 const (
 	refreshInterval = time.Second
-	// longestGap is the longest time between two looks at the clock of a process that
-	// runs normally. After a longer gap the process was stopped or the machine
-	// suspended, and its check may have run out: check_ttl is at least 2 s and is
-	// refreshed every third of that.
-	longestGap = refreshInterval + refreshInterval/4
-	// carrierDebounce is how long a link may be down before the VIP is released.
-	carrierDebounce = 500 * time.Millisecond
 	// rebindLimit is how often within rebindWindow another program may remove the
 	// address before the VIP is released.
 	rebindLimit  = 5
 	rebindWindow = time.Minute
 )
 
-var (
-	// ErrAddressLost says that another program of this host keeps removing a VIP.
-	ErrAddressLost = errors.New("address lost")
-
-	// errCarrier releases a VIP whose link is down.
-	errCarrier = errors.New("carrier lost")
-)
+// ErrAddressLost says that another program of this host keeps removing a VIP.
+var ErrAddressLost = errors.New("address lost")
 
 // activeWire is the wire as an active VIP uses it: *announcer.Wire.
 type activeWire interface {
@@ -55,201 +37,120 @@ type listener interface {
 // active is a VIP while its address is bound and announced.
 type active struct {
 	// Set by activate, never changed.
-	log            hclog.Logger
-	cfg            func() *config.VIP // the current configuration
-	link           *link
-	missing, taken latest.Wake // see vip
-	held           hold
-	address        bound
-	listener       listener
-	announcing     *announcing
+	*vip
+	tenure
+	listener   listener
+	free       time.Time // claims from before come from a previous owner
+	began      time.Duration
+	announcing *announcing
 
-	// Written by the goroutine of run, read by the announcer's goroutine: atomic.
-	// The time at which the lock was last known to be held, on the clock of held.
-	seen atomic.Int64
+	// Written by the goroutine of run, read by the announcer's goroutine: atomic. When
+	// the kernel removes the address, on the clock of the hold; 0: it is not bound.
+	until atomic.Int64
 
-	// Owned by the goroutine of run. Times are on the clock of held.
-	until       time.Duration          // the kernel removes the address
-	claims      <-chan announcer.Claim // nil while calm is set: claims wait in the listener
-	calm        <-chan time.Time       // fires when claims are handled again
-	carrierLost <-chan time.Time       // the link has been down for too long
-	rebound     []time.Duration        // when the address was bound again
+	// Owned by the goroutine of run. Times are on the clock of the hold.
+	address bound                  // nil: not bound until the lock is certain
+	turn    *turn                  // to refresh the address; nil: that is not due
+	claims  <-chan announcer.Claim // nil while calm is set: claims wait in the listener
+	calm    <-chan time.Time       // fires when claims are handled again
+	rebound []time.Duration        // when another program had removed the address
 }
 
-// activate makes a bound address active: it listens for claims and starts to
-// announce. The lock was last confirmed at that time on the clock of held.
-func (v *vip) activate(ctx context.Context, held newHold, address bound, confirmed time.Duration) *active {
-	a := &active{
-		log:      v.log,
-		cfg:      v.cfg,
-		link:     v.link,
-		missing:  v.missing,
-		taken:    v.taken,
-		held:     held,
-		address:  address,
-		listener: v.link.wire.Listen(v.cfg().Addr()),
-	}
-	held.Serving()
-	a.seen.Store(int64(confirmed))
-	a.until = held.Now() + kernelLifetime(v.cfg(), held)
+// activate makes a bound address active: it starts to announce. The listener has
+// listened for claims since before the address was free.
+func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, free time.Time) *active {
+	a := &active{vip: v, tenure: t, listener: l, free: free, began: t.Now(), address: b.address, claims: l.Claims()}
+	a.until.Store(int64(b.until))
+	t.Bound()
 	a.announcing = a.announce(ctx)
 	v.enter(stateActive, "address bound", "interface", v.link.name)
 	return a
 }
 
 // run refreshes the address's lifetime and handles claims and events of the link and
-// the kernel. It returns nil when ctx ends.
-func (a *active) run(ctx context.Context) error {
-	a.claims = a.listener.Claims()
-	state, changed := a.link.state.Get()
-	if !state.up {
-		a.onLinkChanged(state.up)
-	}
+// the kernel.
+func (a *active) run(ctx context.Context) (o outcome) {
+	defer a.endTurn()
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
-	for {
-		var err error
+	link, changed := a.link.state.Get()
+	if !link.usable {
+		return a.onLinkChanged(link)
+	}
+	for o.how == goesOn && ctx.Err() == nil {
+		known := a.CertainChanged()
 		select {
 		case <-ctx.Done():
-			return nil
 		case claim := <-a.claims:
-			err = a.handleConflict(ctx, claim)
+			o = a.handleClaim(ctx, claim)
 		case <-a.calm:
 			a.claims, a.calm = a.listener.Claims(), nil
-		case <-a.missing:
-			err = a.refresh(ctx)
-		case <-a.taken:
-			// Checked, because the event may be from before the address was bound.
-			err = markUnclean(a.address.Taken())
 		case <-tick.C:
-			err = a.refresh(ctx)
+			a.queue()
+		case <-a.missing:
+			a.queue()
+		case <-known:
+			a.onKnown()
+		case <-a.turnCome():
+			o = a.refresh(ctx)
+			a.endTurn()
+		case <-a.taken:
+			o = a.checkTaken()
 		case <-changed:
-			state, changed = a.link.state.Get()
-			a.onLinkChanged(state.up)
-		case <-a.carrierLost:
-			err = errCarrier
-		}
-		if err != nil {
-			return err
+			link, changed = a.link.state.Get()
+			o = a.onLinkChanged(link)
 		}
 	}
+	if o.how == goesOn {
+		o.how = holdEnded
+	}
+	return o
 }
 
-// paused returns how long this process did not look at the clock, or 0 if that is
-// at most longestGap.
-func (a *active) paused() time.Duration {
-	if gap := a.held.Now() - time.Duration(a.seen.Load()); gap > longestGap {
-		return gap
+// onLinkChanged restarts the announcements when the link is up again or has a new
+// MAC, and ends the service of the address when it has been down for too long.
+func (a *active) onLinkChanged(link linkState) outcome {
+	switch {
+	case !link.usable:
+		return outcome{how: linkDown, err: errLinkDown}
+	case link.up:
+		a.announcing.restart.Set()
 	}
-	return 0
+	return outcome{}
+}
+
+// onKnown binds an address again that had to be unbound while the lock was not
+// certain.
+func (a *active) onKnown() {
+	if a.address == nil {
+		a.queue()
+	}
 }
 
 // mayAnnounce reports whether the address may be announced now. The announcer's
 // goroutine calls it before every frame.
-func (a *active) mayAnnounce() bool { return a.paused() == 0 && a.held.Remaining() > 0 }
+func (a *active) mayAnnounce() bool {
+	return a.Certain() && a.Remaining() > 0 && a.inKernel()
+}
 
-// refresh extends the address's lifetime and binds it again if it is missing. After
-// a pause it first verifies the lock: the check may have run out meanwhile, and
-// another node may own the address.
-func (a *active) refresh(ctx context.Context) error {
-	if a.held.Remaining() <= 0 {
-		return errDeadline
+// inKernel reports whether the kernel has the address.
+func (a *active) inKernel() bool { return int64(a.Now()) < a.until.Load() }
+
+// checkTaken asks the kernel whether another program has bound the address. The
+// event that said so may be from before the address was bound.
+func (a *active) checkTaken() outcome {
+	if a.address == nil {
+		return outcome{} // binding it will tell
 	}
-	// A process that is paused while it verifies the lock holds an old answer, so it
-	// verifies the lock again.
-	for gap := a.paused(); gap > 0; gap = a.paused() {
-		a.log.Warn("the process was paused, verifying the lock", "for", gap.String())
-		asked := a.held.Now()
-		err := verify(ctx, a.held)
-		switch {
-		case ctx.Err() != nil:
-			return nil // Hold knows why
-		case errors.Is(err, lease.ErrLockLost):
-			return err
-		case err != nil:
-			a.log.Warn("not refreshing the address: Consul does not answer", "error", err)
-			return nil
-		}
-		a.seen.Store(int64(asked))
-	}
-	now, lifetime := a.held.Now(), kernelLifetime(a.cfg(), a.held)
+	err := a.address.Taken()
 	switch {
-	case ctx.Err() != nil:
-		return nil
-	case lifetime >= time.Second:
-		return a.extend(now, lifetime)
-	case now < a.until:
-		return nil // less than a second is left to extend it by
+	case err == nil:
+		return outcome{}
+	case errors.Is(err, netif.ErrForeign):
+		// To remove our address may remove that program's as well, which then adds it
+		// again: no reason to take the lock again at once.
+		a.fitness.fail(err)
+		return a.boundByOther(err)
 	}
-	return errDeadline // the kernel has removed the address
-}
-
-// extend gives the address a lifetime that begins now.
-func (a *active) extend(now, lifetime time.Duration) error {
-	restored, err := a.address.Refresh(lifetime)
-	if err != nil {
-		return err
-	}
-	a.seen.Store(int64(now))
-	a.until = now + lifetime
-	if restored {
-		return a.onRestored(now)
-	}
-	return nil
-}
-
-// onRestored handles that another program had removed the address and it was bound
-// again.
-func (a *active) onRestored(now time.Duration) error {
-	a.rebound = append(a.rebound, now)
-	if n := len(a.rebound); n >= rebindLimit && now-a.rebound[n-rebindLimit] < rebindWindow {
-		return fmt.Errorf("%w: it was removed %d times within %s", ErrAddressLost, rebindLimit, rebindWindow)
-	}
-	a.log.Warn("another program removed the address, bound it again", "times", len(a.rebound))
-	a.announcing.restart.Set()
-	return nil
-}
-
-// onLinkChanged restarts the announcements when the link is up again or has a new
-// MAC, and limits the time that it may be down.
-func (a *active) onLinkChanged(up bool) {
-	switch {
-	case up:
-		a.carrierLost = nil
-		a.announcing.restart.Set()
-	case a.carrierLost == nil:
-		a.log.Warn("the link is down", "interface", a.link.name)
-		a.carrierLost = time.After(carrierDebounce)
-	}
-}
-
-// announcing is the goroutine that announces an address.
-type announcing struct {
-	cancel  context.CancelFunc
-	restart latest.Wake // starts the schedule from its beginning
-	done    sync.WaitGroup
-}
-
-// announce starts the goroutine that announces the address until stop is called or
-// ctx ends.
-func (a *active) announce(ctx context.Context) *announcing {
-	ctx, cancel := context.WithCancel(ctx)
-	n := &announcing{cancel: cancel, restart: latest.NewWake()}
-	n.done.Go(func() {
-		err := a.link.wire.Announce(ctx, announcer.Announcement{
-			Addr:        a.cfg().Addr(),
-			Schedule:    func() announcer.Schedule { return announcer.Schedule(a.cfg().Announce) },
-			MayAnnounce: a.mayAnnounce,
-		}, n.restart)
-		if err != nil && ctx.Err() == nil {
-			a.log.Error("announcing failed", "error", err)
-		}
-	})
-	return n
-}
-
-// stop ends the goroutine. After it returns no more frames leave this host.
-func (n *announcing) stop() {
-	n.cancel()
-	n.done.Wait()
+	return outcome{how: failed, err: err}
 }

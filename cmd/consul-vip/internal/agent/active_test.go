@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -12,120 +11,16 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-func TestLifetimeEndsBeforeTheHoldDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeVIP(nil)
-		f.deadline = 7500 * time.Millisecond
-		err := f.serve(released, func(context.CancelCauseFunc) { time.Sleep(10 * time.Second) })
-		require.ErrorIs(t, err, lease.ErrSessionLost)
-		s := time.Second
-		assert.Equal(t, []time.Duration{5 * s, 5 * s, 5 * s, 4 * s, 3 * s, 2 * s, 1 * s}, f.lifetimes)
-	})
-}
-
-func TestLockIsVerifiedAfterAPause(t *testing.T) {
-	tests := map[string]struct {
-		verifyErr error
-		want      error
-		refreshed bool
-	}{
-		"still held":    {nil, nil, true},
-		"lost":          {lease.ErrLockLost, lease.ErrLockLost, false},
-		"Consul silent": {errTest, nil, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeVIP(nil)
-				f.verifyErr = test.verifyErr
-				err := f.serve(released, func(stop context.CancelCauseFunc) {
-					f.asleep.Store(int64(4 * time.Second))
-					f.missing = true
-					f.vip.missing.Set()
-					synctest.Wait()
-					assert.Equal(t, test.refreshed, len(f.lifetimes) == 2)
-					stop(errTest)
-				})
-				if test.want == nil {
-					require.NoError(t, err)
-				} else {
-					require.ErrorIs(t, err, test.want)
-				}
-				assert.Contains(t, f.recorded(), "verify")
-			})
-		})
-	}
-}
-
-// The process is frozen after Consul has answered. When it runs again, the answer is
-// old: the lock was lost meanwhile.
-func TestLockIsVerifiedAgainAfterAPauseInBetween(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeVIP(nil)
-		f.onVerify = func() {
-			f.asleep.Add(int64(4 * time.Second))
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.verifyErr, f.onVerify = lease.ErrLockLost, nil
-		}
-		err := f.serve(released, func(context.CancelCauseFunc) {
-			f.asleep.Add(int64(4 * time.Second))
-			f.missing = true
-			f.vip.missing.Set()
-		})
-		require.ErrorIs(t, err, lease.ErrLockLost)
-		assert.Len(t, f.lifetimes, 1, "it was not bound again")
-		assert.Equal(t, []string{"bind", "serving", "announce", "verify", "verify", "stop announcing", "unbind"}, f.recorded())
-	})
-}
-
-func TestRemovedAddressIsBoundAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeVIP(nil)
-		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-			began := time.Now()
-			f.missing = true
-			f.vip.missing.Set()
-			synctest.Wait()
-			assert.Zero(t, time.Since(began))
-			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
-			f.vip.missing.Set() // after our own Unbind or a Resync: the address is there
-			synctest.Wait()
-			assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
-			stop(errTest)
-		}))
-	})
-}
-
-func TestRepeatedlyRemovedAddressIsLost(t *testing.T) {
-	for pause, want := range map[time.Duration]error{10 * time.Second: ErrAddressLost, 20 * time.Second: nil} {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			err := f.serve(released, func(stop context.CancelCauseFunc) {
-				for range rebindLimit {
-					time.Sleep(pause)
-					f.mu.Lock()
-					f.missing = true
-					f.mu.Unlock()
-					f.vip.missing.Set()
-					synctest.Wait()
-				}
-				stop(errTest)
-			})
-			require.ErrorIs(t, err, want)
-		})
-	}
-}
+var ownMAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 
 func TestAddressTakenByAnotherProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.vip.taken.Set() // from before the address was bound
-		err := f.serve(released, func(context.CancelCauseFunc) {
+		o := f.serve(t, free, func(stopper) {
 			f.vip.taken.Set() // the other program has removed it since
 			synctest.Wait()
 			f.mu.Lock()
@@ -133,58 +28,65 @@ func TestAddressTakenByAnotherProgram(t *testing.T) {
 			f.mu.Unlock()
 			f.vip.taken.Set()
 		})
-		require.ErrorIs(t, err, netif.ErrForeign)
-		assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
+		assert.Equal(t, foreign, o.how)
+		assert.True(t, o.left().Unclean)
+		assert.Equal(t, bindsAndReleases, f.recorded())
+		require.ErrorIs(t, f.contender.last().Ineligible, netif.ErrForeign)
+		time.Sleep(shortestBackOff)
+		synctest.Wait()
+		require.NoError(t, f.contender.last().Ineligible, "unbinding has removed it")
 	})
 }
 
-func TestNoAnnouncementAfterAPause(t *testing.T) {
+func TestAnnounceOnlyWhileCertain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		f.verifyErr = errTest
-		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+		f.serve(t, free, func(stop stopper) {
 			assert.True(t, f.mayAnnounce())
-			f.asleep.Store(int64(4 * time.Second))
+			f.pause(2 * time.Second)
 			assert.False(t, f.mayAnnounce(), "before the next refresh")
-			time.Sleep(3 * time.Second)
+			time.Sleep(time.Second)
 			assert.False(t, f.mayAnnounce(), "while Consul has not confirmed the lock")
-			f.mu.Lock()
-			f.verifyErr = nil
-			f.mu.Unlock()
-			time.Sleep(refreshInterval)
+			f.confirm()
 			synctest.Wait()
 			assert.True(t, f.mayAnnounce())
-			stop(errTest)
-		}))
+			f.deadline.Store(int64(f.Now()))
+			assert.False(t, f.mayAnnounce(), "at the hold deadline")
+			stop(stopped)
+			synctest.Wait()
+			assert.False(t, f.mayAnnounce())
+		})
 	})
 }
 
 func TestCarrier(t *testing.T) {
-	down := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+	down := netif.LinkChanged{Index: 7, HardwareAddr: ownMAC}
 	up := down
 	up.Up = true
 	t.Run("a short loss", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
-			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+			f.serve(t, free, func(stop stopper) {
 				f.vip.link.update(down)
 				time.Sleep(carrierDebounce - time.Millisecond)
+				f.vip.link.debounce()
 				f.vip.link.update(up)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				assert.Equal(t, []string{"bind", "serving", "announce", "announce again"}, f.recorded())
-				stop(errTest)
-			}))
+				assert.Equal(t, []string{"bind", "bound", "announce", "announce again"}, f.recorded())
+				stop(stopped)
+			})
 		})
 	})
 	t.Run("a longer loss", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
-			err := f.serve(released, func(context.CancelCauseFunc) {
+			o := f.serve(t, free, func(stopper) {
 				f.vip.link.update(down)
 				time.Sleep(carrierDebounce)
+				f.vip.link.debounce()
 			})
-			require.ErrorIs(t, err, errCarrier)
+			assert.Equal(t, linkDown, o.how)
 		})
 	})
 }
@@ -200,7 +102,7 @@ func TestChangesWhileActive(t *testing.T) {
 			f.reconfigure(func(c *config.VIP) { c.DeadMan = 2 * time.Second })
 			time.Sleep(refreshInterval)
 			synctest.Wait()
-			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, f.lifetimes,
+			assert.Equal(t, []time.Duration{5 * time.Second, 9 * time.Second, 2 * time.Second}, f.refreshes(),
 				"the next refresh uses the new one")
 		},
 		"announce": func(t *testing.T, f *fakeVIP) {
@@ -210,18 +112,17 @@ func TestChangesWhileActive(t *testing.T) {
 		},
 		"on_conflict": func(t *testing.T, f *fakeVIP) {
 			f.reconfigure(func(c *config.VIP) { c.OnConflict = config.ConflictLog })
-			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
-			synctest.Wait()
+			f.claim(strangerMAC)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
-				require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+				f.serve(t, free, func(stop stopper) {
 					test(t, f)
-					assert.Equal(t, []string{"bind", "serving", "announce"}, f.recorded())
-					stop(errTest)
-				}))
+					assert.Equal(t, []string{"bind", "bound", "announce"}, f.recorded())
+					stop(stopped)
+				})
 			})
 		})
 	}

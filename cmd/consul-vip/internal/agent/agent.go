@@ -6,8 +6,10 @@
 //
 // agent.go assembles the process. loop.go runs the VIPs, reload.go changes which
 // ones run, link.go holds the interfaces they share. The life of one address is
-// in vip.go and in one file per logged state: standby.go, takeover.go (the state
-// "acquired"), active.go and release.go. conflict.go reacts to other stations.
+// in vip.go and in one file per logged state: standby.go, takeover.go and bind.go
+// (the state "acquired"), active.go and refresh.go, and release.go. conflict.go reacts
+// to other stations. outcome.go says how a step ended, fitness.go why this host cannot
+// serve an address, turns.go orders the writes to the kernel.
 //
 // # Goroutines
 //
@@ -73,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := checkCapabilities(); err != nil {
 		return err
 	}
-	instance, err := lockInstance(o.Config.Consul)
+	instance, err := lockInstance(ctx, o.Config.Consul, o.Logger)
 	if err != nil {
 		return err
 	}
@@ -84,8 +86,33 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer host.Close()
+	return RunOn(ctx, o, Machine{Host: hostKernel{host}, OpenWire: announcer.Open})
+}
 
-	err = assemble(host, o).run(ctx, o)
+// Machine is the host that an agent runs on: this one for [Run], or a simulated one.
+type Machine struct {
+	Host Host
+	// OpenWire opens the wire of an interface.
+	OpenWire func(*net.Interface, announcer.Options) (*announcer.Wire, error)
+	// Now reads a clock that continues while the machine is suspended. Nil:
+	// CLOCK_BOOTTIME.
+	Now func() time.Duration
+}
+
+// Host is the interfaces and addresses of a machine: *netif.Host, adapted by
+// hostKernel.
+type Host interface {
+	host
+	Own(mac net.HardwareAddr) (bool, error)
+}
+
+// Address is an address while it is bound.
+type Address = bound
+
+// RunOn is [Run] on any machine. It does not check the capabilities of the process,
+// nor keep out a second instance.
+func RunOn(ctx context.Context, o Options, m Machine) error {
+	err := assemble(m, o).run(ctx, o)
 	var conflict *ConflictError
 	switch {
 	case ctx.Err() != nil:
@@ -98,7 +125,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // assemble creates an agent and what it depends on. It starts nothing.
-func assemble(h *netif.Host, o Options) *agent {
+func assemble(m Machine, o Options) *agent {
 	c := o.Config.Consul
 	keeper := lease.New(lease.Config{
 		Client:     o.Client,
@@ -109,10 +136,11 @@ func assemble(h *netif.Host, o Options) *agent {
 		CheckTTL:   c.CheckTTL,
 		Version:    o.Version,
 		Logger:     o.Logger.Named("lease"),
+		Now:        m.Now,
 	})
 	open := func(ifi *net.Interface) (segment, error) {
-		w, err := announcer.Open(ifi, announcer.Options{
-			Own:    h.Own,
+		w, err := m.OpenWire(ifi, announcer.Options{
+			Own:    m.Host.Own,
 			Logger: o.Logger.Named("announcer").With("interface", ifi.Name),
 		})
 		if err != nil {
@@ -120,7 +148,7 @@ func assemble(h *netif.Host, o Options) *agent {
 		}
 		return linkWire{w}, nil
 	}
-	return newAgent(hostKernel{h}, open, keeper, processOwner(), o.Logger)
+	return newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
 }
 
 // hostKernel makes a netif.Host a host: its Bind returns the interface.

@@ -10,11 +10,20 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
-// defendInterval limits how often this host answers claims.
-const defendInterval = time.Second
+const (
+	// defendInterval limits how often this host answers claims.
+	defendInterval = time.Second
+
+	// confirmTimeout is how long Consul has to confirm the lock before a claim counts
+	// as a conflict.
+	confirmTimeout = time.Second
+	// defendWithin is how old the confirmation may be with which the address is
+	// defended: the next owner announces it as soon as it has the lock.
+	defendWithin = 250 * time.Millisecond
+)
 
 // ErrConflict says that another station claims a VIP.
 var ErrConflict = errors.New("address conflict")
@@ -34,37 +43,105 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%v: %s claims %s", ErrConflict, e.MAC, e.Addr)
 }
 
-// Unwrap returns ErrConflict, and lease.ErrUnclean so that the next owner probes.
-func (e *ConflictError) Unwrap() []error { return []error{ErrConflict, lease.ErrUnclean} }
+// Unwrap returns ErrConflict.
+func (e *ConflictError) Unwrap() error { return ErrConflict }
 
-// handleConflict reacts to a claim by another station as on_conflict says. Once the
-// kernel has removed the address there is nothing to defend. After a pause it first
-// verifies the lock: if that is lost, the claim comes from the successor.
-func (a *active) handleConflict(ctx context.Context, claim announcer.Claim) error {
-	if a.paused() > 0 || a.held.Now() >= a.until {
-		if err := a.refresh(ctx); err != nil || ctx.Err() != nil {
-			return err
+// handleClaim reacts to a claim by another station as on_conflict says. A claim from
+// before the address was free comes from a previous owner, and one that comes while
+// the lock is not certain may come from the next: then the address is unbound at
+// once, and Consul is asked.
+func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome {
+	if claim.Received.Before(a.free) {
+		return outcome{}
+	}
+	if !a.Certain() || !a.inKernel() {
+		o := a.drop("another station claims the address")
+		_ = a.confirm(ctx, longestGap) // without an answer it is a conflict
+		switch {
+		case o.how != goesOn:
+			return o
+		case ctx.Err() != nil:
+			return outcome{how: holdEnded}
 		}
+		a.queue()
 	}
 	policy := a.cfg().OnConflict
-	conflict := &ConflictError{Addr: a.cfg().Addr(), MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit}
 	switch policy {
-	case config.ConflictExit, config.ConflictQuit:
-		return conflict
+	case config.ConflictLog:
 	case config.ConflictDefend:
-		err := verify(ctx, a.held)
+		err := a.confirm(ctx, defendWithin)
 		switch {
 		case ctx.Err() != nil:
-			return nil // Hold knows why
-		case errors.Is(err, lease.ErrLockLost):
-			return err
+			return outcome{how: holdEnded}
 		case err != nil:
-			return errors.Join(conflict, err)
+			return a.onClaim(a.tenure, claim)
 		}
 		a.announcing.restart.Set()
+	default:
+		return a.onClaim(a.tenure, claim)
 	}
 	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
 	// Until calm fires, the listener keeps the latest claim.
 	a.claims, a.calm = nil, time.After(defendInterval)
-	return nil
+	return outcome{}
+}
+
+// confirm asks Consul, if it must, whether the lock is still ours.
+func (a *active) confirm(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	return a.Confirm(ctx, within)
+}
+
+// onClaim is the outcome of a claim that ends the service of the address. The first
+// claim of a stranger ends the process, unless on_conflict is "contend". Another one
+// within ten minutes is the address's own affair: it must not move the others.
+func (v *vip) onClaim(t tenure, claim announcer.Claim) outcome {
+	if t.stranger != nil && t.stranger.MAC == claim.MAC.String() {
+		return v.stillContested(t, claim)
+	}
+	policy := v.cfg().OnConflict
+	o := outcome{
+		how:       conflict,
+		err:       &ConflictError{Addr: claim.Addr, MAC: claim.MAC, Received: claim.Received, Quit: policy == config.ConflictQuit},
+		contested: &leasestate.Contested{MAC: claim.MAC.String()},
+	}
+	if policy == config.ConflictContend {
+		o.how = contested
+	}
+	return o
+}
+
+// stillContested is the outcome when a stranger claims the address that had it
+// before, or answers probes and does not go away.
+func (v *vip) stillContested(t tenure, claim announcer.Claim) outcome {
+	tries := 1
+	if t.stranger != nil {
+		tries = t.stranger.Tries + 1
+	}
+	return outcome{
+		how:       contested,
+		err:       &ConflictError{Addr: v.cfg().Addr(), MAC: claim.MAC, Received: claim.Received},
+		contested: &leasestate.Contested{MAC: claim.MAC.String(), Tries: tries},
+	}
+}
+
+// logConflict logs the stranger that o tells of, if any.
+func (v *vip) logConflict(o outcome, fields ...any) {
+	switch o.how {
+	case conflict:
+		v.log.Error("address conflict", append(fields, "mac", o.contested.MAC, "on_conflict", string(v.cfg().OnConflict))...)
+	case contested:
+		v.log.Error("address contested", append(fields, "mac", o.contested.MAC, "tries", o.contested.Tries)...)
+	}
+}
+
+// conflictFields returns as a log field how soon the address was unbound after a
+// claim.
+func (o outcome) conflictFields(unbound time.Time) []any {
+	var e *ConflictError
+	if !errors.As(o.err, &e) || e.Received.IsZero() {
+		return nil
+	}
+	return []any{"reaction", unbound.Sub(e.Received).String()}
 }

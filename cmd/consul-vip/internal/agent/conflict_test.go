@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"context"
 	"errors"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,60 +13,93 @@ import (
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
+// claim receives a claim now.
+func (f *fakeVIP) claim(mac net.HardwareAddr) {
+	f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: mac, Received: time.Now()}
+	synctest.Wait()
+}
+
 func TestConflictPolicies(t *testing.T) {
+	givesUp := []string{"stop announcing", "unbind"}
 	tests := map[string]struct {
-		policy    config.OnConflict
-		verifyErr error
-		want      error
-		quit      bool
-		calls     []string
+		policy config.OnConflict
+		silent bool
+		want   how
+		calls  []string
 	}{
-		"exit":                {config.ConflictExit, nil, ErrConflict, false, []string{"stop announcing", "unbind"}},
-		"quit":                {config.ConflictQuit, nil, ErrConflict, true, []string{"stop announcing", "unbind"}},
-		"defend, lock held":   {config.ConflictDefend, nil, nil, false, []string{"verify", "announce again"}},
-		"defend, lock lost":   {config.ConflictDefend, lease.ErrLockLost, lease.ErrLockLost, false, []string{"verify", "stop announcing", "unbind"}},
-		"defend, lock unsure": {config.ConflictDefend, errTest, ErrConflict, false, []string{"verify", "stop announcing", "unbind"}},
-		"log":                 {config.ConflictLog, nil, nil, false, nil},
+		"exit":              {config.ConflictExit, false, conflict, givesUp},
+		"quit":              {config.ConflictQuit, false, conflict, givesUp},
+		"contend":           {config.ConflictContend, false, contested, givesUp},
+		"defend, lock held": {config.ConflictDefend, false, holdEnded, []string{"confirm", "announce again"}},
+		"defend, unsure":    {config.ConflictDefend, true, conflict, with("confirm", givesUp)},
+		"log":               {config.ConflictLog, false, holdEnded, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(func(c *config.VIP) { c.OnConflict = test.policy })
-				f.verifyErr = test.verifyErr
-				began := time.Now()
-				err := f.serve(released, func(stop context.CancelCauseFunc) {
-					f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: began}
-					synctest.Wait()
-					assert.Equal(t, append([]string{"bind", "serving", "announce"}, test.calls...), f.recorded())
-					stop(errTest)
+				f.silent.Store(test.silent)
+				o := f.serve(t, free, func(stop stopper) {
+					f.claim(strangerMAC)
+					if test.silent {
+						time.Sleep(confirmTimeout)
+						synctest.Wait()
+					}
+					assert.Equal(t, with("bind", "bound", "announce", test.calls), f.recorded())
+					if test.want == holdEnded {
+						stop(stopped)
+					}
 				})
-				assert.Zero(t, time.Since(began))
-				require.ErrorIs(t, err, test.want)
-				var conflict *ConflictError
-				if errors.As(err, &conflict) {
-					assert.Equal(t, strangerMAC, conflict.MAC)
-					assert.Equal(t, test.quit, conflict.Quit)
+				assert.Equal(t, test.want, o.how)
+				var e *ConflictError
+				if errors.As(o.err, &e) {
+					assert.Equal(t, strangerMAC, e.MAC)
+					assert.Equal(t, test.policy == config.ConflictQuit, e.Quit)
+					assert.Equal(t, lease.Left{Reason: o.err, Contested: &leasestate.Contested{MAC: strangerMAC.String()}}, o.left())
 				}
 			})
 		})
 	}
 }
 
+// At most one exit: a stranger that claims again within ten minutes moves one address only.
+func TestAnotherClaimOfAStranger(t *testing.T) {
+	known := tenure{stranger: &leasestate.Contested{MAC: strangerMAC.String(), Tries: 2}}
+	other := net.HardwareAddr{2, 0, 0, 0, 0, 8}
+	for _, policy := range []config.OnConflict{config.ConflictExit, config.ConflictQuit, config.ConflictContend} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeVIP(func(c *config.VIP) { c.OnConflict = policy })
+			o := f.serve(t, known, func(stopper) { f.claim(strangerMAC) })
+			assert.Equal(t, contested, o.how)
+			assert.Equal(t, 3, o.left().Contested.Tries)
+			require.NoError(t, f.vip.exit(lease.End{Kind: lease.SteppedDown, Reason: o.err}, o))
+			assert.Len(t, logged(f.log.String(), "address contested", "mac"), 1)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		o := f.serve(t, known, func(stopper) { f.claim(other) })
+		assert.Equal(t, conflict, o.how, "another stranger")
+		assert.Zero(t, o.left().Contested.Tries)
+	})
+}
+
 func TestDefendIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(func(c *config.VIP) { c.OnConflict = config.ConflictDefend })
-		require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
+		f.serve(t, free, func(stop stopper) {
 			for range 90 {
 				select {
-				case f.claims <- announcer.Claim{MAC: strangerMAC}:
+				case f.claims <- announcer.Claim{MAC: strangerMAC, Received: time.Now()}:
 				default: // the listener keeps one claim
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
-			stop(errTest)
-		}))
+			stop(stopped)
+		})
 		defended := 0
 		for _, call := range f.recorded() {
 			if call == "announce again" {
@@ -77,34 +110,99 @@ func TestDefendIsPaced(t *testing.T) {
 	})
 }
 
-// A claim that arrives after the lock was lost comes from the successor.
-func TestClaimOfTheSuccessorIsNoConflict(t *testing.T) {
-	claim := func(f *fakeVIP) {
-		f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
-		synctest.Wait()
-	}
-	t.Run("after the address's lifetime has ended", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			f.deadline = 7900 * time.Millisecond
-			err := f.serve(released, func(context.CancelCauseFunc) {
-				time.Sleep(7500 * time.Millisecond)
-				claim(f)
+// While the lock is not certain a claim may come from the next owner: the address is
+// unbound at once, and Consul decides what the claim was.
+func TestClaimWhileNotCertain(t *testing.T) {
+	for name, test := range map[string]struct {
+		lost, silent bool
+		want         how
+	}{
+		"lock lost":     {true, false, holdEnded},
+		"lock held":     {false, false, conflict},
+		"Consul silent": {false, true, conflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				f.lost.Store(test.lost)
+				f.silent.Store(test.silent)
+				o := f.serve(t, free, func(stopper) {
+					f.pause(2 * time.Second)
+					began := time.Now()
+					f.claim(strangerMAC)
+					assert.Equal(t, []string{"bind", "bound", "announce", "unbind", "confirm"}, f.recorded()[:5])
+					assert.Zero(t, time.Since(began))
+					if test.silent {
+						time.Sleep(confirmTimeout)
+					}
+				})
+				assert.Equal(t, test.want, o.how)
 			})
-			require.ErrorIs(t, err, lease.ErrSessionLost)
-			require.NotErrorIs(t, err, ErrConflict)
+		})
+	}
+	t.Run("lock held, defended", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeVIP(func(c *config.VIP) { c.OnConflict = config.ConflictDefend })
+			f.serve(t, free, func(stop stopper) {
+				f.pause(2 * time.Second)
+				f.claim(strangerMAC)
+				assert.Contains(t, f.recorded()[4:], "bind", "it is bound again")
+				stop(stopped)
+			})
 		})
 	})
-	t.Run("first event after a pause", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			f.verifyErr = lease.ErrLockLost
-			err := f.serve(released, func(context.CancelCauseFunc) {
-				f.asleep.Store(int64(4 * time.Second))
-				claim(f)
-			})
-			require.ErrorIs(t, err, lease.ErrLockLost)
-			require.NotErrorIs(t, err, ErrConflict)
+}
+
+// After the address's lifetime has ended, and before the session is lost.
+func TestClaimAtTheHoldDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.deadline.Store(int64(7900 * time.Millisecond))
+		f.silent.Store(true)
+		o := f.serve(t, free, func(stop stopper) {
+			time.Sleep(7500 * time.Millisecond)
+			f.uncertain.Store(true)
+			f.claim(strangerMAC)
+			time.Sleep(400 * time.Millisecond)
+			stop(lease.End{Kind: lease.SessionLost, Reason: lease.ErrSessionLost})
 		})
+		assert.Equal(t, holdEnded, o.how)
+	})
+}
+
+// No claim is lost between the proof and the first announcement, and none from
+// before the proof counts.
+func TestClaimsAroundTheProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.probe = func(announcer.ProbeConfig) error {
+			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
+			time.Sleep(announcer.ProbeWindow)
+			return nil
+		}
+		f.serve(t, crashed, func(stop stopper) {
+			time.Sleep(announcer.ProbeWindow)
+			synctest.Wait()
+			assert.Contains(t, f.recorded(), "announce")
+			stop(stopped)
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.releasedAt = time.Now().Add(20 * time.Millisecond)
+		f.serve(t, transferred, func(stop stopper) {
+			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()} // of the owner
+			time.Sleep(20 * time.Millisecond)
+			synctest.Wait()
+			assert.Contains(t, f.recorded(), "announce")
+			stop(stopped)
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.onBind = func() {
+			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
+		}
+		assert.Equal(t, conflict, f.serve(t, crashed, endsByItself).how)
 	})
 }

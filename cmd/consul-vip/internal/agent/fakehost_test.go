@@ -39,12 +39,13 @@ type fakeHost struct {
 	stop     context.CancelCauseFunc
 	result   chan error
 
-	home       string           // the interface whose subnet has all addresses
-	foreign    netip.Addr       // bound by another program
-	cleared    []netip.Addr     // the addresses that Clear was called with
-	mayRelease chan struct{}    // if not nil, Hold does not return before it is closed
-	holdErrs   map[string]error // by address: what Hold returns at once
-	stopErr    error            // what Hold returns when its context ends
+	home       string                    // the interface whose subnet has all addresses
+	foreign    []netip.Addr              // bound by another program
+	cleared    []netip.Addr              // the addresses that Clear was called with
+	mayRelease chan struct{}             // if not nil, Hold does not return before it is closed
+	ends       map[string]lease.End      // by address: what Hold returns at once
+	stopEnd    lease.End                 // what Hold returns when its context ends
+	contenders map[string]*hostContender // by address: those not closed
 }
 
 var errNoLink = errors.New("no such interface")
@@ -54,12 +55,13 @@ func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := &fakeHost{
-			reload:   make(chan *config.Config),
-			priority: make(chan int),
-			events:   make(chan netif.Event),
-			result:   make(chan error, 1),
-			home:     "eth0",
-			holdErrs: map[string]error{},
+			reload:     make(chan *config.Config),
+			priority:   make(chan int),
+			events:     make(chan netif.Event),
+			result:     make(chan error, 1),
+			home:       "eth0",
+			ends:       map[string]lease.End{},
+			contenders: map[string]*hostContender{},
 		}
 		if prepare != nil {
 			prepare(h)
@@ -77,6 +79,7 @@ func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test
 		synctest.Wait()
 		require.NotEmpty(t, h.result, "the agent has not ended")
 		require.Error(t, <-h.result)
+		require.Empty(t, h.contenders, "contenders that were not closed")
 	})
 }
 
@@ -89,8 +92,11 @@ func (h *fakeHost) since(do func()) []string {
 }
 
 // logged returns the values of a key in the log lines with this message.
-func (h *fakeHost) logged(message, key string) (values []any) {
-	for line := range strings.Lines(h.log.String()) {
+func (h *fakeHost) logged(message, key string) []any { return logged(h.log.String(), message, key) }
+
+// logged returns the values of a key in the lines of a log with this message.
+func logged(log, message, key string) (values []any) {
+	for line := range strings.Lines(log) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) == nil && entry["@message"] == message {
 			values = append(values, entry[key])
@@ -110,11 +116,29 @@ func (h *fakeHost) Find(_ netip.Addr, name string) (*net.Interface, error) {
 }
 
 func (h *fakeHost) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
-	if slices.Contains(addrs, h.foreign) {
-		return nil, netif.ErrForeign
+	for _, addr := range addrs {
+		if err := h.Foreign(addr); err != nil {
+			return nil, err
+		}
 	}
 	h.cleared = append(h.cleared, addrs...)
 	return nil, nil
+}
+
+func (h *fakeHost) Foreign(addr netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Contains(h.foreign, addr) {
+		return &netif.ForeignError{Addr: addr, Interface: "lo"}
+	}
+	return nil
+}
+
+// setForeign sets the addresses that another program has bound.
+func (h *fakeHost) setForeign(addrs ...netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.foreign = addrs
 }
 
 func (h *fakeHost) Watch(ctx context.Context, events chan<- netif.Event) error {
@@ -163,22 +187,56 @@ func (h *fakeHost) Run(ctx context.Context) error {
 	return nil
 }
 
-func (h *fakeHost) Hold(ctx context.Context, l lease.Lock, _ func(context.Context, *lease.Held) error) error {
-	h.record("contend for " + l.Name)
-	if err := h.holdErrs[l.Name]; err != nil {
-		return err
+func (h *fakeHost) Contend(l lease.Lock) contender {
+	c := &hostContender{h, l}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.contenders[l.Name] = c
+	return c
+}
+
+// hostContender never acquires its lock.
+type hostContender struct {
+	host *fakeHost
+	lock lease.Lock
+}
+
+func (c *hostContender) Hold(ctx context.Context, _ func(context.Context, *lease.Held) lease.Left) lease.End {
+	h, name := c.host, c.lock.Name
+	h.record("contend for " + name)
+	if end, ok := h.ends[name]; ok {
+		return end
 	}
 	<-ctx.Done()
 	if h.mayRelease != nil {
 		<-h.mayRelease
 	}
-	h.record(fmt.Sprintf("release %s: %v", l.Name, context.Cause(ctx)))
-	return h.stopErr
+	h.record(fmt.Sprintf("release %s: %v", name, context.Cause(ctx)))
+	return h.stopEnd
 }
 
-func (h *fakeHost) Update(l lease.Lock) bool {
-	h.record(fmt.Sprintf("update %s: %d, %s", l.Name, l.Priority, l.PreemptDelay))
-	return true
+func (c *hostContender) Set(l lease.Lock) {
+	call := fmt.Sprintf("update %s: %d, %s", l.Name, l.Priority, l.PreemptDelay)
+	if l.Ineligible != nil {
+		call += ", not eligible: " + l.Ineligible.Error()
+	}
+	c.host.record(call)
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	c.lock = l
+}
+
+func (c *hostContender) Close() {
+	c.host.mu.Lock()
+	defer c.host.mu.Unlock()
+	delete(c.host.contenders, c.lock.Name)
+}
+
+// ineligible returns why the host does not contend for an address.
+func (h *fakeHost) ineligible(addr string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.contenders[addr].lock.Ineligible
 }
 
 func (h *fakeHost) Prioritize(delta int) int {

@@ -1,45 +1,143 @@
 package agent
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"sync"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 var errRunning = errors.New("an instance is already running on this host")
+
+const (
+	// lockTries is how often an instance that starts looks for others. Two that start
+	// at the same time may see each other; then both step back for a moment.
+	lockTries = 5
+	lockPause = 100 * time.Millisecond
+
+	// acceptPause limits what a user who connects all the time costs: nobody sends
+	// anything, and the queue of connections is long.
+	acceptPause = 10 * time.Millisecond
+)
 
 // instance is a lock that keeps a second process with the same prefix or service
 // from running on this host. With the same prefix they would destroy each other's
 // session and remove each other's addresses, as those of a previous process. With
 // the same service they would refresh each other's check.
-type instance []net.Listener
+//
+// The lock is an abstract socket for each of the two. Abstract sockets belong to the
+// network namespace, as the addresses do, across containers, and close when the
+// process ends, even if it is killed. But every user may bind every name. So a socket
+// counts only if it is one of this user or of root, which the kernel tells about the
+// other end of a connection; and an instance whose name is taken by another user
+// takes another one, which begins with the same words and ends with a random one that
+// nobody can take before it.
+//
+// Each instance listens first and looks for others then, so the later of two that
+// start at the same time sees the earlier one. The name without a random word is the
+// only one of earlier versions: they are seen, and they see every instance that has it.
+type instance struct {
+	listeners []*net.UnixListener
+	closed    context.CancelFunc
+	accepting sync.WaitGroup // acceptAll, for each listener
+}
 
-// lockInstance locks prefix and service by abstract sockets. These belong to the
-// network namespace, as the addresses do, and close when the process ends, even if
-// it is killed.
-func lockInstance(c config.Consul) (instance, error) {
-	var locked instance
+// lockInstance locks prefix and service.
+func lockInstance(ctx context.Context, c config.Consul, log hclog.Logger) (*instance, error) {
+	open, closed := context.WithCancel(context.Background())
+	locked := &instance{closed: closed}
 	for _, name := range []string{"prefix=" + c.Prefix, "service=" + c.Service} {
-		l, err := net.Listen("unix", "@consul-vip "+name)
+		l, err := lockName(ctx, instanceName("consul-vip "+name), log)
+		switch {
+		case errors.Is(err, errRunning):
+			err = fmt.Errorf("%w, with %s", err, name)
+		case err != nil:
+			err = fmt.Errorf("locking the instance by %s: %w", name, err)
+		}
 		if err != nil {
 			locked.Close()
-			if errors.Is(err, unix.EADDRINUSE) {
-				return nil, fmt.Errorf("%w, with %s", errRunning, name)
-			}
-			return nil, fmt.Errorf("locking the instance by %s: %w", name, err)
+			return nil, err
 		}
-		locked = append(locked, l)
+		locked.listeners = append(locked.listeners, l)
+		locked.accepting.Go(func() { acceptAll(open, l) })
 	}
 	return locked, nil
 }
 
 // Close releases the lock.
-func (i instance) Close() {
-	for _, l := range i {
+func (i *instance) Close() {
+	i.closed()
+	for _, l := range i.listeners {
 		_ = l.Close()
 	}
+	i.accepting.Wait()
+}
+
+// acceptAll takes the connections by which others ask for the owner of the socket, and
+// closes them: if the queue were full, nobody could ask.
+func acceptAll(open context.Context, l *net.UnixListener) {
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			_ = conn.Close()
+		}
+		if !consul.Sleep(open, acceptPause) {
+			return
+		}
+	}
+}
+
+// lockName returns the listener that locks a name. The error is errRunning if another
+// instance has locked it.
+func lockName(ctx context.Context, name instanceName, log hclog.Logger) (*net.UnixListener, error) {
+	for try := 1; ; try++ {
+		l, err := name.take(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found := name.holders(l.Addr().String())
+		if found.instance == nil {
+			found.warn(log, name)
+			return l, nil
+		}
+		_ = l.Close()
+		if try == lockTries || !consul.Sleep(ctx, consul.Jitter(lockPause)) {
+			return nil, fmt.Errorf("%w: process %d of user %d", errRunning, found.instance.Pid, found.instance.Uid)
+		}
+	}
+}
+
+// instanceName is the name of an abstract socket, without the zero byte before it.
+type instanceName string
+
+// take listens at the name, or at one that begins with it if a stranger has it.
+func (n instanceName) take(ctx context.Context) (*net.UnixListener, error) {
+	l, err := listenAt(string(n))
+	if !errors.Is(err, unix.EADDRINUSE) {
+		return l, err
+	}
+	if holder, err := patientHolderOf(ctx, string(n)); err == nil && ours(holder) {
+		return nil, fmt.Errorf("%w: process %d of user %d", errRunning, holder.Pid, holder.Uid)
+	}
+	return listenAt(string(n) + " " + rand.Text())
+}
+
+func listenAt(name string) (*net.UnixListener, error) {
+	return net.ListenUnix("unix", &net.UnixAddr{Name: "@" + name, Net: "unix"})
+}
+
+// ours reports whether a process may keep this one from running. The kernel gives the
+// user as this process's user namespace knows it, so the root of another one is not 0.
+func ours(holder *unix.Ucred) bool {
+	return holder.Uid == 0 || int(holder.Uid) == os.Geteuid()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
@@ -23,47 +24,150 @@ type segment interface {
 	SetHardwareAddr(mac net.HardwareAddr)
 }
 
-// link is one network interface with its wire, shared by all VIPs on it. It is
-// safe for concurrent use.
+// carrierDebounce is how long a link may be down before this host gives up the
+// addresses on it.
+const carrierDebounce = 500 * time.Millisecond
+
+// link is one network interface with its wire, shared by all VIPs on it.
 type link struct {
+	// Set by linkFor, never changed.
 	index int
 	name  string
 	wire  segment
 	close context.CancelFunc // ends the wire
 
 	state latest.Latest[linkState] // set by the loop, followed by the VIPs
+
+	// Owned by the loop.
+	reported  bool      // the kernel has reported the link
+	downSince time.Time // while the link is down and still usable
 }
 
 // linkState is the latest that the kernel has reported about a link.
 type linkState struct {
-	up  bool // administratively up, and with a carrier
-	mac net.HardwareAddr
+	up     bool // administratively up, and with a carrier
+	usable bool // up, or down for less than carrierDebounce
+	mac    net.HardwareAddr
 }
 
 // newLink assumes that the link is up. The watch of the kernel begins with a report
-// of every interface, which corrects that.
+// of every interface, which corrects that at once.
 func newLink(ifi *net.Interface, wire segment) *link {
 	l := &link{index: ifi.Index, name: ifi.Name, wire: wire}
-	l.state.Set(linkState{up: true, mac: ifi.HardwareAddr})
+	l.state.Set(linkState{up: true, usable: true, mac: ifi.HardwareAddr})
 	return l
 }
 
-// update applies a report of the kernel and returns whether the MAC has changed.
-// Only the loop calls it.
-func (l *link) update(e netif.LinkChanged) (macChanged bool) {
-	s, _ := l.state.Get()
-	differs := !bytes.Equal(s.mac, e.HardwareAddr)
-	if s.up == e.Up && !differs {
-		return false
+// update applies a report of the kernel. It returns the states before and after.
+func (l *link) update(e netif.LinkChanged) (before, after linkState) {
+	before, _ = l.state.Get()
+	after = before
+	after.up = e.Up
+	after.usable = e.Up || (before.usable && l.reported)
+	l.reported = true
+	if before.up {
+		l.downSince = time.Now()
 	}
-	macChanged = differs && !e.Removed
-	if macChanged {
-		s.mac = e.HardwareAddr
+	if !e.Removed && !bytes.Equal(before.mac, e.HardwareAddr) {
+		after.mac = e.HardwareAddr
 		l.wire.SetHardwareAddr(e.HardwareAddr)
 	}
-	s.up = e.Up
+	if !after.equal(before) {
+		l.state.Set(after)
+	}
+	return before, after
+}
+
+// debounce ends the use of the link if it has been down for too long, and returns
+// whether it has done so, and else for how much longer the link may be down; 0: it
+// is not down.
+func (l *link) debounce() (ended bool, left time.Duration) {
+	s, _ := l.state.Get()
+	if s.up || !s.usable {
+		return false, 0
+	}
+	if left := carrierDebounce - time.Since(l.downSince); left > 0 {
+		return false, left
+	}
+	s.usable = false
 	l.state.Set(s)
-	return macChanged
+	return true, 0
+}
+
+func (s linkState) equal(o linkState) bool {
+	return s.up == o.up && s.usable == o.usable && bytes.Equal(s.mac, o.mac)
+}
+
+// onLinkReport applies a report of the kernel to the link and the locks on it. A
+// record has to name the current MAC: in a handover the successor expects frames
+// from it.
+func (a *agent) onLinkReport(e netif.LinkChanged) {
+	a.reports[e.Index] = e
+	if e.Removed {
+		delete(a.reports, e.Index)
+	}
+	l, ok := a.links[e.Index]
+	if !ok {
+		return
+	}
+	before, after := l.update(e)
+	if before.up != after.up {
+		a.logLink(l, after)
+	}
+	if before.usable != after.usable || !bytes.Equal(before.mac, after.mac) {
+		a.updateLocks(l)
+	}
+	a.debounceLinks()
+}
+
+// debounceLinks ends the use of the links that have been down for too long, and sets
+// the timer for the next one.
+func (a *agent) debounceLinks() {
+	a.debounce = nil
+	var next time.Duration
+	for _, l := range a.links {
+		ended, left := l.debounce()
+		if ended {
+			state, _ := l.state.Get()
+			a.logLink(l, state)
+			a.updateLocks(l)
+		}
+		if left > 0 && (next == 0 || left < next) {
+			next = left
+		}
+	}
+	if next > 0 {
+		a.debounce = time.After(next)
+	}
+}
+
+// logLink logs a change of a link, once for all its addresses.
+func (a *agent) logLink(l *link, s linkState) {
+	log := a.log.With("interface", l.name)
+	switch {
+	case s.up:
+		log.Info("the link is up")
+	case s.usable:
+		log.Warn("the link is down")
+	default:
+		log.Warn("not eligible", "reason", errLinkDown, "addresses", len(a.vipsOn(l)))
+	}
+}
+
+// updateLocks brings the state of l to every lock on it.
+func (a *agent) updateLocks(l *link) {
+	for _, v := range a.vipsOn(l) {
+		v.update()
+	}
+}
+
+func (a *agent) vipsOn(l *link) (vips []*vip) {
+	for _, s := range a.slots {
+		if s.vip.link == l {
+			vips = append(vips, s.vip)
+		}
+	}
+	return vips
 }
 
 // linkFor returns the link that v belongs on, and opens it for its first VIP.
@@ -105,17 +209,18 @@ func (a *agent) linkAfterChange(c change) (*link, error) {
 
 // closeUnusedLinks closes the links that no slot uses.
 func (a *agent) closeUnusedLinks() {
-	used := make(map[*link]bool)
+	for _, l := range a.links {
+		a.closeIfUnused(l)
+	}
+}
+
+// closeIfUnused closes l if no slot uses it.
+func (a *agent) closeIfUnused(l *link) {
 	for _, s := range a.slots {
-		used[s.vip.link] = true
-		if s.next != nil {
-			used[s.next.link] = true
+		if s.vip.link == l || (s.next != nil && s.next.link == l) {
+			return
 		}
 	}
-	for index, l := range a.links {
-		if !used[l] {
-			l.close()
-			delete(a.links, index)
-		}
-	}
+	l.close()
+	delete(a.links, l.index)
 }

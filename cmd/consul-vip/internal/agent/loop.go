@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -36,12 +38,15 @@ type agent struct {
 	open   func(*net.Interface) (segment, error)
 	keeper keeper
 	owner  Owner // the part that all locks share
+	turns  *turns
 
 	// Owned by the goroutine of run.
 	cfg     *config.Config            // as applied
 	slots   map[netip.Addr]*slot      // one per address that runs
 	links   map[int]*link             // by interface index
 	reports map[int]netif.LinkChanged // the latest event of each interface
+
+	debounce <-chan time.Time // fires when a link has been down for too long; may be nil
 
 	// The background goroutines. backgroundCtx ends after the last VIP.
 	background    sync.WaitGroup
@@ -67,8 +72,9 @@ func (s *slot) end(reason error) {
 
 // placement is a VIP's configuration and the link it belongs on.
 type placement struct {
-	cfg  config.VIP
-	link *link
+	cfg     config.VIP
+	link    *link
+	foreign error // another program has bound the address; may be nil
 }
 
 // end is the end of a VIP.
@@ -84,6 +90,7 @@ func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owne
 		open:    open,
 		keeper:  k,
 		owner:   owner,
+		turns:   newTurns(),
 		cfg:     &config.Config{},
 		slots:   map[netip.Addr]*slot{},
 		links:   map[int]*link{},
@@ -108,14 +115,17 @@ func (a *agent) run(ctx context.Context, o Options) error {
 	empty.VIPs = nil
 	a.cfg = &empty
 	p := newPlan(a.cfg, o.Config)
-	links, err := a.prepare(p)
+	found, err := a.prepare(p)
 	if err != nil {
 		return err
+	}
+	if n := len(found.foreign); n > 0 && n == len(p.added) {
+		return fmt.Errorf("no address can be served: %w", found.foreign[p.added[0].Addr()])
 	}
 	a.runInBackground(backgroundCtx, a.keeper.Run)
 	events := make(chan netif.Event)
 	a.runInBackground(backgroundCtx, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
-	a.apply(p, links)
+	a.apply(p, found)
 	logWorstCases(a.log, a.cfg)
 
 	return a.loop(ctx, o, events)
@@ -136,6 +146,8 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 			err = a.onEnded(e)
 		case e := <-events:
 			a.dispatch(e)
+		case <-a.debounce:
+			a.debounceLinks()
 		case cfg := <-reload:
 			a.reload(cfg)
 		case delta := <-priority:
@@ -168,7 +180,7 @@ func (a *agent) runInBackground(ctx context.Context, run func(context.Context) e
 // start runs a VIP whose address has no slot. Its goroutine ends by reporting to
 // the loop, which does not return before it has received every report.
 func (a *agent) start(p placement) {
-	v := newVIP(p.cfg, p.link, a.host, a.keeper, a.owner, a.log)
+	v := newVIP(p.cfg, p.link, p.foreign, shared{a.host, a.keeper, a.turns, a.owner, a.cfg.Consul.SessionTTL, a.log})
 	ctx, stop := context.WithCancelCause(a.backgroundCtx)
 	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
 	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
@@ -195,11 +207,12 @@ func (a *agent) end(addr netip.Addr, reason error) {
 func (a *agent) onEnded(e end) error {
 	s := a.slots[e.addr]
 	s.stop(nil)
+	s.vip.close()
 	delete(a.slots, e.addr)
 	if s.next != nil {
 		a.start(*s.next)
 	}
-	a.closeUnusedLinks()
+	a.closeIfUnused(s.vip.link)
 	if s.ending {
 		return nil
 	}
@@ -210,34 +223,39 @@ func (a *agent) onEnded(e end) error {
 func (a *agent) dispatch(e netif.Event) {
 	switch e := e.(type) {
 	case netif.LinkChanged:
-		a.reports[e.Index] = e
-		if e.Removed {
-			delete(a.reports, e.Index)
-		}
-		if l, ok := a.links[e.Index]; ok && l.update(e) {
-			a.renewLocks(l)
-		}
+		a.onLinkReport(e)
 	case netif.AddressRemoved:
-		if s, ok := a.slots[e.Addr]; ok && s.vip.link.index == e.Index {
-			s.vip.missing.Set()
+		if s, ok := a.slots[e.Addr]; ok {
+			s.vip.onRemoved(e.Index)
 		}
 	case netif.AddressForeign:
 		if s, ok := a.slots[e.Addr]; ok {
-			s.vip.taken.Set()
+			s.vip.onForeign()
 		}
 	case netif.Resync:
 		for _, s := range a.slots {
-			s.vip.missing.Set()
+			s.vip.onRemoved(s.vip.link.index)
 		}
 	}
 }
 
-// renewLocks puts the new MAC of l into the next record of every lock on it: in a
-// handover the successor expects frames from the MAC in the record.
-func (a *agent) renewLocks(l *link) {
-	for _, s := range a.slots {
-		if s.vip.link == l {
-			s.vip.renew()
-		}
+// onRemoved notes that the kernel has removed the address from an interface. Only
+// the loop calls it.
+func (v *vip) onRemoved(ifindex int) {
+	if v.link.index == ifindex {
+		v.missing.Set()
+	}
+	if v.fitness.isForeign() {
+		v.recheckForeign()
+	}
+}
+
+// onForeign notes that another program has bound the address. An active VIP looks
+// for itself, and one that is about to bind the address finds out. Only the loop
+// calls it.
+func (v *vip) onForeign() {
+	v.taken.Set()
+	if v.state.get() == stateStandby {
+		v.recheckForeign()
 	}
 }

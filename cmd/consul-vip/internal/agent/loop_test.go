@@ -9,12 +9,45 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
+// An address that another program has bound keeps no other from running, and runs as
+// soon as that program has removed it.
+func TestForeignAddressAtTheStart(t *testing.T) {
+	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	bound := func(h *fakeHost) { h.setForeign(two) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), bound, func(h *fakeHost) {
+		assert.Equal(t, []netip.Addr{one}, h.cleared)
+		require.NoError(t, h.ineligible("10.0.0.1"))
+		require.ErrorIs(t, h.ineligible("10.0.0.2"), netif.ErrForeign)
+		h.since(func() { h.events <- netif.AddressRemoved{Index: 1, Addr: two} })
+		require.Error(t, h.ineligible("10.0.0.2"), "it is on another interface still")
+		h.setForeign()
+		h.since(func() { h.events <- netif.AddressRemoved{Index: 1, Addr: two} })
+		require.NoError(t, h.ineligible("10.0.0.2"))
+		h.setForeign(one)
+		h.since(func() { h.events <- netif.AddressForeign{Index: 1, Addr: one} })
+		require.ErrorIs(t, h.ineligible("10.0.0.1"), netif.ErrForeign)
+		h.setForeign()
+		h.since(func() { h.events <- netif.Resync{} })
+		require.NoError(t, h.ineligible("10.0.0.1"), "events were lost")
+	})
+}
+
+func TestNoStartIfAllAddressesAreForeign(t *testing.T) {
+	bound := func(h *fakeHost) { h.setForeign(netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")) }
+	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), bound, func(h *fakeHost) {
+		err := <-h.result
+		require.ErrorIs(t, err, netif.ErrForeign)
+		h.result <- err
+	})
+}
+
 // The first failure of a VIP ends all of them, unless the VIP was told to end.
 func TestFailures(t *testing.T) {
-	fails := func(h *fakeHost) { h.holdErrs["10.0.0.2"] = errTest }
+	fails := func(h *fakeHost) { h.ends["10.0.0.2"] = lease.End{Kind: lease.SessionLost, Reason: errTest} }
 	runFakeHost(t, configured(t, "", "10.0.0.1"), fails, func(h *fakeHost) {
 		calls := h.since(func() { h.reload <- configured(t, "", "10.0.0.1", "10.0.0.2") })
 		assert.Equal(t, []string{
@@ -24,7 +57,7 @@ func TestFailures(t *testing.T) {
 		require.ErrorIs(t, err, errTest)
 		h.result <- err
 	})
-	removed := func(h *fakeHost) { h.stopErr = errTest }
+	removed := func(h *fakeHost) { h.stopEnd = lease.End{Kind: lease.LockLost, Reason: errTest} }
 	runFakeHost(t, configured(t, "", "10.0.0.1", "10.0.0.2"), removed, func(h *fakeHost) {
 		h.since(func() { h.reload <- configured(t, "", "10.0.0.1") })
 		time.Sleep(time.Minute)
@@ -57,7 +90,8 @@ func TestEventsAfterAReload(t *testing.T) {
 		v := h.agent.slots[addr].vip
 		link, _ := v.link.state.Get()
 		assert.False(t, link.up)
-		assert.Equal(t, []string{"contend for 10.0.0.2"}, h.since(func() {
+		require.ErrorIs(t, h.ineligible(addr.String()), errLinkDown)
+		assert.Equal(t, []string{"update 10.0.0.2: 100, 0s"}, h.since(func() {
 			h.events <- netif.LinkChanged{Index: 8, Name: "eth1", Up: true}
 		}))
 		h.since(func() {

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -19,39 +17,46 @@ type releaseWire interface {
 	SendReleased(ctx context.Context, addr netip.Addr) error
 }
 
-// release stops announcing and unbinds the address. The reason is err or, if that is
-// nil, the cause of ctx. In a handover it first waits until the successor is ready,
-// which makes the time without an owner as short as possible. It returns err, joined
-// with lease.ErrUnclean if the address could not be unbound.
-func (v *vip) release(ctx context.Context, handover handover, a *active, err error) error {
-	defer a.listener.Close()
-	reason := err
-	if reason == nil {
-		reason = context.Cause(ctx)
+// release stops announcing and unbinds the address, because of o. In a handover it
+// first waits until the successor is ready, which makes the time without an owner as
+// short as possible, if this host still has the address.
+func (v *vip) release(ctx context.Context, handover handover, a *active, o outcome) outcome {
+	reason, transferred := o.err, false
+	if o.how == holdEnded {
+		end := a.Ended()
+		reason, transferred = end.Reason, end.Kind == lease.Transferred
 	}
-	transferred := errors.Is(reason, lease.ErrTransferred)
 	a.announcing.stop()
-	if transferred && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
+	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")
 	}
-	failed := a.address.Unbind()
-	unbound := time.Now()
+	failed := a.unbind()
+	fields := o.conflictFields(time.Now())
 	if transferred && failed == nil {
 		v.sendReleased()
 	}
-	v.enter(stateReleasing, reason.Error())
-	var fields []any
-	var conflict *ConflictError
-	if errors.As(err, &conflict) {
-		v.log.Error("address conflict", "mac", conflict.MAC.String(), "on_conflict", string(v.cfg().OnConflict))
-		fields = append(fields, "reaction", unbound.Sub(conflict.Received).String())
+	v.fitness.served(a.Now() - a.began)
+	if o.how == foreign {
+		v.recheckForeign() // the address that was removed may have been that program's
 	}
+	v.enter(stateReleasing, reason.Error())
+	v.logConflict(o)
 	if failed != nil {
 		v.log.Error("could not unbind the address, its lifetime ends", "error", failed, "within", v.cfg().DeadMan.String())
-		return errors.Join(err, fmt.Errorf("%w: %w", lease.ErrUnclean, failed))
+		o.unclean = true
+		return o
 	}
 	v.log.Info("released the address", append(fields, "reason", reason.Error())...)
-	return err
+	return o
+}
+
+// unbind removes the address from the kernel for good.
+func (a *active) unbind() error {
+	a.until.Store(0)
+	if a.address == nil {
+		return nil
+	}
+	return a.address.Unbind()
 }
 
 // sendReleased tells the successor that it may bind the address.

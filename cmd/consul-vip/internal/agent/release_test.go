@@ -1,13 +1,10 @@
 package agent
 
 import (
-	"context"
-	"fmt"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/lease"
 )
@@ -15,28 +12,25 @@ import (
 func TestReleaseOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		require.NoError(t, f.serve(released, stopAtOnce))
-		assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "unbind"}, f.recorded())
+		assert.Equal(t, lease.Left{}, f.serve(t, free, stopAtOnce).left())
+		assert.Equal(t, bindsAndReleases, f.recorded())
 	})
 }
 
 func TestReleaseAfterATransfer(t *testing.T) {
+	handedOver := func(stop stopper) { stop(lease.End{Kind: lease.Transferred, Reason: errTest}) }
 	for _, notReady := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
 			f.notReady = notReady
-			require.NoError(t, f.serve(released, func(stop context.CancelCauseFunc) {
-				stop(fmt.Errorf("%w to h2: stopped", lease.ErrTransferred))
-			}))
-			assert.Equal(t, []string{"bind", "serving", "announce", "stop announcing", "await ready", "unbind", "send released"}, f.recorded())
+			assert.Equal(t, lease.Left{}, f.serve(t, free, handedOver).left())
+			assert.Equal(t, []string{"bind", "bound", "announce", "stop announcing", "await ready", "unbind", "send released"}, f.recorded())
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.unbindErr = errTest
-		require.ErrorIs(t, f.serve(released, func(stop context.CancelCauseFunc) {
-			stop(lease.ErrTransferred)
-		}), lease.ErrUnclean)
+		assert.Equal(t, lease.Left{Unclean: true}, f.serve(t, free, handedOver).left())
 		assert.NotContains(t, f.recorded(), "send released", "the kernel still has the address")
 	})
 }
@@ -45,6 +39,6 @@ func TestUnbindFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
 		f.unbindErr = errTest
-		require.ErrorIs(t, f.serve(released, stopAtOnce), lease.ErrUnclean)
+		assert.Equal(t, lease.Left{Unclean: true}, f.serve(t, free, stopAtOnce).left())
 	})
 }

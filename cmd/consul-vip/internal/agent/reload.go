@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/netif"
 )
 
 // Why a reload ends a VIP. Both reach the log and, in a released lock, the record.
@@ -100,7 +102,7 @@ func (p plan) summary() []any {
 // nothing. It does not wait for VIPs to end or to start.
 func (a *agent) reload(cfg *config.Config) {
 	p := newPlan(a.cfg, cfg)
-	links, err := a.prepare(p)
+	found, err := a.prepare(p)
 	if err != nil {
 		a.log.Error("configuration not reloaded, nothing has changed", "error", err)
 		return
@@ -109,67 +111,83 @@ func (a *agent) reload(cfg *config.Config) {
 	for _, key := range p.restart {
 		a.log.Warn("a changed key takes effect only after a restart", "key", key)
 	}
-	a.apply(p, links)
+	a.apply(p, found)
 	if len(p.added)+len(p.changed) > 0 {
 		logWorstCases(a.log, a.cfg)
 	}
 	a.log.Info("configuration reloaded", p.summary()...)
 }
 
+// prepared is what a plan needs to be applied.
+type prepared struct {
+	links   map[netip.Addr]*link
+	foreign map[netip.Addr]error // the new addresses that another program has bound
+}
+
 // prepare does everything in p that can fail: it finds and opens the link of every
-// new or changed VIP, and makes sure that no other program uses a new address.
-// After an error everything is as before.
-func (a *agent) prepare(p plan) (links map[netip.Addr]*link, err error) {
+// new or changed VIP, and removes leftovers of new addresses. After an error
+// everything is as before.
+func (a *agent) prepare(p plan) (found prepared, err error) {
 	defer func() {
 		if err != nil {
 			a.closeUnusedLinks()
 		}
 	}()
-	links = make(map[netip.Addr]*link)
+	links := make(map[netip.Addr]*link)
 	for _, v := range p.added {
 		if links[v.Addr()], err = a.linkFor(v); err != nil {
-			return nil, err
+			return prepared{}, err
 		}
 	}
 	for _, c := range p.changed {
 		if links[c.to.Addr()], err = a.linkAfterChange(c); err != nil {
-			return nil, err
+			return prepared{}, err
 		}
 	}
-	return links, a.clearLeftovers(p.added)
+	foreign, err := a.clearLeftovers(p.added)
+	return prepared{links, foreign}, err
 }
 
 // clearLeftovers removes new addresses that a previous process left bound. The
 // instance lock rules out that another running process has bound them. Addresses
-// that this process has bound itself are not touched.
-func (a *agent) clearLeftovers(added []config.VIP) error {
+// that this process has bound itself are not touched. It returns the addresses that
+// another program has bound.
+func (a *agent) clearLeftovers(added []config.VIP) (foreign map[netip.Addr]error, err error) {
 	var addrs []netip.Addr
 	for _, v := range added {
 		if a.slots[v.Addr()] == nil {
 			addrs = append(addrs, v.Addr())
 		}
 	}
-	cleared, err := a.host.Clear(addrs)
-	for _, p := range cleared {
-		a.log.Warn("removed an address left by a previous process", "vip", p.Addr())
+	foreign = map[netip.Addr]error{}
+	for {
+		cleared, err := a.host.Clear(addrs)
+		for _, p := range cleared {
+			a.log.Warn("removed an address left by a previous process", "vip", p.Addr())
+		}
+		var bound *netif.ForeignError
+		if !errors.As(err, &bound) {
+			if err != nil {
+				return nil, fmt.Errorf("clearing leftovers: %w", err)
+			}
+			return foreign, nil
+		}
+		foreign[bound.Addr] = err
+		addrs = slices.DeleteFunc(addrs, func(addr netip.Addr) bool { return addr == bound.Addr })
 	}
-	if err != nil {
-		return fmt.Errorf("clearing leftovers: %w", err)
-	}
-	return nil
 }
 
-// apply carries out p, with the links from prepare. It cannot fail.
-func (a *agent) apply(p plan, links map[netip.Addr]*link) {
+// apply carries out p, with what prepare has found. It cannot fail.
+func (a *agent) apply(p plan, found prepared) {
 	a.cfg = p.cfg
 	for _, addr := range p.removed {
 		a.end(addr, errRemoved)
 	}
 	for _, c := range p.changed {
-		a.applyVIP(placement{c.to, links[c.to.Addr()]})
+		a.applyVIP(placement{c.to, found.links[c.to.Addr()], nil})
 	}
 	for _, v := range p.added {
-		a.applyVIP(placement{v, links[v.Addr()]})
+		a.applyVIP(placement{v, found.links[v.Addr()], found.foreign[v.Addr()]})
 	}
 	a.closeUnusedLinks()
 }

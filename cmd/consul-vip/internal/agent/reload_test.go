@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/netif"
 )
 
 func TestPlan(t *testing.T) {
@@ -250,7 +249,6 @@ func TestReloadClearsOnlyWhatIsNew(t *testing.T) {
 }
 
 func TestFailedReloadChangesNothing(t *testing.T) {
-	taken := func(h *fakeHost) { h.foreign = netip.MustParseAddr("10.0.0.9") }
 	from := configured(t, "", "10.0.0.1", "10.0.0.2")
 	for name, test := range map[string]struct {
 		to  []string
@@ -258,10 +256,9 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 	}{
 		"no interface for a new address":  {[]string{"10.0.0.1 priority = 3", `10.0.0.3 interface = "eth9"`}, "vip 10.0.0.3: " + errNoLink.Error()},
 		"no interface for an old address": {[]string{`10.0.0.1 interface = "eth9"`}, "vip 10.0.0.1: " + errNoLink.Error()},
-		"used by another program":         {[]string{"10.0.0.1 priority = 3", "10.0.0.9"}, netif.ErrForeign.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runFakeHost(t, from, taken, func(h *fakeHost) {
+			runFakeHost(t, from, nil, func(h *fakeHost) {
 				to := configured(t, `log_level = "debug"`, test.to...)
 				assert.Empty(t, h.since(func() { h.reload <- to }))
 				assert.Equal(t, from.VIPs, h.agent.cfg.VIPs)
@@ -274,8 +271,8 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 		})
 	}
 	t.Run("its links are closed", func(t *testing.T) {
-		runFakeHost(t, from, taken, func(h *fakeHost) {
-			to := configured(t, "", `10.0.0.3 interface = "eth1"`, "10.0.0.9")
+		runFakeHost(t, from, nil, func(h *fakeHost) {
+			to := configured(t, "", `10.0.0.3 interface = "eth1"`, `10.0.0.9 interface = "eth9"`)
 			assert.Equal(t, []string{"open eth1", "close eth1"}, h.since(func() { h.reload <- to }))
 		})
 	})

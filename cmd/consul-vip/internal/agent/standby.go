@@ -5,44 +5,77 @@ import (
 	"time"
 
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
-// locks contends for locks: *lease.Keeper. Update reports whether the lock was
-// known, that is held or contended for.
+// locks are the locks of a cluster: *lease.Keeper, adapted by leaseKeeper.
 type locks interface {
-	Hold(ctx context.Context, lock lease.Lock, fn func(context.Context, *lease.Held) error) error
-	Update(lock lease.Lock) bool
+	Contend(lock lease.Lock) contender
 }
 
-// awaitCarrier waits until the link is up: a node without a link could not serve the
-// address. It returns false if ctx ends first.
-func (v *vip) awaitCarrier(ctx context.Context) bool {
-	state, changed := v.link.state.Get()
-	if !state.up {
-		v.log.Warn("waiting for the link to come up", "interface", v.link.name)
+// contender contends for one lock: *lease.Contender.
+type contender interface {
+	Set(lock lease.Lock)
+	Hold(ctx context.Context, fn func(context.Context, *lease.Held) lease.Left) lease.End
+	Close()
+}
+
+// leaseKeeper makes a lease.Keeper a keeper: its Contend returns the interface.
+type leaseKeeper struct{ *lease.Keeper }
+
+func (k leaseKeeper) Contend(lock lease.Lock) contender { return k.Keeper.Contend(lock) }
+
+// deadline is the time until which a lock may be held, on the clock of Now.
+type deadline interface {
+	Now() time.Duration
+	Remaining() time.Duration
+}
+
+// certainty is what is known about a lock that is held.
+type certainty interface {
+	Certain() bool
+	CertainChanged() <-chan struct{}
+	Confirm(ctx context.Context, within time.Duration) error
+}
+
+// hold is a lock that is held: *lease.Held.
+type hold interface {
+	deadline
+	certainty
+	Bound()
+	Ended() lease.End
+}
+
+// tenure is a lock while this node holds it, with what its record said when it was
+// acquired.
+type tenure struct {
+	hold
+	previous leasestate.Record
+	before   []leasestate.Before   // whose kernels may still have the address
+	stranger *leasestate.Contested // that had the address in the last minutes; may be nil
+}
+
+func newTenure(held *lease.Held) tenure {
+	return tenure{hold: held, previous: held.Previous, before: held.Before, stranger: held.Contested}
+}
+
+// fields returns what the record says, as log fields.
+func (t tenure) fields() (fields []any) {
+	switch t.previous.State {
+	case leasestate.RecordUnknown:
+	case leasestate.RecordHandover:
+		fields = []any{"transferred_by", t.previous.From, "record", string(t.previous.State)}
+	default:
+		fields = []any{"previous_owner", t.previous.Node, "record", string(t.previous.State)}
 	}
-	for ; !state.up; state, changed = v.link.state.Get() {
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
+	if t.stranger != nil {
+		fields = append(fields, "contested_by", t.stranger.MAC)
 	}
-	return true
+	return fields
 }
 
-// contend contends for the lock and serves the address while it is held.
-func (v *vip) contend(ctx context.Context, handover handover) error {
-	// Set before lock reads the configuration, so that a change that lock has missed
-	// finds it set.
-	v.contending.Store(true)
-	defer v.contending.Store(false)
-	return v.locks.Hold(ctx, v.lock(), func(ctx context.Context, held *lease.Held) error {
-		return v.serve(ctx, held.Previous, held, handover)
-	})
-}
-
-// lock describes the lock to contend for, as configuration and link are now.
+// lock describes the lock to contend for, as configuration, link and fitness are
+// now.
 func (v *vip) lock() lease.Lock {
 	cfg := v.cfg()
 	return lease.Lock{
@@ -50,16 +83,17 @@ func (v *vip) lock() lease.Lock {
 		Priority:     cfg.Priority,
 		PreemptDelay: cfg.PreemptDelay,
 		Owner:        v.owner.on(v.link).encode(),
+		Ineligible:   v.ineligible(),
 		Logger:       v.log.Named("lease"),
 	}
 }
 
-// renew brings the configuration and the link's MAC to the lock, in any state of
-// the VIP. Only the loop calls it.
-func (v *vip) renew() {
-	// If the lock is contended for, but not known yet, Hold is being called at this
-	// moment, perhaps with the previous configuration.
-	for !v.locks.Update(v.lock()) && v.contending.Load() {
-		time.Sleep(time.Millisecond)
+// update brings the configuration, the link's state and MAC, and the fitness to the
+// lock. Any goroutine may call it; it never blocks.
+func (v *vip) update() {
+	v.updating.Lock()
+	defer v.updating.Unlock()
+	if !v.closed {
+		v.contender.Set(v.lock())
 	}
 }

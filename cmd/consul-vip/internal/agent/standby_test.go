@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"net"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,23 +13,6 @@ import (
 	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/netif"
 )
-
-func TestNoContentionWithoutACarrier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeVIP(nil)
-		locks := &scriptedLocks{}
-		f.vip.locks = locks
-		f.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
-		stop, _ := f.run()
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		assert.Zero(t, locks.holds)
-		f.vip.link.update(netif.LinkChanged{Index: 7, Up: true, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
-		synctest.Wait()
-		assert.Equal(t, 1, locks.holds)
-		require.NoError(t, stop())
-	})
-}
 
 func TestLockNamesTheOwner(t *testing.T) {
 	f := newFakeVIP(func(c *config.VIP) { c.Priority = 7 })
@@ -47,66 +28,57 @@ func TestLockNamesTheOwner(t *testing.T) {
 // A change of the configuration reaches the lock in any state of the VIP.
 func TestChangeIsNotLost(t *testing.T) {
 	priority := func(n int) func(*config.VIP) { return func(c *config.VIP) { c.Priority = n } }
-	t.Run("while Hold is called", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			locks := &lateLocks{late: 5 * time.Millisecond}
-			f.vip.locks = locks
-			stop, _ := f.run()
-			f.reconfigure(priority(7))
-			assert.Equal(t, 7, locks.lock.Priority)
-			f.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
-			assert.EqualValues(t, 1, locks.updates.Load(), "dead_man does not concern the lock")
-			require.NoError(t, stop())
-		})
-	})
-	t.Run("while the link is down", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFakeVIP(nil)
-			locks := &lateLocks{}
-			f.vip.locks = locks
-			link := netif.LinkChanged{Index: 7, HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
-			f.vip.link.update(link)
-			stop, _ := f.run()
-			f.reconfigure(priority(7))
-			link.Up = true
-			f.vip.link.update(link)
+	for name, prepare := range map[string]func(t *testing.T, f *fakeVIP){
+		"before run": func(*testing.T, *fakeVIP) {},
+		"standby": func(t *testing.T, f *fakeVIP) {
+			ctx, cancel := context.WithCancel(context.Background())
+			go func() { _ = f.vip.run(ctx) }()
 			synctest.Wait()
-			assert.Equal(t, 7, locks.lock.Priority)
-			require.NoError(t, stop())
+			t.Cleanup(cancel)
+		},
+		"while the link is down": func(t *testing.T, f *fakeVIP) {
+			f.vip.link.update(netif.LinkChanged{Index: 7, HardwareAddr: ownMAC})
+			time.Sleep(carrierDebounce)
+			f.vip.link.debounce()
+			f.vip.update()
+			require.ErrorIs(t, f.contender.last().Ineligible, errLinkDown)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				prepare(t, f)
+				f.reconfigure(priority(7))
+				assert.Equal(t, 7, f.contender.last().Priority)
+				sets := f.contender.sets
+				f.reconfigure(func(c *config.VIP) { c.DeadMan = time.Minute })
+				assert.Equal(t, sets, f.contender.sets, "dead_man does not concern the lock")
+			})
 		})
+	}
+}
+
+// A lock that is not contended for any more is not changed: it may be another
+// contender's by then.
+func TestNoChangeAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.vip.fitness.fail(errTest)
+		f.vip.close()
+		sets := f.contender.sets
+		f.vip.update()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Equal(t, sets, f.contender.sets)
+		assert.True(t, f.contender.closed)
 	})
 }
 
-// lateLocks know a lock only some time after Hold is called.
-type lateLocks struct {
-	lose chan struct{} // if not nil, the lock is lost when it is closed
-	late time.Duration
-
-	known   atomic.Bool
-	updates atomic.Int64
-	lock    lease.Lock
-}
-
-func (l *lateLocks) Hold(ctx context.Context, lock lease.Lock, _ func(context.Context, *lease.Held) error) error {
-	time.Sleep(l.late)
-	l.lock = lock
-	l.known.Store(true)
-	defer l.known.Store(false)
-	select {
-	case <-l.lose:
-		l.lose = nil
-		return lease.ErrLockLost
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-func (l *lateLocks) Update(lock lease.Lock) bool {
-	if !l.known.Load() {
-		return false
-	}
-	l.updates.Add(1)
-	l.lock = lock
-	return true
+func TestTenureOfAHold(t *testing.T) {
+	held := &lease.Held{Previous: crashed.previous, Before: crashed.before}
+	got := newTenure(held)
+	assert.Equal(t, crashed.before, got.before)
+	assert.Equal(t, []any{"previous_owner", "h2", "record", "held"}, got.fields())
+	assert.Equal(t, []any{"transferred_by", "h2", "record", "handover"}, transferred.fields())
+	assert.Nil(t, unknown.fields())
 }

@@ -3,16 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
-	"github.com/consul-vip/consul-vip/lease"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
-	"github.com/consul-vip/consul-vip/netif"
 )
 
 const (
@@ -23,38 +22,14 @@ const (
 	// successor to receive it after each ready.
 	releasedTimeout = 50 * time.Millisecond
 
-	// unknownTTL is how long a previous owner may keep answering if its record does
-	// not tell its session TTL.
+	// unknownTTL is how long a previous owner may keep answering, at least, if its
+	// record does not tell its session TTL.
 	unknownTTL = 30 * time.Second
 
-	// verifyTimeout bounds how long a request to Consul keeps the VIP from handling
-	// events.
-	verifyTimeout = time.Second
-	// verifyPause is the time between two such requests.
-	verifyPause = 200 * time.Millisecond
+	// probeSlack is how long before the end of a probe a claim may have come that the
+	// probe has not seen. An older one would have been an answer.
+	probeSlack = announcer.ProbeWindow / 2
 )
-
-var (
-	// errHoldEnded ends a takeover without being a failure of it.
-	errHoldEnded = errors.New("the hold has ended")
-
-	errPaused   = fmt.Errorf("%w: the process was paused while it bound the address", lease.ErrSessionLost)
-	errDeadline = fmt.Errorf("%w: hold deadline reached", lease.ErrSessionLost)
-)
-
-// hold is a lock that is held: *lease.Held. Its clock is the one of Now.
-type hold interface {
-	Now() time.Duration
-	Remaining() time.Duration
-	Verify(ctx context.Context) error
-}
-
-// newHold is a hold as it begins: *lease.Held.
-type newHold interface {
-	hold
-	Since() time.Duration
-	Serving()
-}
 
 // takeoverWire is the wire as a takeover uses it: *announcer.Wire.
 type takeoverWire interface {
@@ -62,75 +37,93 @@ type takeoverWire interface {
 	Probe(ctx context.Context, p announcer.ProbeConfig) error
 }
 
-// kernel binds addresses to interfaces: *netif.Host.
-type kernel interface {
-	Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error)
-}
-
-// bound is an address while it is bound: *netif.Address.
-type bound interface {
-	Refresh(lifetime time.Duration) (restored bool, err error)
-	Taken() error
-	Unbind() error
-}
-
-// takeOver binds the address after the previous owner has unbound it. It also
-// returns the time, on the clock of held, at which the lock was last confirmed to
-// be held. The error is errHoldEnded if ctx ends first.
-func (v *vip) takeOver(ctx context.Context, previous leasestate.Record, held newHold, handover handover) (_ bound, confirmed time.Duration, err error) {
-	if state, _ := v.link.state.Get(); !state.up {
-		return nil, 0, errCarrier
+// awaitFree returns when no previous owner's kernel has the address any more, and
+// since when that is so. It knows it from the record, which was written after the
+// address had left the kernel; from the owner's released frame in a handover; or
+// from probes without an answer.
+func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since time.Time, o outcome) {
+	began := time.Now()
+	if o := v.awaitLink(ctx); o.how != goesOn {
+		return began, o
 	}
-	if err := v.awaitPreviousOwner(ctx, previous, handover); err != nil {
-		return nil, 0, err
+	since = began
+	usable, stop := v.whileUsable(ctx)
+	defer stop()
+	before := t.before
+	if t.handedOver() && v.exchangeReady(usable, t, handover) {
+		since, before = time.Now(), t.others()
 	}
-	v.drainEvents()
-	confirmed, err = v.confirmLock(ctx, held)
-	if err != nil {
-		return nil, 0, err
+	if v.cfg().Takeover == config.TakeoverStrict && len(before) > 0 {
+		before = v.awaitTTL(usable, t, before, began, handover)
+		since = time.Now()
 	}
-	address, err := v.bind(ctx, held, confirmed)
-	return address, confirmed, markUnclean(err)
-}
-
-// previousOwnerFields returns what a record says about the previous owner, as log fields.
-func previousOwnerFields(previous leasestate.Record) []any {
-	switch previous.State {
-	case leasestate.RecordUnknown:
-		return nil
-	case leasestate.RecordHandover:
-		return []any{"transferred_by", previous.From, "record", string(previous.State)}
+	if len(before) > 0 || t.stranger != nil {
+		o = v.probe(usable, t, before)
+		since = time.Now().Add(-probeSlack)
 	}
-	return []any{"previous_owner", previous.Node, "record", string(previous.State)}
-}
-
-// awaitPreviousOwner returns when the previous owner's kernel has removed the
-// address. A record that says so was written after that. In a handover the owner
-// sends released. Any other record proves nothing, so the answer comes from probes.
-// It returns nil if ctx ends first.
-func (v *vip) awaitPreviousOwner(ctx context.Context, previous leasestate.Record, handover handover) error {
-	mac, _ := net.ParseMAC(DecodeOwner(previous.Owner).MAC) // nil: all frames are broadcast
 	switch {
-	case previous.Stopped():
-		return nil
-	case previous.State == leasestate.RecordHandover:
-		if v.awaitReleased(ctx, mac, handover) {
-			return nil
-		}
-		v.log.Warn("no release from the previous owner, probing", "from", previous.From)
+	case ctx.Err() != nil:
+		o = outcome{how: holdEnded}
+	case usable.Err() != nil:
+		o = outcome{how: linkDown, err: errLinkDown}
 	}
-	ttl := previous.OwnerTTL(unknownTTL)
-	if v.cfg().Takeover == config.TakeoverStrict {
-		// The owner may still serve in another part of a split network, where probes
-		// do not reach it.
-		v.log.Info("waiting for the previous owner's TTL", "for", ttl.String())
-		wait(ctx, ttl)
-	}
-	return v.probe(ctx, mac, ttl)
+	return since, o
 }
 
-// awaitReleased sends ready and reports whether owner has answered with released.
-func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handover handover) bool {
+// awaitLink waits until the link is up, for no longer than carrierDebounce.
+func (v *vip) awaitLink(ctx context.Context) outcome {
+	for {
+		state, changed := v.link.state.Get()
+		switch {
+		case !state.usable:
+			return outcome{how: linkDown, err: errLinkDown}
+		case state.up:
+			return outcome{}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return outcome{how: holdEnded}
+		}
+	}
+}
+
+// whileUsable returns a context that also ends when the link has been down for too
+// long. stop must be called; it ends the goroutine that waits for that.
+func (v *vip) whileUsable(ctx context.Context) (usable context.Context, stop func()) {
+	usable, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		state, changed := v.link.state.Get()
+		for ; state.usable && usable.Err() == nil; state, changed = v.link.state.Get() {
+			select {
+			case <-changed:
+			case <-usable.Done():
+			}
+		}
+		cancel()
+	})
+	return usable, func() {
+		cancel()
+		watching.Wait()
+	}
+}
+
+// handedOver reports whether the previous owner has transferred the lock and may
+// serve until it sends released.
+func (t tenure) handedOver() bool {
+	return t.previous.State == leasestate.RecordHandover && t.previous.At == nil && len(t.before) > 0
+}
+
+// others returns whose kernels may have the address after released.
+func (t tenure) others() []leasestate.Before {
+	return slices.DeleteFunc(slices.Clone(t.before), func(b leasestate.Before) bool { return b.Node == t.previous.From })
+}
+
+// exchangeReady sends ready and reports whether the owner has answered with
+// released.
+func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bool {
+	owner := macOf(t.previous.Owner)
 	for range readyTries {
 		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not send ready", "error", err)
@@ -138,105 +131,114 @@ func (v *vip) awaitReleased(ctx context.Context, owner net.HardwareAddr, handove
 		if handover.AwaitReleased(ctx, owner, releasedTimeout) {
 			return true
 		}
+		if ctx.Err() != nil {
+			return false
+		}
 	}
+	v.log.Warn("no release from the previous owner, probing", "from", t.previous.From)
 	return false
 }
 
-// probe returns nil when no station answers for the address any more, or when ctx
-// ends. A station that still answers after ttl is a conflict.
-func (v *vip) probe(ctx context.Context, previous net.HardwareAddr, ttl time.Duration) error {
+// awaitTTL waits until no owner before may serve any more, in another part of a
+// split network where probes do not reach it. The owner that hands over may still
+// send released, which ends the wait for it. It returns whose kernels may have the
+// address then.
+func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before, began time.Time, handover handover) []leasestate.Before {
+	left := func() time.Duration { return v.ttlOf(before) - time.Since(began) }
+	v.log.Info("waiting for the previous owner's TTL", "for", v.ttlOf(before).String())
+	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), left()) {
+		v.log.Info("the previous owner has released the address", "from", t.previous.From)
+		before = t.others()
+	}
+	if len(before) > 0 {
+		wait(ctx, left())
+	}
+	return before
+}
+
+// ttlOf is how long any of these may keep answering.
+func (v *vip) ttlOf(before []leasestate.Before) (longest time.Duration) {
+	for _, b := range before {
+		longest = max(longest, b.OwnerTTL(max(unknownTTL, v.sessionTTL)))
+	}
+	return longest
+}
+
+// probe goes on when no station answers for the address any more. A station that
+// still answers after the TTL of everybody before is a stranger. A known stranger
+// that answers has the address still.
+func (v *vip) probe(ctx context.Context, t tenure, before []leasestate.Before) outcome {
 	began := time.Now()
-	err := v.link.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: previous, Timeout: ttl})
+	target, timeout := net.HardwareAddr(nil), v.ttlOf(before)
+	if len(before) > 0 {
+		target = macOf(before[0].Owner)
+	}
+	var answeredBy net.HardwareAddr
+	var err error
+	suspect := t.suspect(before)
+	if suspect != nil {
+		answeredBy, err = v.probeOnce(ctx, suspect, 0)
+	}
+	if suspect == nil || (len(before) > 0 && err == nil && answeredBy.String() != suspect.String()) {
+		answeredBy, err = v.probeOnce(ctx, target, timeout)
+	}
 	probedFor := time.Since(began).Round(time.Millisecond).String()
-	var inUse *announcer.InUseError
 	switch {
 	case ctx.Err() != nil:
-		return nil // Hold knows why
-	case errors.As(err, &inUse):
-		v.log.Error("address conflict: another station keeps answering", "mac", inUse.MAC.String(), "probed_for", probedFor)
-		return &ConflictError{Addr: v.cfg().Addr(), MAC: inUse.MAC, Quit: v.cfg().OnConflict == config.ConflictQuit}
-	case errors.Is(err, announcer.ErrNotSent):
-		return fmt.Errorf("%w: %w", errCarrier, err)
+		return outcome{how: holdEnded}
+	case answeredBy != nil:
+		o := v.stillContested(t, announcer.Claim{MAC: answeredBy})
+		v.logConflict(o, "probed_for", probedFor)
+		return o
 	case err != nil:
-		return err
+		return v.unprobed(err)
 	}
 	v.log.Info("no station answers for the address", "probed_for", probedFor)
-	return nil
+	return outcome{}
 }
 
-// drainEvents drops the events of the time before the address is bound.
-func (v *vip) drainEvents() {
-	v.missing.Clear()
-	v.taken.Clear()
-}
-
-// confirmLock returns when, on the clock of held, the lock was last known to be held,
-// which is at most longestGap ago. After a pause, or a long wait for the previous
-// owner, it first verifies the lock: in a pause the check may have run out, and
-// another node may own the address before the watch reports it. If ctx ends, the time
-// may be older.
-func (v *vip) confirmLock(ctx context.Context, held newHold) (confirmed time.Duration, err error) {
-	confirmed = held.Since()
-	for held.Now()-confirmed > longestGap && ctx.Err() == nil {
-		asked := held.Now()
-		err := verify(ctx, held)
-		switch {
-		case ctx.Err() != nil: // Hold knows why
-		case errors.Is(err, lease.ErrLockLost):
-			return 0, err
-		case err == nil:
-			confirmed = asked
-		default:
-			v.log.Warn("not binding the address yet: Consul does not answer", "error", err)
-			wait(ctx, verifyPause)
+// suspect is the MAC of a known stranger that is nobody before.
+func (t tenure) suspect(before []leasestate.Before) net.HardwareAddr {
+	if t.stranger == nil {
+		return nil
+	}
+	mac, _ := net.ParseMAC(t.stranger.MAC)
+	for _, b := range before {
+		if macOf(b.Owner).String() == mac.String() {
+			return nil
 		}
 	}
-	return confirmed, nil
+	return mac
 }
 
-// verify asks Consul's leader whether the lock is still held.
-func verify(ctx context.Context, held hold) error {
-	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
-	defer cancel()
-	return held.Verify(ctx)
-}
-
-// bind binds the address. It checks the hold deadline before and after, and that
-// the process was not paused since the lock was confirmed; an address that was bound
-// too late it unbinds.
-func (v *vip) bind(ctx context.Context, held hold, confirmed time.Duration) (bound, error) {
-	lifetime := kernelLifetime(v.cfg(), held)
-	switch {
-	case ctx.Err() != nil:
-		return nil, errHoldEnded
-	case lifetime < time.Second:
-		return nil, errDeadline
+// probeOnce probes until no station answers, or for that long. It returns the MAC
+// that still answers then.
+func (v *vip) probeOnce(ctx context.Context, target net.HardwareAddr, timeout time.Duration) (answeredBy net.HardwareAddr, err error) {
+	err = v.link.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: target, Timeout: timeout})
+	var inUse *announcer.InUseError
+	if errors.As(err, &inUse) {
+		return inUse.MAC, nil
 	}
-	address, err := v.kernel.Bind(v.link.index, v.cfg().Prefix, lifetime)
-	switch {
-	case err != nil:
-		return nil, err
-	case held.Remaining() <= 0:
-		return nil, errors.Join(errDeadline, address.Unbind())
-	case held.Now()-confirmed > longestGap:
-		return nil, errors.Join(errPaused, address.Unbind())
-	}
-	return address, nil
+	return nil, err
 }
 
-// kernelLifetime is the time, in whole seconds, after which the kernel removes the
-// address if this process does not refresh it. It ends before the hold deadline.
-func kernelLifetime(cfg *config.VIP, held hold) time.Duration {
-	return min(cfg.DeadMan, held.Remaining()).Truncate(time.Second)
+// unprobed is the outcome of a probe that proves nothing. If no frame can be sent
+// although the link is up, the address is left to others for a while: this node may
+// be the best placed one and would take the lock again and again.
+func (v *vip) unprobed(err error) outcome {
+	if !errors.Is(err, announcer.ErrNotSent) {
+		return outcome{how: failed, err: err}
+	}
+	backOff := v.fitness.fail(err)
+	v.log.Warn("no frame can be sent, leaving the address to others", "for", backOff.String(), "error", err)
+	return outcome{how: notSent, err: err}
 }
 
-// markUnclean adds lease.ErrUnclean to an error that says that another program of
-// this host has bound the address: this host continues to answer for it.
-func markUnclean(err error) error {
-	if errors.Is(err, netif.ErrForeign) {
-		return fmt.Errorf("%w: %w", lease.ErrUnclean, err)
-	}
-	return err
+// macOf returns the MAC of an owner, or nil where the owner does not tell. Frames to
+// it are then broadcast.
+func macOf(owner leasestate.Owner) net.HardwareAddr {
+	mac, _ := net.ParseMAC(DecodeOwner(owner).MAC)
+	return mac
 }
 
 // wait returns after d, or when ctx ends.

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,7 +12,6 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
-	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 // state is the state of a VIP, as the log shows it.
@@ -37,10 +36,12 @@ func (c *currentState) set(s state) (before state) {
 	return before
 }
 
-func (c *currentState) String() string {
+func (c *currentState) get() state {
 	s, _ := c.value.Load().(state)
-	return string(s)
+	return s
 }
+
+func (c *currentState) String() string { return string(c.get()) }
 
 func (c *currentState) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
@@ -51,22 +52,27 @@ type handover interface {
 	Close()
 }
 
+// shared is what the VIPs of a process share.
+type shared struct {
+	kernel     kernel
+	locks      locks
+	turns      *turns
+	owner      Owner // the part that all locks share
+	sessionTTL time.Duration
+	log        hclog.Logger
+}
+
 // vip is one floating address on this node.
 type vip struct {
+	shared // log: each line has the address and the current state
+
 	// Set by newVIP, never changed.
-	link   *link
-	kernel kernel
-	locks  locks
-	owner  Owner        // the part that all locks share
-	log    hclog.Logger // each line has the address and the current state
+	link    *link
+	fitness *fitness
 
 	// Written by the loop, read by any goroutine: atomic. Prefix and interface never
 	// change.
 	settings atomic.Pointer[config.VIP]
-
-	// Written by the goroutine of run, read by the loop: atomic. The lock is held,
-	// contended for, or about to be.
-	contending atomic.Bool
 
 	// Written by the goroutine of run, read wherever a line is logged: atomic.
 	state currentState
@@ -74,20 +80,30 @@ type vip struct {
 	// Set by the loop, received by the goroutine of run.
 	missing latest.Wake // the address may have been removed
 	taken   latest.Wake // another program may have bound the address
+
+	updating  sync.Mutex // guards all following fields; held during Set, so that the newest lock wins
+	contender contender
+	closed    bool
 }
 
-func newVIP(cfg config.VIP, l *link, k kernel, locks locks, owner Owner, log hclog.Logger) *vip {
-	v := &vip{
-		link:    l,
-		kernel:  k,
-		locks:   locks,
-		owner:   owner,
-		missing: latest.NewWake(),
-		taken:   latest.NewWake(),
-	}
+// newVIP makes this process contend for the lock of an address, until close. An
+// address that another program has bound is not eligible from the start.
+func newVIP(cfg config.VIP, l *link, bound error, s shared) *vip {
+	v := &vip{shared: s, link: l, missing: latest.NewWake(), taken: latest.NewWake()}
+	v.fitness = &fitness{changed: v.update, foreign: bound}
 	v.settings.Store(&cfg)
-	v.log = log.With("vip", cfg.Addr().String(), "state", &v.state)
+	v.log = s.log.With("vip", cfg.Addr().String(), "state", &v.state)
+	v.contender = s.locks.Contend(v.lock())
 	return v
+}
+
+// close ends the contention. Call it after run has returned.
+func (v *vip) close() {
+	v.fitness.close()
+	v.updating.Lock()
+	defer v.updating.Unlock()
+	v.closed = true
+	v.contender.Close()
 }
 
 // cfg returns the current configuration.
@@ -99,7 +115,7 @@ func (v *vip) change(cfg config.VIP) {
 	before := v.cfg()
 	v.settings.Store(&cfg)
 	if cfg.Priority != before.Priority || cfg.PreemptDelay != before.PreemptDelay {
-		v.renew()
+		v.update()
 	}
 }
 
@@ -109,54 +125,75 @@ func (v *vip) enter(s state, reason string, args ...any) {
 	v.log.Info("state changed", append([]any{"from", string(from), "reason", reason}, args...)...)
 }
 
-// run repeats the cycle of states until ctx ends, then returns nil, or until an
-// error ends the VIP for good.
+// run is the life of the address on this node, until ctx ends; then it returns nil.
+// An error ends the process.
 func (v *vip) run(ctx context.Context) error {
 	handover := v.link.wire.Handover(v.cfg().Addr())
 	defer handover.Close()
 	reason := "started"
 	for {
 		v.enter(stateStandby, reason)
-		if !v.awaitCarrier(ctx) {
+		var own outcome
+		end := v.contender.Hold(ctx, func(ctx context.Context, held *lease.Held) lease.Left {
+			own = v.serve(ctx, newTenure(held), handover)
+			return own.left()
+		})
+		if end.Kind == lease.Stopped {
 			return nil
 		}
-		err := v.contend(ctx, handover)
-		switch {
-		case err == nil:
-			return nil
-		case !v.contendsAfter(err):
+		if err := v.exit(end, own); err != nil {
 			v.log.Error("exiting because of this address", "reason", err)
 			return err
 		}
-		reason = err.Error()
+		reason = end.Reason.Error()
 	}
-}
-
-// contendsAfter reports whether the VIP returns to standby after err.
-func (v *vip) contendsAfter(err error) bool {
-	switch {
-	case errors.Is(err, errCarrier), errors.Is(err, lease.ErrTransferred), errors.Is(err, lease.ErrReleased):
-		return true
-	case errors.Is(err, lease.ErrLockLost), errors.Is(err, ErrAddressLost):
-		return v.cfg().OnLoss == config.LossContend
-	}
-	return false
 }
 
 // serve goes through acquired, active and releasing while the lock is held. When it
 // returns, the address is unbound, and only then the lock is released. In a
 // handover the lock is transferred first, and a frame tells the successor when the
 // address is unbound.
-func (v *vip) serve(ctx context.Context, previous leasestate.Record, held newHold, handover handover) (err error) {
-	v.enter(stateAcquired, "lock acquired", previousOwnerFields(previous)...)
-	address, confirmed, err := v.takeOver(ctx, previous, held, handover)
-	switch {
-	case errors.Is(err, errHoldEnded):
-		return nil // Hold knows why
-	case err != nil:
-		return err
+func (v *vip) serve(ctx context.Context, t tenure, handover handover) outcome {
+	v.enter(stateAcquired, "lock acquired", t.fields()...)
+	// From here on no claim is lost. Those from before the address was free do not
+	// count.
+	listener := v.link.wire.Listen(v.cfg().Addr())
+	defer listener.Close()
+	free, o := v.awaitFree(ctx, t, handover)
+	if o.how != goesOn {
+		return o
 	}
-	a := v.activate(ctx, held, address, confirmed)
-	defer func() { err = v.release(ctx, handover, a, err) }()
-	return a.run(ctx)
+	b, o := v.bind(ctx, t)
+	if o.how != goesOn {
+		return o
+	}
+	a := v.activate(ctx, t, b, listener, free)
+	return v.release(ctx, handover, a, a.run(ctx))
+}
+
+// exit returns the error with which the end of a hold ends the process, or nil if
+// the address returns to standby. own is how serve ended.
+func (v *vip) exit(end lease.End, own outcome) error {
+	switch end.Kind {
+	case lease.SessionLost:
+		return end.Reason
+	case lease.LockLost:
+		return v.exitOnLoss(end.Reason)
+	case lease.SteppedDown:
+		switch own.how {
+		case addressLost:
+			return v.exitOnLoss(own.err)
+		case conflict, failed:
+			return own.err
+		}
+	}
+	return nil
+}
+
+// exitOnLoss returns reason unless on_loss keeps the process.
+func (v *vip) exitOnLoss(reason error) error {
+	if v.cfg().OnLoss == config.LossContend {
+		return nil
+	}
+	return reason
 }

@@ -28,8 +28,9 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 	} {
 		t.Run(format, func(t *testing.T) {
 			var out bytes.Buffer
+			f := newFakeVIP(nil)
 			log := hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: format == "JSON", DisableTime: true})
-			v := newVIP(*newFakeVIP(nil).vip.cfg(), nil, nil, nil, Owner{}, log)
+			v := newVIP(*f.vip.cfg(), f.vip.link, nil, shared{locks: f, log: log})
 			early := v.log
 			v.enter(stateStandby, "started")
 			early.Info("early")
@@ -40,70 +41,82 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 	}
 }
 
-func TestRunReturnsToStandby(t *testing.T) {
+// TestEndOfAHold is the table of what ends the process.
+func TestEndOfAHold(t *testing.T) {
+	lost := func(kind lease.Kind, err error) lease.End { return lease.End{Kind: kind, Reason: err} }
+	stepped := func(how how, err error) (lease.End, outcome) {
+		return lease.End{Kind: lease.SteppedDown, Reason: err}, outcome{how: how, err: err}
+	}
 	tests := map[string]struct {
-		err    error
+		end    lease.End
+		own    outcome
 		onLoss config.OnLoss
-		again  bool
+		want   error
 	}{
-		"lock lost, exit":       {lease.ErrLockLost, config.LossExit, false},
-		"lock lost, contend":    {lease.ErrLockLost, config.LossContend, true},
-		"session lost, contend": {lease.ErrSessionLost, config.LossContend, false},
-		"carrier lost":          {errCarrier, config.LossExit, true},
-		"address lost, exit":    {ErrAddressLost, config.LossExit, false},
-		"address lost, contend": {ErrAddressLost, config.LossContend, true},
-		"transferred":           {lease.ErrTransferred, config.LossExit, true},
-		"released":              {lease.ErrReleased, config.LossExit, true},
-		"conflict, contend":     {&ConflictError{}, config.LossContend, false},
+		"lock lost, exit":          {lost(lease.LockLost, lease.ErrLockLost), outcome{how: holdEnded}, config.LossExit, lease.ErrLockLost},
+		"lock lost, contend":       {lost(lease.LockLost, lease.ErrLockLost), outcome{how: holdEnded}, config.LossContend, nil},
+		"session lost, contend":    {lost(lease.SessionLost, lease.ErrSessionLost), outcome{how: holdEnded}, config.LossContend, lease.ErrSessionLost},
+		"transferred":              {lost(lease.Transferred, errTest), outcome{how: holdEnded}, config.LossExit, nil},
+		"released":                 {lost(lease.Released, errTest), outcome{how: holdEnded}, config.LossExit, nil},
+		"conflict with a transfer": {lost(lease.Transferred, errTest), outcome{how: conflict, err: ErrConflict}, config.LossExit, nil},
+	}
+	for name, own := range map[string]struct {
+		how    how
+		onLoss config.OnLoss
+		exits  bool
+	}{
+		"link down":             {linkDown, config.LossExit, false},
+		"no frame can be sent":  {notSent, config.LossExit, false},
+		"foreign address":       {foreign, config.LossExit, false},
+		"address lost, exit":    {addressLost, config.LossExit, true},
+		"address lost, contend": {addressLost, config.LossContend, false},
+		"conflict, contend":     {conflict, config.LossContend, true},
+		"contested":             {contested, config.LossExit, false},
+		"the kernel refuses":    {failed, config.LossContend, true},
+	} {
+		test := tests[name]
+		test.onLoss = own.onLoss
+		test.end, test.own = stepped(own.how, errTest)
+		if own.exits {
+			test.want = errTest
+		}
+		tests[name] = test
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFakeVIP(func(c *config.VIP) { c.OnLoss = test.onLoss })
-				locks := &scriptedLocks{results: []error{test.err}}
-				f.vip.locks = locks
-				stop, _ := f.run()
-				if test.again {
-					assert.Equal(t, 2, locks.holds)
-					require.NoError(t, stop())
-					return
-				}
-				require.ErrorIs(t, stop(), test.err)
-				assert.Equal(t, 1, locks.holds)
-			})
+			f := newFakeVIP(func(c *config.VIP) { c.OnLoss = test.onLoss })
+			require.Equal(t, test.want, f.vip.exit(test.end, test.own))
 		})
 	}
+}
+
+func TestRunContendsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		f.contender.ends = make(chan lease.End, 3)
+		ctx, cancel := context.WithCancel(context.Background())
+		result := make(chan error, 1)
+		go func() { result <- f.vip.run(ctx) }()
+		f.contender.ends <- lease.End{Kind: lease.Released, Reason: errTest}
+		synctest.Wait()
+		assert.Equal(t, 2, f.contender.holds)
+		cancel()
+		require.NoError(t, <-result)
+	})
 }
 
 func TestOnLossAsCurrentlyConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		locks := &lateLocks{lose: make(chan struct{})}
-		f.vip.locks = locks
-		stop, ended := f.run()
+		f.contender.ends = make(chan lease.End, 3)
+		result := make(chan error, 1)
+		go func() { result <- f.vip.run(context.Background()) }()
 		f.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossContend })
-		close(locks.lose)
+		f.contender.ends <- lease.End{Kind: lease.LockLost, Reason: lease.ErrLockLost}
 		synctest.Wait()
-		assert.Empty(t, ended)
-		require.NoError(t, stop())
+		assert.Empty(t, result)
+		f.reconfigure(func(c *config.VIP) { c.OnLoss = config.LossExit })
+		f.contender.ends <- lease.End{Kind: lease.LockLost, Reason: lease.ErrLockLost}
+		require.ErrorIs(t, <-result, lease.ErrLockLost)
 	})
 }
-
-// scriptedLocks returns one result after the other from Hold, then waits for ctx.
-type scriptedLocks struct {
-	results []error
-	holds   int
-}
-
-func (l *scriptedLocks) Hold(ctx context.Context, _ lease.Lock, _ func(context.Context, *lease.Held) error) error {
-	l.holds++
-	if len(l.results) == 0 {
-		<-ctx.Done()
-		return nil
-	}
-	err := l.results[0]
-	l.results = l.results[1:]
-	return err
-}
-
-func (l *scriptedLocks) Update(lease.Lock) bool { return true }

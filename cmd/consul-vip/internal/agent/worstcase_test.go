@@ -16,7 +16,7 @@ func TestReloadLogsWorstCases(t *testing.T) {
 		h.since(func() { h.reload <- configured(t, "", `10.0.0.1 dead_man = "9s"`) })
 		second := h.logged("worst case", "address_gone_within")
 		require.Len(t, second, 2*len(first))
-		assert.Equal(t, "5.5s", second[0])
+		assert.Equal(t, "7.5s", second[0])
 		assert.Equal(t, "9.5s", second[len(first)])
 	})
 }

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -38,15 +39,15 @@ func TestPrioritizeChangesThePosition(t *testing.T) {
 		began := time.Now()
 		<-next.held
 		assert.Equal(t, eager.PreemptDelay, time.Since(began))
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 
 		again := b.holdLock(eager)
 		assert.Equal(t, 0, b.keeper.Prioritize(-2))
 		began = time.Now()
 		<-again.held
 		assert.Equal(t, eager.PreemptDelay, time.Since(began))
-		require.ErrorIs(t, <-next.result, ErrTransferred)
-		require.NoError(t, again.release("done"))
+		next.ends(Transferred)
+		again.stops("done")
 		require.NoError(t, o.stop())
 	})
 }
@@ -63,45 +64,44 @@ func TestPrioritiesStayInRange(t *testing.T) {
 			synctest.Wait()
 			assert.Equal(t, step.effective, b.priority("h1"))
 		}
-		require.NoError(t, h.release("done"))
+		h.stops("done")
 	})
 }
 
-func TestUpdateDoesNotTouchTheHold(t *testing.T) {
+func TestSetDoesNotTouchTheHold(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		before := b.consul.Get(lockKey).ModifyIndex
 		changed := ours
 		changed.Priority, changed.PreemptDelay = 200, 30*time.Second
 		changed.Owner = `{"mac":"02:00:00:00:00:99"}`
-		assert.True(t, b.keeper.Update(changed))
-		assert.False(t, b.keeper.Update(Lock{Name: "10.77.0.199", Priority: 1}))
+		c := b.contenders[vip]
+		c.Set(changed)
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		assert.Equal(t, 200, b.priority("h1"))
-		assert.NotContains(t, string(b.consul.Get("p/.members/h1").Value), "10.77.0.199")
 		assert.Empty(t, h.lost)
 		assert.Equal(t, before, b.consul.Get(lockKey).ModifyIndex, "the lock was not written to")
 
 		// A changed delay counts from the start of the wait; with none the owner stays.
 		changed.PreemptDelay = 0
-		b.keeper.Update(changed)
+		c.Set(changed)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, h.lost)
 		changed.PreemptDelay = time.Hour
-		b.keeper.Update(changed)
+		c.Set(changed)
 		began := time.Now()
 		time.Sleep(20 * time.Second)
 		changed.PreemptDelay = 30 * time.Second
-		b.keeper.Update(changed)
+		c.Set(changed)
 		got := <-next.held
 		assert.Equal(t, 30*time.Second, time.Since(began))
 		assert.Equal(t, changed.Owner, got.Previous.Owner)
-		require.ErrorIs(t, <-h.result, ErrTransferred)
+		h.ends(Transferred)
 	})
 }
 
-func TestUpdateWhileContending(t *testing.T) {
+func TestSetWhileContending(t *testing.T) {
 	bubble(t, func(b *instance) {
 		b.foreign()
 		h := b.hold()
@@ -109,12 +109,35 @@ func TestUpdateWhileContending(t *testing.T) {
 		changed := ours
 		changed.Priority = 7
 		changed.Owner = `{"interface":"eth1"}`
-		b.keeper.Update(changed)
+		b.contenders[vip].Set(changed)
 		time.Sleep(time.Second)
 		assert.Equal(t, 7, b.priority("h1"))
 		b.consul.Destroy("foreign")
 		<-h.held
 		assert.Equal(t, changed.Owner, b.record().Owner)
-		require.NoError(t, h.release("done"))
+		h.stops("done")
+	})
+}
+
+func TestIneligibleLeavesTheMembers(t *testing.T) {
+	down := ours
+	down.Ineligible = errors.New("the link is down")
+	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
+		o.contenders[vip].Set(down)
+		synctest.Wait()
+		assert.Contains(t, string(b.consul.Get("p/.members/h2").Value), `"vips":{},"ineligible":{"the link is down":["10.77.0.100"]}`)
+		b.drain("h1")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, h.lost, "nobody else can take it")
+		b.undrain("h1")
+		_ = h.release("stopped")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Empty(t, next.held)
+		o.contenders[vip].Set(ours)
+		began := time.Now()
+		<-next.held
+		assert.Zero(t, time.Since(began))
 	})
 }

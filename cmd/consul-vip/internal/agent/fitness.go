@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// After a failure of this host the address is left to others for shortestBackOff.
+// Each further failure doubles that, until longestBackOff; a minute of service
+// resets it.
+const (
+	shortestBackOff = time.Second
+	longestBackOff  = time.Minute
+)
+
+var errLinkDown = errors.New("the link is down")
+
+// ineligible returns why this host could not serve the address now, or nil.
+func (v *vip) ineligible() error {
+	if state, _ := v.link.state.Get(); !state.usable {
+		return errLinkDown
+	}
+	return v.fitness.reason()
+}
+
+// fitness knows why this host cannot serve an address, apart from the state of its
+// link. It is safe for concurrent use.
+type fitness struct {
+	changed func() // called after each change
+
+	mu      sync.Mutex // guards all following fields
+	foreign error      // another program of this host has bound the address
+	failure error      // until retry fires
+	backOff time.Duration
+	retry   *time.Timer
+}
+
+// reason returns why the host cannot serve the address, or nil.
+func (f *fitness) reason() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.foreign != nil {
+		return f.foreign
+	}
+	return f.failure
+}
+
+// isForeign reports whether another program is known to have bound the address.
+func (f *fitness) isForeign() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.foreign != nil
+}
+
+// setForeign sets or, with nil, clears that another program has bound the address.
+func (f *fitness) setForeign(err error) {
+	f.mu.Lock()
+	differs := (f.foreign == nil) != (err == nil)
+	f.foreign = err
+	f.mu.Unlock()
+	if differs {
+		f.changed()
+	}
+}
+
+// fail leaves the address to others for a while, and returns for how long.
+func (f *fitness) fail(reason error) time.Duration {
+	f.mu.Lock()
+	f.backOff = min(max(2*f.backOff, shortestBackOff), longestBackOff)
+	backOff := f.backOff
+	f.failure = reason
+	if f.retry != nil {
+		f.retry.Stop()
+	}
+	f.retry = time.AfterFunc(backOff, f.retryNow)
+	f.mu.Unlock()
+	f.changed()
+	return backOff
+}
+
+func (f *fitness) retryNow() {
+	f.mu.Lock()
+	f.failure = nil
+	f.mu.Unlock()
+	f.changed()
+}
+
+// served notes for how long the address was served.
+func (f *fitness) served(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if d >= longestBackOff {
+		f.backOff = 0
+	}
+}
+
+// close stops the timer. A retry that has fired may still call changed.
+func (f *fitness) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.retry != nil {
+		f.retry.Stop()
+	}
+}

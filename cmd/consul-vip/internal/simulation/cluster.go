@@ -1,0 +1,303 @@
+// Package simulation runs a whole cluster in virtual time: real agents on simulated
+// hosts, with a simulated Consul, a simulated Ethernet segment and simulated kernels,
+// inside one synctest bubble. Faults are drawn from a seed, and invariants are checked
+// at every step.
+//
+// cluster.go assembles a cluster and runs it, faults.go draws what breaks it (each
+// faults_*.go has some kinds), invariants.go says what must hold. host.go is a machine
+// with its process and its scheduler. machine.go, socket.go and events.go are what a
+// process sees of its machine, gate.go stops it. kernel.go, segment.go and frame.go are
+// the network, client.go asks who answers. log.go keeps what happened, stats.go counts.
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
+	"github.com/consul-vip/consul-vip/lease/consul"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// cluster is a simulated cluster.
+type cluster struct {
+	log       *journal
+	net       *network
+	consul    *simconsul.Cluster
+	keys      state.Keys
+	addrs     []netip.Addr // all that any configuration may name
+	hosts     []*host
+	processes sync.WaitGroup
+	base      config.Config // of every host, but for the priorities
+	theme     theme
+
+	ledger *ledger
+
+	// Owned by the goroutine of run.
+	recent     []past
+	roundBegan time.Duration
+	otherUntil time.Duration // until then faults that concern more than one address may have an effect
+
+	mu    sync.Mutex // guards all following fields and the hosts
+	rand  *rand.Rand
+	calm  bool // no fault is under way
+	exits []exit
+
+	failures violations
+}
+
+// felt returns the faults that may still have an effect: those of the last rounds.
+func (c *cluster) felt(round []fault) []fault {
+	now := c.log.elapsed()
+	for _, f := range round {
+		c.recent = append(c.recent, past{f, now})
+		if !f.kind.address {
+			c.otherUntil = now + c.feltFor()
+		}
+	}
+	var felt []fault
+	c.recent = slices.DeleteFunc(c.recent, func(p past) bool {
+		return p.settled < c.roundBegan-c.feltFor()
+	})
+	for _, p := range c.recent {
+		felt = append(felt, p.fault)
+	}
+	return felt
+}
+
+// feltFor is how long a fault may have an effect that comes late.
+func (c *cluster) feltFor() time.Duration { return c.base.Consul.SessionTTL + 5*time.Second }
+
+// past is a fault, and when everything was as it should be after it.
+type past struct {
+	fault   fault
+	settled time.Duration
+}
+
+// exit is the end of a process.
+type exit struct {
+	at      time.Duration
+	process *process
+	code    int
+	err     error
+}
+
+// newCluster draws a cluster from a seed.
+func newCluster(seed uint64) *cluster {
+	draw := rand.New(rand.NewPCG(seed, 0))
+	log := newJournal()
+	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
+	c.net.client.violated = c.violate
+	c.base = drawConfig(draw)
+	for _, v := range c.base.VIPs {
+		c.addrs = append(c.addrs, v.Addr())
+	}
+	c.ledger = &ledger{log: log, locks: map[string]state.Lock{}}
+	c.consul = simconsul.NewCluster(simconsul.Config{
+		Rand:    rand.New(rand.NewPCG(seed, 3)),
+		Changed: c.ledger.changed,
+		Log:     func(line string) { log.add("consul", "%s", line) },
+	})
+	c.consul.SetToken(token, simconsul.FullToken())
+	hosts := []int{3, 3, 3, 3, 4, 5, 7}[draw.IntN(7)]
+	for i := range hosts {
+		name := fmt.Sprintf("h%d", i+1)
+		h := &host{cluster: c, name: name, consul: c.consul.Agent(name), config: drawPriorities(draw, c.base)}
+		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)})
+		c.hosts = append(c.hosts, h)
+	}
+	return c
+}
+
+// drawConfig draws a configuration. The TTLs are short, because a cluster with longer
+// ones does the same, only later.
+func drawConfig(draw *rand.Rand) config.Config {
+	cfg := config.Config{LogLevel: hclog.Info, Consul: config.Consul{
+		Prefix: config.DefaultPrefix, Service: config.DefaultService,
+		SessionTTL: 10 * time.Second,
+		CheckTTL:   pick(draw, 2*time.Second, 3*time.Second, 3*time.Second, 5*time.Second, 0),
+	}}
+	for i := range pick(draw, 1, 2, 2, 3, 3, 4, 6) {
+		v := config.VIP{
+			Prefix:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)}), 32),
+			Interface:  ifname,
+			Priority:   config.DefaultPriority,
+			OnConflict: pick(draw, config.ConflictExit, config.ConflictExit, config.ConflictExit, config.ConflictContend, config.ConflictDefend, config.ConflictLog),
+			OnLoss:     pick(draw, config.LossExit, config.LossExit, config.LossContend),
+			Takeover:   pick(draw, config.TakeoverProbe, config.TakeoverProbe, config.TakeoverProbe, config.TakeoverStrict),
+			DeadMan:    max(3*time.Second, cfg.Consul.CheckTTL+2*time.Second),
+			Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
+		}
+		if draw.IntN(3) == 0 {
+			v.PreemptDelay = pick(draw, time.Second, 3*time.Second, 10*time.Second)
+		}
+		cfg.VIPs = append(cfg.VIPs, v)
+	}
+	return cfg
+}
+
+// drawPriorities draws a host's own priorities.
+func drawPriorities(draw *rand.Rand, base config.Config) *config.Config {
+	cfg := base
+	cfg.VIPs = nil
+	same := draw.IntN(2) == 0
+	for _, v := range base.VIPs {
+		if !same {
+			v.Priority = pick(draw, 50, 100, 100, 150)
+		}
+		cfg.VIPs = append(cfg.VIPs, v)
+	}
+	return &cfg
+}
+
+func pick[T any](draw *rand.Rand, from ...T) T { return from[draw.IntN(len(from))] }
+
+// between and chance draw for the cluster. Call them with the mutex held.
+func (c *cluster) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(c.rand.Int64N(int64(high-low)+1))
+}
+
+func (c *cluster) chance(probability float64) bool { return c.rand.Float64() < probability }
+
+// locked calls f with the network's mutex held.
+func (c *cluster) locked(f func()) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	f()
+}
+
+// transport puts a process's gate before its Consul agent.
+func (c *cluster) transport(p *process) func(http.RoundTripper) http.RoundTripper {
+	return func(base http.RoundTripper) http.RoundTripper {
+		return consul.Transport(gatedTransport{p, base})
+	}
+}
+
+// recovers is longer than the longest back-off of anything that failed.
+const recovers = 6 * time.Second
+
+// run starts the cluster, injects the faults in rounds, and stops it.
+func (c *cluster) run(rounds [][]fault) {
+	for _, h := range c.hosts {
+		c.mu.Lock()
+		h.ensure()
+		c.mu.Unlock()
+	}
+	c.settle(nil, nil)
+	for _, round := range rounds {
+		if c.failures.any() {
+			break
+		}
+		if c.theme == bearableFaults {
+			time.Sleep(recovers) // two that are short need not be, one after the other
+		}
+		before := c.moves()
+		c.inject(round)
+		c.settle(round, before)
+	}
+	c.stop()
+}
+
+// inject begins and ends the faults of a round.
+func (c *cluster) inject(round []fault) {
+	c.setCalm(false)
+	c.roundBegan = c.log.elapsed()
+	began := time.Now()
+	var all sync.WaitGroup
+	for _, f := range round {
+		all.Go(func() {
+			time.Sleep(f.at - time.Since(began))
+			c.log.add("fault", "%s begins", f)
+			end := f.kind.begin(c, f)
+			if end == nil {
+				return
+			}
+			time.Sleep(f.lasts)
+			end()
+			c.log.add("fault", "%s ends", f)
+		})
+	}
+	stop := make(chan struct{})
+	var checks sync.WaitGroup
+	checks.Go(func() { c.checkAlways(stop) })
+	all.Wait()
+	close(stop)
+	checks.Wait()
+}
+
+// checkAlways checks what must hold at any time until stop closes.
+func (c *cluster) checkAlways(stop <-chan struct{}) {
+	tick := time.NewTicker(settleStep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			c.checkUnlocked()
+		case <-stop:
+			return
+		}
+	}
+}
+
+func (c *cluster) setCalm(calm bool) {
+	if calm {
+		c.withdraw()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calm = calm
+	for _, h := range c.hosts {
+		if calm {
+			h.ensure()
+		}
+	}
+}
+
+// withdraw deletes the keys of operators: a restored snapshot may have brought some back.
+func (c *cluster) withdraw() {
+	for _, pair := range c.consul.List(c.keys.Folder()) {
+		own := strings.HasSuffix(pair.Key, "/.lock") || strings.HasPrefix(pair.Key, c.keys.Member(""))
+		for !own && c.consul.Delete(pair.Key) != nil {
+			time.Sleep(settleStep)
+		}
+	}
+}
+
+// stop stops every instance, and everything that runs.
+func (c *cluster) stop() {
+	c.mu.Lock()
+	for _, h := range c.hosts {
+		h.wanted = false
+		if h.starting != nil {
+			h.starting.Stop()
+		}
+		h.terminate()
+	}
+	c.mu.Unlock()
+	c.processes.Wait()
+	if !c.failures.any() {
+		c.checkStopped()
+	}
+	c.consul.Close()
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	for _, k := range c.net.kernels {
+		for _, a := range k.addresses {
+			if a.expires != nil {
+				a.expires.Stop()
+			}
+		}
+	}
+	for addr := range c.net.strangers {
+		delete(c.net.strangers, addr)
+	}
+}

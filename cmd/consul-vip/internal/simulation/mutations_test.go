@@ -1,0 +1,116 @@
+package simulation
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var mutate = flag.Bool("mutations", false, "break the program on purpose, and see whether the simulation finds it")
+
+// mutation breaks the program in one way.
+type mutation struct {
+	name     string
+	file     string // from the root of the module
+	from, to string
+	want     string // what the simulation reports
+}
+
+// root is the root of the module.
+var root = filepath.Join("..", "..", "..", "..")
+
+var mutations = []mutation{
+	{
+		"an address is bound without a probe",
+		"cmd/consul-vip/internal/agent/takeover.go",
+		"if len(before) > 0 || t.stranger != nil {", "if t.stranger != nil {",
+		"two hosts answer",
+	},
+	{
+		"released is sent before the address is unbound",
+		"cmd/consul-vip/internal/agent/release.go",
+		"	failed := a.unbind()\n", "	if transferred {\n\t\tv.sendReleased()\n\t}\n\tfailed := a.unbind()\n",
+		"two hosts answer",
+	},
+	{
+		"a process does not notice that it was paused",
+		"lease/proof.go",
+		"gap > longestGap", "gap > 1000*longestGap",
+		"two hosts answer",
+	},
+	{
+		"a lock that is lost is not noticed",
+		"lease/hold.go",
+		"case l.Session != h.session.id || l.Record.Session != h.session.id:", "case false:",
+		"and its lock belongs to",
+	},
+	{
+		"a lifetime in the kernel is not limited",
+		"cmd/consul-vip/internal/agent/bind.go",
+		"return min(cfg.DeadMan, held.Remaining()).Truncate(time.Second)", "return held.Remaining().Truncate(time.Second) + time.Hour",
+		"",
+	},
+	{
+		"every conflict ends the process",
+		"cmd/consul-vip/internal/agent/conflict.go",
+		"how:       contested,", "how:       conflict,",
+		"ended because of one address",
+	},
+	{
+		"the previous owner is forgotten when the lock is acquired",
+		"lease/acquire.go",
+		"Previous: previous, Before: before, Contested: contested,", "Previous: previous, Contested: contested,",
+		"two hosts answer",
+	},
+}
+
+// TestMutationsFit notices a mutation that does not fit the program any more.
+func TestMutationsFit(t *testing.T) {
+	for _, m := range mutations {
+		source, err := os.ReadFile(filepath.Join(root, m.file))
+		require.NoError(t, err)
+		require.Contains(t, string(source), m.from, m.name)
+	}
+}
+
+// TestMutations breaks the program in several ways and expects that the simulation
+// finds each.
+func TestMutations(t *testing.T) {
+	if !*mutate {
+		t.Skip("takes some minutes: run it with -mutations")
+	}
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			output, err := simulateMutant(t, m)
+			require.Error(t, err, "the simulation has not found it")
+			require.Contains(t, output, m.want)
+			line, _, _ := strings.Cut(output[strings.Index(output, ": seed ")+2:], "\n")
+			t.Log(line)
+		})
+	}
+}
+
+// simulateMutant runs the simulation of a changed program, which is not written to the
+// source tree.
+func simulateMutant(t *testing.T, m mutation) (output string, err error) {
+	file, err := filepath.Abs(filepath.Join(root, m.file))
+	require.NoError(t, err)
+	source, err := os.ReadFile(file)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	mutant, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(mutant, []byte(strings.ReplaceAll(string(source), m.from, m.to)), 0o600))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: mutant}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, replace, 0o600))
+	run := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-overlay", overlay, "-run", "TestSimulate", ".", "-args", "-seed", "1", "-faults", "4000", "-out", dir)
+	b, err := run.CombinedOutput()
+	require.NotContains(t, string(b), "build failed")
+	return string(b), err
+}

@@ -1,0 +1,176 @@
+package simulation
+
+import (
+	"net/netip"
+	"time"
+)
+
+// latency is how long a frame is under way at least, and at most without a fault.
+const (
+	minLatency = 20 * time.Microsecond
+	maxLatency = 200 * time.Microsecond
+)
+
+// station is a machine with a MAC on the segment. Its methods are called with the
+// network's mutex held.
+type station interface {
+	address() mac
+	// listening reports whether frames reach the station.
+	listening() bool
+	// receive handles a frame that is addressed to the station or to everybody.
+	receive(frame)
+}
+
+// segment is an Ethernet segment: a switch and everything that can be wrong with it.
+// The network's mutex guards it.
+type segment struct {
+	net      *network
+	stations []station
+
+	// Faults. The zero values are those of a faultless segment.
+	loss      float64       // the probability that a frame does not reach a receiver
+	duplicate float64       // the probability that it reaches it twice
+	delay     time.Duration // frames are late by up to this much, and overtake each other
+	cut       map[[2]mac]int
+	sides     map[mac]bool // stations that are separated from the others
+
+	arrival map[mac]time.Time // of the last frame of each station: the next one does not overtake it
+}
+
+func newSegment(n *network) *segment {
+	return &segment{net: n, cut: map[[2]mac]int{}, sides: map[mac]bool{}, arrival: map[mac]time.Time{}}
+}
+
+// transmit sends a frame to its receivers.
+func (s *segment) transmit(f frame) {
+	s.net.log.add("wire", "%s", f)
+	if s.loss == 0 && s.duplicate == 0 && s.delay == 0 {
+		// One timer for all receivers.
+		time.AfterFunc(s.inOrder(f.from), func() {
+			s.net.mu.Lock()
+			defer s.net.mu.Unlock()
+			for _, to := range s.stations {
+				s.deliver(f, to)
+			}
+		})
+		return
+	}
+	for _, to := range s.stations {
+		if to.address() == f.from || f.to != everybody && f.to != to.address() {
+			continue
+		}
+		if s.net.chance(s.loss) {
+			s.net.log.add("wire", "lost for %s: %s", to.address(), f)
+			continue
+		}
+		s.deliverLater(f, to)
+		if s.net.chance(s.duplicate) {
+			s.deliverLater(f, to)
+		}
+	}
+}
+
+// inOrder draws how long a frame is under way that does not overtake the one before.
+func (s *segment) inOrder(from mac) time.Duration {
+	now := time.Now()
+	at := now.Add(s.net.between(minLatency, maxLatency))
+	if last := s.arrival[from]; !at.After(last) {
+		at = last.Add(time.Microsecond)
+	}
+	s.arrival[from] = at
+	return at.Sub(now)
+}
+
+func (s *segment) deliverLater(f frame, to station) {
+	late := s.inOrder(f.from)
+	if s.delay > 0 {
+		late += s.net.between(0, s.delay)
+	}
+	time.AfterFunc(late, func() {
+		s.net.mu.Lock()
+		defer s.net.mu.Unlock()
+		s.deliver(f, to)
+	})
+}
+
+// deliver gives a frame to a station, if it is for it and gets there.
+func (s *segment) deliver(f frame, to station) {
+	own := to.address()
+	if own == f.from || f.to != everybody && f.to != own {
+		return
+	}
+	if to.listening() && s.connected(f.from, own) {
+		to.receive(f)
+	}
+}
+
+// connected reports whether frames from one station reach another.
+func (s *segment) connected(from, to mac) bool {
+	return s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
+}
+
+// stranger is a machine that is none of the cluster's and has an address.
+type stranger struct {
+	net  *network
+	mac  mac
+	addr netip.Addr
+	mute bool // it answers, and does not announce
+}
+
+func (s *stranger) address() mac    { return s.mac }
+func (s *stranger) listening() bool { return true }
+
+// receive answers for the address.
+func (s *stranger) receive(f frame) {
+	if f.operation == arpRequest && f.target == s.addr {
+		s.net.segment.transmit(newFrame(s.mac, f.senderMAC, arpReply, s.addr, f.sender))
+	}
+}
+
+// announce claims the address until the stranger has left, as a Linux host would with
+// arping.
+func (s *stranger) announce() {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	if s.net.strangers[s.addr] != s {
+		return
+	}
+	s.net.segment.transmit(newFrame(s.mac, everybody, arpRequest, s.addr, s.addr))
+	time.AfterFunc(s.net.between(500*time.Millisecond, 5*time.Second), s.announce)
+}
+
+// arrive connects the stranger to the segment.
+func (s *stranger) arrive() {
+	s.net.mu.Lock()
+	s.net.strangers[s.addr] = s
+	s.net.segment.stations = append(s.net.segment.stations, s)
+	s.net.log.add("stranger", "%s arrives and has %s", s.mac, s.addr)
+	s.net.client.look(s.addr)
+	s.net.mu.Unlock()
+	if !s.mute {
+		s.announce()
+	}
+}
+
+// leave disconnects the stranger.
+func (s *stranger) leave() {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	delete(s.net.strangers, s.addr)
+	var rest []station
+	for _, other := range s.net.segment.stations {
+		if other != station(s) {
+			rest = append(rest, other)
+		}
+	}
+	s.net.segment.stations = rest
+	s.net.log.add("stranger", "%s leaves", s.mac)
+	s.net.client.look(s.addr)
+}
+
+// forge sends one frame that claims an address, to one station or everybody.
+func (s *segment) forge(addr netip.Addr, to mac) {
+	s.net.mu.Lock()
+	defer s.net.mu.Unlock()
+	s.transmit(newFrame(mac{2, 0, 0, 0, 0xff, 1}, to, arpRequest, addr, addr))
+}

@@ -1,0 +1,232 @@
+package lease
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/consul-vip/consul-vip/internal/latest"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// Priorities range from 0, the best, to maxPriority.
+const maxPriority = 1000
+
+// Lock is what to contend for, and how.
+type Lock struct {
+	Name     string
+	Priority int // lower goes first
+	// PreemptDelay is how long a better placed member must be there before the lock
+	// is transferred to it. Zero means never: a running owner stays.
+	PreemptDelay time.Duration
+	// Owner is what readers of the lock should know about the holder.
+	Owner state.Owner
+	// Ineligible is why this process must not take the lock now; nil: it may. While
+	// the lock is not held it counts at once: no other member transfers the lock to
+	// this process.
+	Ineligible error
+	// Logger receives what is logged about the lock; nil: the Keeper's own.
+	Logger hclog.Logger
+}
+
+// Contender contends for one lock for as long as this process wants it. It owns
+// every fact about the lock that outlives one Hold. Create it with
+// [Keeper.Contend]. Its methods are safe for concurrent use, except that there must
+// be one Hold at a time.
+type Contender struct {
+	// Set by Contend, never changed.
+	keeper *Keeper
+	name   string
+	log    hclog.Logger
+
+	wanted latest.Latest[Lock] // set by Set, followed by Hold
+
+	// Guarded by the mutex of contenders: together they make the member key.
+	lock    Lock
+	held    bool
+	heldOff time.Duration // until when the lock is left to others; 0: it is not
+
+	// Owned by the goroutine of Hold.
+	written  mark     // our last write to the key
+	stranger sighting // the latest stranger in the lock's record
+}
+
+// Contend makes this process a member that can take the lock, until Close. It takes
+// the lock only in Hold.
+func (k *Keeper) Contend(lock Lock) *Contender {
+	c := &Contender{keeper: k, name: lock.Name, log: lock.Logger}
+	if c.log == nil {
+		c.log = k.log.With("vip", lock.Name)
+	}
+	c.wanted.Set(lock)
+	k.contenders.change(func(all *contenders) {
+		c.lock = lock
+		all.byName[lock.Name] = c
+	})
+	return c
+}
+
+// Set replaces how to contend for the lock: priority, preemption and eligibility
+// count from now on, the owner from the next record on. The lock's name must be the
+// same. Set never blocks; a lock that is held is not touched.
+func (c *Contender) Set(lock Lock) {
+	c.wanted.Set(lock)
+	c.keeper.contenders.change(func(*contenders) { c.lock = lock })
+}
+
+// Close ends the contention. Call it after the last Hold has returned.
+func (c *Contender) Close() {
+	c.keeper.contenders.change(func(all *contenders) {
+		if all.byName[c.name] == c {
+			delete(all.byName, c.name)
+		}
+	})
+}
+
+// setHeld notes whether the lock is held. Taking it ends a hold-off.
+func (c *Contender) setHeld(held bool) {
+	c.keeper.contenders.change(func(*contenders) {
+		c.held = held
+		if held {
+			c.heldOff = 0
+		}
+	})
+}
+
+// holdOff leaves the lock to others until a time on the Keeper's clock; 0 ends that.
+func (c *Contender) holdOff(until time.Duration) {
+	c.keeper.contenders.change(func(*contenders) { c.heldOff = until })
+}
+
+// holdOffLeft is how long the lock is still left to others.
+func (c *Contender) holdOffLeft() time.Duration {
+	until := c.heldOffUntil()
+	if until == 0 {
+		return 0
+	}
+	left := until - c.keeper.now()
+	if left <= 0 {
+		c.holdOff(0)
+	}
+	return max(left, 0)
+}
+
+func (c *Contender) heldOffUntil() time.Duration {
+	c.keeper.contenders.mu.Lock()
+	defer c.keeper.contenders.mu.Unlock()
+	return c.heldOff
+}
+
+// contenders are the locks that this process holds or contends for. It is safe for
+// concurrent use.
+type contenders struct {
+	changes latest.Latest[struct{}] // set after every change of the fields below
+
+	mu      sync.Mutex // guards all following fields, and some of each Contender
+	byName  map[string]*Contender
+	offset  int  // of all priorities
+	leaving bool // this process is about to end
+}
+
+// change makes a change and tells keepMember.
+func (a *contenders) change(f func(*contenders)) {
+	a.mu.Lock()
+	f(a)
+	a.mu.Unlock()
+	a.changes.Set(struct{}{})
+}
+
+// list returns this process's priority for each lock that it holds or can take, the
+// others by the reason why it cannot take them, whether it is about to end, and a
+// channel that closes when any of these changes.
+func (a *contenders) list() (priorities map[string]int, ineligible map[string][]string, leaving bool, changed <-chan struct{}) {
+	_, changed = a.changes.Get()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	priorities, ineligible = map[string]int{}, map[string][]string{}
+	for name, c := range a.byName {
+		switch {
+		case c.held, c.lock.Ineligible == nil && c.heldOff == 0:
+			priorities[name] = clamp(c.lock.Priority+a.offset, 0, maxPriority)
+		case c.lock.Ineligible != nil:
+			reason := c.lock.Ineligible.Error()
+			ineligible[reason] = append(ineligible[reason], name)
+		}
+	}
+	for _, names := range ineligible {
+		slices.Sort(names)
+	}
+	return priorities, ineligible, a.leaving, changed
+}
+
+func (a *contenders) has(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.byName[name]
+	return ok
+}
+
+// Prioritize adds delta to this process's priority for every lock, as long as it
+// runs, and returns the sum so far, between -1000 and 1000. The priorities that
+// count stay between 0, the best, and 1000.
+func (k *Keeper) Prioritize(delta int) (offset int) {
+	k.contenders.change(func(a *contenders) {
+		a.offset = clamp(a.offset+clamp(delta, -2*maxPriority, 2*maxPriority), -maxPriority, maxPriority)
+		offset = a.offset
+	})
+	k.log.Info("priorities changed", "offset", offset)
+	return offset
+}
+
+// Leave takes this process off the members: no lock is transferred to it any more.
+// It goes on holding the locks that it holds. Call it as soon as the process is to
+// end, before the contexts of the holds end.
+func (k *Keeper) Leave() {
+	k.contenders.change(func(a *contenders) { a.leaving = true })
+}
+
+func clamp(n, low, high int) int { return min(max(n, low), high) }
+
+// mark is a place in the history of a key: see [state.State].
+type mark struct {
+	history uint64 // of the State
+	index   uint64 // the key's ModifyIndex
+}
+
+// shownBy reports whether s is new enough to show the write at m.
+func (m mark) shownBy(s *state.State) bool {
+	return s.History > m.history || (s.History == m.history && s.Index >= m.index)
+}
+
+// sighting is when this process first saw what a record says about a stranger. Its
+// own clock counts, because the clocks of two hosts may differ.
+type sighting struct {
+	contested state.Contested
+	at        time.Duration
+}
+
+// contestedFor is how long after an encounter with a stranger another one counts as
+// its continuation.
+const contestedFor = 10 * time.Minute
+
+// see notes what a record says at the time now, and returns it if it still counts.
+func (s *sighting) see(contested *state.Contested, now time.Duration) *state.Contested {
+	if contested == nil {
+		return nil
+	}
+	if s.contested != *contested {
+		*s = sighting{*contested, now}
+	}
+	return s.recall(now)
+}
+
+// recall returns what was seen last, if it still counts.
+func (s *sighting) recall(now time.Duration) *state.Contested {
+	if s.contested == (state.Contested{}) || now-s.at >= contestedFor {
+		return nil
+	}
+	c := s.contested
+	return &c
+}
