@@ -307,9 +307,24 @@ func (c *cluster) checkStopped() {
 		}
 	}
 	c.net.mu.Unlock()
+	held := c.heldKeys()
+	if len(held) > 0 {
+		// An instance that could not clean up, because Consul had no leader, may have been
+		// the last one of its host. Consul ends its session after twice the TTL at most.
+		time.Sleep(2*c.base.Consul.SessionTTL + time.Second)
+		held = c.heldKeys()
+	}
+	for _, key := range held {
+		c.violate("a session holds %s after all instances have stopped", key)
+	}
+}
+
+// heldKeys are the keys that a session holds.
+func (c *cluster) heldKeys() (keys []string) {
 	for _, pair := range c.consul.List(c.keys.Folder()) {
 		if pair.Session != "" {
-			c.violate("a session holds %s after all instances have stopped", pair.Key)
+			keys = append(keys, pair.Key)
 		}
 	}
+	return keys
 }
