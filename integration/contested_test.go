@@ -30,7 +30,7 @@ func TestContested(t *testing.T) {
 	}{{"exit", true, 5}, {"quit", true, 0}, {"contend", false, 0}} {
 		t.Run(policy.name, func(t *testing.T) {
 			s := newSceneWith(t, sharedLabOf(t, lab.Clients), everyAddress, addrs(12, 1, 9)...)
-			c := config{vip: fmt.Sprintf("on_conflict = %q", policy.name)}
+			c := unhurried(fmt.Sprintf("on_conflict = %q", policy.name))
 			for _, h := range s.Servers {
 				s.start(h, c)
 			}
@@ -51,11 +51,17 @@ func TestContested(t *testing.T) {
 	}
 }
 
+// unhurried is a configuration with which a machine that stalls for some seconds ends no
+// session: no process may end in these tests but by the conflict.
+func unhurried(vip string) config {
+	return config{vip: vip, sessionTTL: 3 * sessionTTL, deadMan: 22 * time.Second, consul: `  check_ttl = "20s"`}
+}
+
 // TestContestedMoved has an operator end the back-off of an address when the foreign
 // machine has left.
 func TestContestedMoved(t *testing.T) {
 	s := newClientsScene(t)
-	procs := s.startAll(config{vip: `on_conflict = "contend"`})
+	procs := s.startAll(unhurried(`on_conflict = "contend"`))
 	leaves := s.contest()
 	s.calmly(contestTime, procs)
 	s.holds(s.contestedBy(s.Observer))
