@@ -64,6 +64,8 @@ type waiting struct {
 	free       bool          // whether the key is free
 	index      uint64        // of the free key
 	from       time.Duration // when it was first seen free, or when to try again
+
+	contested *state.Contested // what the State that is considered says of a stranger
 }
 
 // forever is how long to wait for a change.
@@ -80,22 +82,22 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	if lock.Ineligible == nil { // else the caller knows, and perhaps for many locks at once
 		w.logIneligible(ineligible, heldOff)
 	}
-	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
+	w.contested = w.stranger.see(l.Record.Contested, w.keeper.now())
+	if l.Session != "" || ineligible != nil || heldOff > 0 {
+		w.free, w.known = false, true
+	}
 	switch {
 	case l.Session == s.id:
-		w.free, w.known = false, true
 		return w.underOurSession(ctx, v, s, l, lock, ineligible)
 	case l.Session != "" || ineligible != nil:
-		w.free, w.known = false, true
 		return nil, forever
 	case heldOff > 0:
-		w.free, w.known = false, true
 		return nil, heldOff
 	}
 	if wait := w.turn(v.State, s, l); wait > 0 {
 		return nil, wait
 	}
-	return w.take(ctx, s, l, w.held(v, s, l.Record.Orphaned(), contested, lock))
+	return w.take(ctx, s, l, w.held(v, s, l.Record.Orphaned(), lock))
 }
 
 // ineligibleFor is why this process must not take the lock now, or nil if it may.
@@ -176,7 +178,6 @@ func (w *waiting) logHolder(l state.Lock) {
 // another program: it is taken by a write of our own.
 func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l state.Lock, lock Lock, ineligible error) (*Held, time.Duration) {
 	returned := l.Record.Hops > 0 && l.Record.At != nil // by a member that could not take it
-	contested := w.stranger.see(l.Record.Contested, w.keeper.now())
 	switch {
 	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
 		// Our own record may be the trace of an earlier try of ours. It may also come from
@@ -185,14 +186,14 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 		if previous.Session == s.id {
 			previous = state.Record{Before: previous.Before}
 		}
-		return w.take(ctx, s, l, w.held(v, s, previous, contested, lock))
+		return w.take(ctx, s, l, w.held(v, s, previous, lock))
 	case ineligible == nil || (returned && lock.Ineligible == nil):
-		h := w.held(v, s, l.Record, contested, lock)
+		h := w.held(v, s, l.Record, lock)
 		h.written.index = l.Index
 		h.known.Set(v.known)
 		return h, 0
 	}
-	w.passOn(ctx, v, s, l, ineligible)
+	w.forward(ctx, v, s, l, ineligible)
 	return nil, 0
 }
 
@@ -234,7 +235,7 @@ func (w *waiting) readBack(ctx context.Context, s *session, h *Held) *Held {
 		w.failures.Record(err)
 		if err == nil {
 			w.pause.Reset()
-			if l.Session == s.id && string(l.Record.Encode()) == string(h.record.Encode()) {
+			if l.Session == s.id && l.Record.Same(h.record) {
 				return h.taken(l.Index, sent)
 			}
 			return nil
@@ -254,18 +255,17 @@ func (h *Held) taken(index uint64, sent time.Duration) *Held {
 }
 
 // held prepares the hold of a lock with this record, as v shows it.
-func (w *waiting) held(v observed, s *session, previous state.Record, contested *state.Contested, lock Lock) *Held {
+func (w *waiting) held(v observed, s *session, previous state.Record, lock Lock) *Held {
 	k := w.keeper
-	now := time.Now().UTC().Truncate(time.Second)
 	before := previous.MayAnswer()
 	return &Held{
-		Previous: previous, Before: before, Contested: contested,
+		Previous: previous, Before: before, Contested: w.contested,
 		contender: w.Contender, keeper: k, session: s, log: w.log,
 		bound: make(chan struct{}), written: mark{history: v.History}, seen: v.sent,
 		record: state.Record{
-			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: &now,
+			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: wallClock(),
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
-			Before: before, Contested: contested,
+			Before: before, Contested: w.contested,
 		},
 	}
 }

@@ -6,6 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// wallClock is the time as records have it, for people: in UTC, to the second.
+func wallClock() *time.Time {
+	now := time.Now().UTC().Truncate(time.Second)
+	return &now
+}
+
 // boottime reads CLOCK_BOOTTIME, which goes on counting while the machine is
 // suspended. Go's monotonic clock does not, and a host that slept past its
 // hold deadline must notice.

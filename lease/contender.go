@@ -41,10 +41,9 @@ type Contender struct {
 	name   string
 	log    hclog.Logger
 
-	wanted latest.Latest[Lock] // set by Set, followed by Hold
+	wanted latest.Latest[Lock] // set by Set, followed by Hold; a part of the member key
 
-	// Guarded by the mutex of contenders: together they make the member key.
-	lock    Lock
+	// Guarded by the mutex of contenders: the rest of the member key.
 	held    bool
 	heldOff time.Duration // until when the lock is left to others; 0: it is not
 
@@ -61,10 +60,7 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 		c.log = k.log.With("vip", lock.Name)
 	}
 	c.wanted.Set(lock)
-	k.contenders.change(func(all *contenders) {
-		c.lock = lock
-		all.byName[lock.Name] = c
-	})
+	k.contenders.change(func(all *contenders) { all.byName[lock.Name] = c })
 	return c
 }
 
@@ -73,7 +69,7 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 // same. Set never blocks; a lock that is held is not touched.
 func (c *Contender) Set(lock Lock) {
 	c.wanted.Set(lock)
-	c.keeper.contenders.change(func(*contenders) { c.lock = lock })
+	c.keeper.contenders.changes.Set(struct{}{})
 }
 
 // Close ends the contention. Call it after the last Hold has returned.
@@ -122,7 +118,7 @@ func (c *Contender) heldOffUntil() time.Duration {
 // contenders are the locks that this process holds or contends for. It is safe for
 // concurrent use.
 type contenders struct {
-	changes latest.Latest[struct{}] // set after every change of the fields below
+	changes latest.Latest[struct{}] // set after every change of the fields below and of a wanted lock
 
 	mu      sync.Mutex // guards all following fields, and some of each Contender
 	byName  map[string]*Contender
@@ -147,11 +143,11 @@ func (a *contenders) list() (priorities map[string]int, ineligible map[string][]
 	defer a.mu.Unlock()
 	priorities, ineligible = map[string]int{}, map[string][]string{}
 	for name, c := range a.byName {
-		switch {
-		case c.held, c.lock.Ineligible == nil && c.heldOff == 0:
-			priorities[name] = clamp(c.lock.Priority+a.offset, 0, maxPriority)
-		case c.lock.Ineligible != nil:
-			reason := c.lock.Ineligible.Error()
+		switch lock, _ := c.wanted.Get(); {
+		case c.held, lock.Ineligible == nil && c.heldOff == 0:
+			priorities[name] = clamp(lock.Priority+a.offset, 0, maxPriority)
+		case lock.Ineligible != nil:
+			reason := lock.Ineligible.Error()
 			ineligible[reason] = append(ineligible[reason], name)
 		}
 	}

@@ -97,15 +97,15 @@ type Held struct {
 	recorded bool          // record is in the key
 	written  mark          // the write that every later write is conditional on
 	seen     time.Duration // when the query was sent that last showed the lock as ours
-	passing  *passing      // the transfer under way; nil: there is none
+	underWay *transfer     // the transfer under way; nil: there is none
 
 	mu    sync.Mutex // guards all following fields
 	ended *End       // nil while the hold goes on
 }
 
-// passing is a transfer under way. A State may show its success before its answer
+// transfer is a transfer under way. A State may show its success before its answer
 // comes.
-type passing struct {
+type transfer struct {
 	session string // the successor's
 	end     End    // of the hold, if it succeeds
 }
@@ -255,8 +255,8 @@ func (h *Held) judge(v observed) (End, bool) {
 func (h *Held) lost(l state.Lock) End {
 	lost := func(how string) End { return End{Kind: LockLost, Reason: fmt.Errorf("%w: %s", ErrLockLost, how)} }
 	switch {
-	case h.passing != nil && l.Session == h.passing.session:
-		return h.passing.end
+	case h.underWay != nil && l.Session == h.underWay.session:
+		return h.underWay.end
 	case l.Record.State == state.RecordHandover && l.Record.From == h.keeper.node && l.Session != "" && l.Session != h.session.id:
 		return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s, confirmed late", l.Record.Node)}
 	case l.Index == 0:

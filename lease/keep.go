@@ -100,8 +100,6 @@ func (t *tenure) write(v observed, lock Lock) {
 		t.due.consider(v.Transfer(lock.Name, h.keeper.node, lock.PreemptDelay))
 	}
 	switch {
-	case t.stopping() && !served:
-		h.finish(t.stopEnd())
 	case t.stopping():
 		t.transferAtStop(v)
 	case served && t.due.ripe:
@@ -139,7 +137,7 @@ func (t *tenure) startTransfer(to state.Candidate, reason error, write func(cont
 	ctx, abort := context.WithCancelCause(t.h.run)
 	t.abort = abort
 	if to.Session != "" {
-		t.h.passing = &passing{to.Session, transferredTo(to, reason)}
+		t.h.underWay = &transfer{to.Session, transferredTo(to, reason)}
 	}
 	t.start(ctx, write)
 }
@@ -152,7 +150,7 @@ func transferredTo(to state.Candidate, reason error) End {
 // onAnswer takes the result of the write that was under way.
 func (t *tenure) onAnswer(a answer) {
 	h := t.h
-	t.writing, h.passing = false, nil
+	t.writing, h.underWay = false, nil
 	if t.abort != nil {
 		t.abort(nil)
 		t.abort = nil
@@ -222,7 +220,7 @@ func (h *Held) readBack(ctx context.Context, record state.Record, written mark) 
 		return answer{}, false
 	case l.Session == h.session.id && l.Index == written.index:
 		return answer{}, false
-	case l.Session == h.session.id && string(l.Record.Encode()) == string(record.Encode()):
+	case l.Session == h.session.id && l.Record.Same(record):
 		return answer{sent: sent, index: l.Index, record: &record}, true
 	}
 	end := h.lost(l)

@@ -128,7 +128,7 @@ func TestATransferToAnIneligibleMember(t *testing.T) {
 	}{
 		"goes back to the owner, which still serves":       {``, "h1", "h2"},
 		"goes to another member, if the owner has stopped": {`,"at":"2026-11-22T05:11:37Z"`, "another", "h1"},
-		"is released, if it was passed on before":          {`,"hops":1`, "", ""},
+		"is released, if it was forwarded before":          {`,"hops":1`, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {

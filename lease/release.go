@@ -31,8 +31,7 @@ const (
 
 // finalRecord is the record to release the lock with.
 func (h *Held) finalRecord(reason error, left Left) state.Record {
-	now := time.Now().UTC().Truncate(time.Second)
-	own := h.record
+	own, now := h.record, wallClock()
 	own.Before = h.Before
 	if h.isBound() {
 		own.Before = nil
@@ -43,15 +42,15 @@ func (h *Held) finalRecord(reason error, left Left) state.Record {
 	case !h.isBound() && !left.Unclean && h.Previous.State != state.RecordUnknown:
 		return h.Previous.Unserved()
 	case !h.isBound() || left.Unclean:
-		own.At, own.Reason = &now, reason.Error()
+		own.At, own.Reason = now, reason.Error()
 		return own
 	}
-	return state.Record{State: state.RecordReleased, Node: own.Node, At: &now, Reason: reason.Error(), Contested: h.contender.stranger.recall(h.keeper.now())}
+	return state.Record{State: state.RecordReleased, Node: own.Node, At: now, Reason: reason.Error(), Contested: h.contender.stranger.recall(h.keeper.now())}
 }
 
 // contestedRecord tells the others of the stranger that this process has met.
-func (h *Held) contestedRecord(c state.Contested, own state.Record, left Left, reason error, now time.Time) state.Record {
-	c.By, c.Since, c.At = own.Node, now, now
+func (h *Held) contestedRecord(c state.Contested, own state.Record, left Left, reason error, now *time.Time) state.Record {
+	c.By, c.Since, c.At = own.Node, *now, *now
 	if h.Contested != nil && h.Contested.MAC == c.MAC {
 		c.Since = h.Contested.Since
 	}
@@ -60,7 +59,7 @@ func (h *Held) contestedRecord(c state.Contested, own state.Record, left Left, r
 		before = own.MayAnswer()
 	}
 	return state.Record{
-		State: state.RecordContested, Node: own.Node, At: &now, Reason: reason.Error(),
+		State: state.RecordContested, Node: own.Node, At: now, Reason: reason.Error(),
 		Before: before, Contested: &c,
 	}
 }

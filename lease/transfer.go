@@ -69,8 +69,7 @@ func (h *Held) transferEnded(ctx context.Context, reason error) bool {
 		return false
 	}
 	record := h.handoverRecord(to)
-	now := time.Now().UTC().Truncate(time.Second)
-	record.At, record.Reason = &now, reason.Error()
+	record.At, record.Reason = wallClock(), reason.Error()
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	index, err := h.keeper.consul.Commit(ctx, h.transferOps(to, record, h.written)...)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -50,7 +51,7 @@ type Record struct {
 	Before []Before
 	// Contested tells of a stranger that had the address in the last minutes.
 	Contested *Contested
-	// Hops counts how often a RecordHandover was passed on since the owner From wrote
+	// Hops counts how often a RecordHandover was forwarded since the owner From wrote
 	// it, by members that could not take the lock.
 	Hops int
 }
@@ -132,6 +133,9 @@ func (r Record) Encode() []byte {
 	b, _ := json.Marshal(r) // a Record is strings, times and an encoded object
 	return b
 }
+
+// Same reports whether two records say the same.
+func (r Record) Same(o Record) bool { return bytes.Equal(r.Encode(), o.Encode()) }
 
 // Stopped reports whether the address had left the previous owner's kernel when
 // the record was written.

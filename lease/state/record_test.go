@@ -34,7 +34,7 @@ func TestRecordAsJSON(t *testing.T) {
 			Record{State: RecordContested, Node: "h1", At: &at, Reason: "a claim", Contested: &Contested{MAC: "02:00:00:00:00:66", By: "h1", Tries: 2, Since: at, At: at}},
 			`{"state":"contested","node":"h1","at":"2026-11-22T05:11:37Z","reason":"a claim","contested":{"mac":"02:00:00:00:00:66","by":"h1","tries":2,"since":"2026-11-22T05:11:37Z","at":"2026-11-22T05:11:37Z"}}`,
 		},
-		"passed on": {
+		"forwarded": {
 			Record{State: RecordHandover, From: "h1", Node: "h3", Session: "s3", Hops: 1},
 			`{"state":"handover","from":"h1","node":"h3","session":"s3","hops":1}`,
 		},
