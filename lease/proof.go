@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// longestGap is the longest time between two looks at the clock of a process that
+// LongestGap is the longest time between two looks at the clock of a process that
 // runs normally: it looks every 250 ms. After a longer gap the process was stopped,
 // starved or suspended, and its check may have run out: check_ttl is at least 2 s
 // and is refreshed every third of that.
-const longestGap = 1250 * time.Millisecond
+const LongestGap = 1250 * time.Millisecond
 
 // gaps finds the times in which this process did not run. Whichever goroutine looks
 // at the clock first after a gap finds it. It is safe for concurrent use.
@@ -25,7 +25,7 @@ type gaps struct {
 func (g *gaps) look(now time.Duration) (end, found time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if gap := now - g.last; gap > longestGap {
+	if gap := now - g.last; gap > LongestGap {
 		g.end, found = now, gap
 	}
 	g.last = max(g.last, now)

@@ -84,8 +84,8 @@ func (h *Host) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (*Addre
 func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.unbound {
-		return false, fmt.Errorf("refresh %s: %w", a.prefix, ErrUnbound)
+	if err := a.checkBound("refresh"); err != nil {
+		return false, err
 	}
 	// A replacing request does not tell whether there was an address to replace. An
 	// exclusive one does: it fails if there was, and leaves that address unchanged.
@@ -93,7 +93,7 @@ func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
 	if !errors.Is(err, unix.EEXIST) {
 		return err == nil, err
 	}
-	return false, a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+	return false, a.replace(lifetime)
 }
 
 // Extend is Refresh for an address that must not be added: if it is missing, Extend
@@ -102,8 +102,8 @@ func (a *Address) Refresh(lifetime time.Duration) (restored bool, err error) {
 func (a *Address) Extend(lifetime time.Duration) (extended bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.unbound {
-		return false, fmt.Errorf("extend %s: %w", a.prefix, ErrUnbound)
+	if err := a.checkBound("extend"); err != nil {
+		return false, err
 	}
 	found, err := a.host.addresses(family(a.prefix.Addr()))
 	if err != nil {
@@ -111,11 +111,24 @@ func (a *Address) Extend(lifetime time.Duration) (extended bool, err error) {
 	}
 	for _, f := range found {
 		if f.index == a.index && f.prefix == a.prefix {
-			err := a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+			err := a.replace(lifetime)
 			return err == nil, err
 		}
 	}
 	return false, nil
+}
+
+// checkBound returns ErrUnbound after Unbind. The caller has locked mu.
+func (a *Address) checkBound(activity string) error {
+	if a.unbound {
+		return fmt.Errorf("%s %s: %w", activity, a.prefix, ErrUnbound)
+	}
+	return nil
+}
+
+// replace gives the address a new lifetime, and adds it if it is missing.
+func (a *Address) replace(lifetime time.Duration) error {
+	return a.host.add(a.index, a.prefix, lifetime, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
 }
 
 // Unbind removes the address from the kernel. It returns nil if the address is

@@ -71,6 +71,11 @@ func (c *Cluster) denies(token string, may func(Token) bool) error {
 	return nil
 }
 
+// unknown is the refusal of a token that there is not. The caller holds mu.
+func (c *Cluster) unknown(token string) error {
+	return c.denies(token, func(Token) bool { return true })
+}
+
 // allows reports whether a policy grants an access.
 func allows(policy, access string) bool { return policy == "write" || policy != "" && policy == access }
 

@@ -1,11 +1,13 @@
 package simconsul
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -61,7 +63,7 @@ func (a *Agent) list(ctx context.Context, r *run, prefix string, q Request) *ans
 		denied error
 	)
 	err := a.read(ctx, r, query{consistent, wait, func(s *store, last bool) bool {
-		if denied = a.c.denies(q.Token, func(Token) bool { return true }); denied != nil {
+		if denied = a.c.unknown(q.Token); denied != nil {
 			return true
 		}
 		if !last && s.listIndex(prefix) <= index {
@@ -73,10 +75,7 @@ func (a *Agent) list(ctx context.Context, r *run, prefix string, q Request) *ans
 		m.filtered = len(pairs) != all && q.Token != ""
 		return true
 	}})
-	if err == nil {
-		err = denied
-	}
-	return entries(pairs, m, err)
+	return entries(pairs, m, cmp.Or(err, denied))
 }
 
 // readable leaves out what a token may not read. The caller holds mu.
@@ -120,10 +119,7 @@ func (a *Agent) get(ctx context.Context, r *run, key string, q Request) *answer 
 		pairs, m.index = []*api.KVPair{p}, p.ModifyIndex
 		return last || m.index > index
 	}})
-	if err == nil {
-		err = denial
-	}
-	return entries(pairs, m, err)
+	return entries(pairs, m, cmp.Or(err, denial))
 }
 
 // entries is the answer with these keys.
@@ -230,12 +226,11 @@ func (a *Agent) apply(ctx context.Context, r *run, q Request, op api.KVTxnOp, p 
 		}
 		return refusal == ""
 	})
+	err = cmp.Or(err, denial)
 	switch {
 	case err != nil:
 		return failure(err)
-	case denial != nil:
-		return failure(denial)
-	case refusal == "missing session" || len(refusal) > 15 && refusal[:15] == "invalid session":
+	case refusal == "missing session" || strings.HasPrefix(refusal, "invalid session"):
 		return plain(http.StatusInternalServerError, refusal)
 	}
 	return ok200(refusal == "")

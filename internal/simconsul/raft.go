@@ -151,7 +151,7 @@ func (c *Cluster) StopServers(down time.Duration) {
 	c.elect(down, kept)
 }
 
-// FreezeLeader stops the leader's process for some time. What was sent to it hangs
+// FreezeLeader stops the leader's process for some time. Requests to it hang
 // until then. Another server leads after election; with election 0, or one that is not
 // shorter than frozen, it leads on when it thaws.
 func (c *Cluster) FreezeLeader(election, frozen time.Duration) {

@@ -1,6 +1,7 @@
 package simconsul
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -107,11 +108,10 @@ func (a *Agent) sessionCreate(ctx context.Context, r *run, _ string, q Request) 
 		refusal = a.c.begin(s, n)
 		return refusal == ""
 	})
+	err = cmp.Or(err, denial)
 	switch {
 	case err != nil:
 		return failure(err)
-	case denial != nil:
-		return failure(denial)
 	case refusal != "":
 		return plain(http.StatusInternalServerError, "apply failed: "+refusal)
 	}
@@ -137,7 +137,7 @@ func (a *Agent) sessionRenew(ctx context.Context, r *run, id string, q Request) 
 	var n *session
 	var denial error
 	err := a.read(ctx, r, query{answer: func(s *store, _ bool) bool {
-		if denial = a.c.denies(q.Token, func(Token) bool { return true }); denial != nil {
+		if denial = a.c.unknown(q.Token); denial != nil {
 			return true
 		}
 		if n = s.sessions[id]; n == nil {
@@ -150,11 +150,10 @@ func (a *Agent) sessionRenew(ctx context.Context, r *run, id string, q Request) 
 		}
 		return true
 	}})
+	err = cmp.Or(err, denial)
 	switch {
 	case err != nil:
 		return failure(err)
-	case denial != nil:
-		return failure(denial)
 	case n == nil:
 		return plain(http.StatusNotFound, fmt.Sprintf("Session id '%s' not found", id))
 	}
@@ -201,7 +200,7 @@ func (a *Agent) sessions(ctx context.Context, r *run, q Request, match func(*ses
 	var unknown error
 	err := a.read(ctx, r, query{consistent, wait, func(s *store, last bool) bool {
 		m.index = max(s.sessIdx, 1)
-		unknown = a.c.denies(q.Token, func(Token) bool { return true })
+		unknown = a.c.unknown(q.Token)
 		if unknown == nil && !last && m.index <= index {
 			return false
 		}
@@ -217,10 +216,7 @@ func (a *Agent) sessions(ctx context.Context, r *run, q Request, match func(*ses
 		}
 		return true
 	}})
-	if err == nil {
-		err = unknown
-	}
-	if err != nil {
+	if err = cmp.Or(err, unknown); err != nil {
 		return failure(err)
 	}
 	return m.set(ok200(bodies))
@@ -230,7 +226,7 @@ func (a *Agent) sessions(ctx context.Context, r *run, q Request, match func(*ses
 func (a *Agent) sessionDestroy(ctx context.Context, r *run, id string, q Request) *answer {
 	var denial error
 	err := a.write(ctx, r, func(s *store) bool {
-		denial = a.c.denies(q.Token, func(Token) bool { return true })
+		denial = a.c.unknown(q.Token)
 		n := s.sessions[id]
 		if denial != nil || n == nil {
 			return false
@@ -242,11 +238,8 @@ func (a *Agent) sessionDestroy(ctx context.Context, r *run, id string, q Request
 		s.end(id, "destroyed by "+a.Node, time.Now())
 		return true
 	})
-	switch {
-	case err != nil:
+	if err = cmp.Or(err, denial); err != nil {
 		return failure(err)
-	case denial != nil:
-		return failure(denial)
 	}
 	return ok200(true)
 }

@@ -75,8 +75,11 @@ func (f *following) all() (all []seen) {
 	}
 }
 
-// hang lets a list of the keys hang while hanging, until its client gives up.
-func (f *following) hang(hanging *atomic.Bool) {
+// hang lets a list of the keys hang until its client gives up, for as long as the
+// result is true.
+func (f *following) hang() (hanging *atomic.Bool) {
+	hanging = new(atomic.Bool)
+	hanging.Store(true)
 	f.On(func(_ http.ResponseWriter, r *http.Request) bool {
 		if hanging.Load() && r.URL.Query().Has("recurse") {
 			<-r.Context().Done()
@@ -84,6 +87,7 @@ func (f *following) hang(hanging *atomic.Bool) {
 		}
 		return false
 	})
+	return hanging
 }
 
 func TestFollowYieldsTheSameStateWhenNothingChanges(t *testing.T) {
@@ -122,9 +126,7 @@ func TestRereadInterruptsTheQuery(t *testing.T) {
 func TestRereadDoesNotWaitForAQueryThatHangs(t *testing.T) {
 	followed(t, func(f *following) {
 		<-f.news
-		var hanging atomic.Bool
-		f.hang(&hanging)
-		hanging.Store(true)
+		hanging := f.hang()
 		time.Sleep(watchWait + time.Second) // the running query ends by itself
 		f.all()
 		f.reread.Set()
@@ -144,9 +146,7 @@ func TestRereadDoesNotWaitForAQueryThatHangs(t *testing.T) {
 func TestRereadGoesOnUntilThereIsAnAnswer(t *testing.T) {
 	followed(t, func(f *following) {
 		<-f.news
-		var hanging atomic.Bool
-		f.hang(&hanging)
-		hanging.Store(true)
+		hanging := f.hang()
 		began := f.now()
 		f.reread.Set()
 		var failed []time.Duration
@@ -305,9 +305,7 @@ func TestFollowTellsThatAListWasFiltered(t *testing.T) {
 func TestFollowEndsWithItsContextDuringAReread(t *testing.T) {
 	followed(t, func(f *following) {
 		<-f.news
-		var hanging atomic.Bool
-		f.hang(&hanging)
-		hanging.Store(true)
+		f.hang()
 		f.reread.Set()
 		synctest.Wait() // the bubble waits for all goroutines
 		for _, a := range f.all() {

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
 // longestGap is the longest time between two looks at the clock of a process that
-// runs normally. After a longer gap the process was paused, and its check may have
-// run out. What the kernel takes longer for is treated alike.
-const longestGap = refreshInterval + refreshInterval/4
+// runs normally. An act of the kernel that takes longer is treated like a pause.
+const longestGap = lease.LongestGap
 
 // kernel binds addresses to interfaces: *netif.Host. Foreign returns a
 // *netif.ForeignError if another program has bound an address that this process has

@@ -68,7 +68,7 @@ func TestPausedBeforeBinding(t *testing.T) {
 	}
 }
 
-// What was bound too late is unbound, and bound again once the lock is confirmed. A
+// An address that was bound too late is unbound, and bound again once the lock is confirmed. A
 // slow kernel is no lost session.
 func TestBindingTakesTooLong(t *testing.T) {
 	for name, late := range map[string]func(f *fakeVIP){

@@ -299,12 +299,7 @@ func (f *fakeVIP) Foreign(netip.Addr) error {
 // A bound address.
 
 func (f *fakeVIP) Refresh(lifetime time.Duration) (restored bool, err error) {
-	f.mu.Lock()
-	onRefresh := f.onRefresh
-	f.mu.Unlock()
-	if onRefresh != nil {
-		onRefresh()
-	}
+	f.callOnRefresh()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Now().After(f.expires) {
@@ -317,12 +312,7 @@ func (f *fakeVIP) Refresh(lifetime time.Duration) (restored bool, err error) {
 }
 
 func (f *fakeVIP) Extend(lifetime time.Duration) (extended bool, err error) {
-	f.mu.Lock()
-	onRefresh := f.onRefresh
-	f.mu.Unlock()
-	if onRefresh != nil {
-		onRefresh()
-	}
+	f.callOnRefresh()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.missing || time.Now().After(f.expires) {
@@ -330,6 +320,16 @@ func (f *fakeVIP) Extend(lifetime time.Duration) (extended bool, err error) {
 	}
 	f.live(lifetime)
 	return true, nil
+}
+
+// callOnRefresh calls what a test wants to happen during a refresh or an extension.
+func (f *fakeVIP) callOnRefresh() {
+	f.mu.Lock()
+	onRefresh := f.onRefresh
+	f.mu.Unlock()
+	if onRefresh != nil {
+		onRefresh()
+	}
 }
 
 // live gives the address a lifetime. The caller has locked mu.

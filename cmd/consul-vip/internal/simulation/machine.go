@@ -228,35 +228,32 @@ func (b *bound) isUnbound() bool {
 
 // Refresh implements agent.Address.
 func (b *bound) Refresh(lifetime time.Duration) (restored bool, err error) {
-	err = b.machine.call(func() error {
-		switch {
-		case b.isUnbound():
-			return netif.ErrUnbound
-		case lifetime < time.Second:
-			return netif.ErrLifetime
-		}
-		restored = b.machine.set(b.addr, lifetime)
-		return nil
-	})
+	err = b.renew(lifetime, func() { restored = b.machine.set(b.addr, lifetime) })
 	return restored, err
 }
 
 // Extend implements agent.Address.
 func (b *bound) Extend(lifetime time.Duration) (extended bool, err error) {
-	err = b.machine.call(func() error {
+	err = b.renew(lifetime, func() {
+		if extended = b.machine.addresses[b.addr] != nil; extended {
+			b.machine.set(b.addr, lifetime)
+		}
+	})
+	return extended, err
+}
+
+// renew has the kernel act on an address that is to get a new lifetime.
+func (b *bound) renew(lifetime time.Duration, act func()) error {
+	return b.machine.call(func() error {
 		switch {
 		case b.isUnbound():
 			return netif.ErrUnbound
 		case lifetime < time.Second:
 			return netif.ErrLifetime
-		case b.machine.addresses[b.addr] == nil:
-			return nil
 		}
-		extended = true
-		b.machine.set(b.addr, lifetime)
+		act()
 		return nil
 	})
-	return extended, err
 }
 
 // Taken implements agent.Address.

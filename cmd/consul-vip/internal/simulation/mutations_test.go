@@ -41,7 +41,7 @@ var mutations = []mutation{
 	{
 		"a process does not notice that it was paused",
 		"lease/proof.go",
-		"gap > longestGap", "gap > 1000*longestGap",
+		"gap > LongestGap", "gap > 1000*LongestGap",
 		"two hosts answer",
 	},
 	{
