@@ -65,7 +65,7 @@ var mutations = []mutation{
 	{
 		"the previous owner is forgotten when the lock is acquired",
 		"lease/acquire.go",
-		"Previous: previous, Before: before, Contested: contested,", "Previous: previous, Contested: contested,",
+		"Previous: previous, Before: before, Contested: w.contested,", "Previous: previous, Contested: w.contested,",
 		"two hosts answer",
 	},
 }
