@@ -24,6 +24,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/simconsul"
+	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/lease/consul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
@@ -98,6 +99,7 @@ func newCluster(seed uint64) *cluster {
 	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
+	c.net.longestLifetime = c.base.Consul.SessionTTL - lease.Margin
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
 	}

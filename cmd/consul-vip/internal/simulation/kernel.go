@@ -95,6 +95,9 @@ func (k *kernel) answers(addr netip.Addr) bool {
 
 // set binds an address for a lifetime, or extends it.
 func (k *kernel) set(addr netip.Addr, lifetime time.Duration) (added bool) {
+	if lifetime > k.net.longestLifetime {
+		k.net.client.violated("%s has %s for %s, beyond every hold deadline", k.name, addr, lifetime)
+	}
 	lifetime = lifetime.Truncate(time.Second) + k.net.between(0, latestRemoval)
 	a := k.addresses[addr]
 	if added = a == nil; added {

@@ -54,7 +54,7 @@ var mutations = []mutation{
 		"a lifetime in the kernel is not limited",
 		"cmd/consul-vip/internal/agent/bind.go",
 		"return min(cfg.DeadMan, held.Remaining()).Truncate(time.Second)", "return held.Remaining().Truncate(time.Second) + time.Hour",
-		"",
+		"beyond every hold deadline",
 	},
 	{
 		"every conflict ends the process",

@@ -10,6 +10,8 @@ import (
 // network is the segment, the kernels on it, the strangers and the client.
 type network struct {
 	log *journal
+	// longestLifetime is how long a kernel may have an address that no process refreshes.
+	longestLifetime time.Duration
 
 	mu        sync.Mutex // guards all following fields and everything in them
 	rand      *rand.Rand
