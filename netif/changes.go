@@ -13,7 +13,7 @@ const (
 
 	// maxEvents limits how many events an IdentityChanged may wait for, where they
 	// arrive faster than they are read.
-	maxEvents = 1000
+	maxEvents = 100
 )
 
 // changes are the changes of identities that no event has reported yet.
