@@ -109,32 +109,33 @@ func parseLink(m []byte) (link, error) {
 		// when a port leaves the bridge, although the link still exists.
 		partial: m[0] != unix.AF_UNSPEC,
 	}
-	var lower linkBelow
+	var below linkBelow
 	err := eachAttr(m[unix.SizeofIfInfomsg:], func(typ uint16, value []byte) {
-		switch typ {
-		case unix.IFLA_IFNAME:
-			l.name = text(value)
-		case unix.IFLA_MTU:
-			l.mtu = int(number(value))
-		case unix.IFLA_ADDRESS:
-			l.mac = value
-		case unix.IFLA_PERM_ADDRESS:
-			l.permanent = value
-		case unix.IFLA_LINK:
-			lower.index = int(number(value))
-		case unix.IFLA_LINK_NETNSID:
-			lower.elsewhere = true
-		case unix.IFLA_MASTER:
-			l.master = int(number(value))
-		case unix.IFLA_LINKINFO:
-			lower.kind, l.bonded = parseLinkInfo(value)
-		case unix.IFLA_WIRELESS:
-			// A wireless driver sends this to its own tools, without hardware addresses.
-			l.partial = true
-		}
+		l.parseAttr(typ, value)
+		below.parseAttr(typ, value)
 	})
-	l.lower = lower.inStack()
+	l.lower = below.inStack()
 	return l, err
+}
+
+func (l *link) parseAttr(typ uint16, value []byte) {
+	switch typ {
+	case unix.IFLA_IFNAME:
+		l.name = text(value)
+	case unix.IFLA_MTU:
+		l.mtu = int(number(value))
+	case unix.IFLA_ADDRESS:
+		l.mac = value
+	case unix.IFLA_PERM_ADDRESS:
+		l.permanent = value
+	case unix.IFLA_MASTER:
+		l.master = int(number(value))
+	case unix.IFLA_LINKINFO:
+		_, l.bonded = parseLinkInfo(value)
+	case unix.IFLA_WIRELESS:
+		// A wireless driver sends this to its own tools, without hardware addresses.
+		l.partial = true
+	}
 }
 
 // linkBelow is the link that the kernel names as the one below another (IFLA_LINK).
@@ -142,6 +143,17 @@ type linkBelow struct {
 	index     int
 	elsewhere bool   // it is in another namespace, and so is its index
 	kind      string // of the link above
+}
+
+func (b *linkBelow) parseAttr(typ uint16, value []byte) {
+	switch typ {
+	case unix.IFLA_LINK:
+		b.index = int(number(value))
+	case unix.IFLA_LINK_NETNSID:
+		b.elsewhere = true
+	case unix.IFLA_LINKINFO:
+		b.kind, _ = parseLinkInfo(value)
+	}
 }
 
 // inStack returns the index if the two links share a wire, else 0. The other end of a
