@@ -25,6 +25,12 @@ var badSources = []struct {
 	{"block for a key", inVIP(`interface {}`), "2:1", `Did you mean to define argument "interface"?`},
 	{"key twice", inVIP("priority = 1\npriority = 1"), "3:1", "already set at test.hcl:2,1-9"},
 	{"block twice", atTop("consul {}\nconsul {}"), "2:1", "there is one at test.hcl:1:1"},
+	{"unknown key of host_check", inHostCheck(`mises = 8`), "2:1", `Did you mean "misses"?`},
+	{"host_check with a label", atTop(`host_check "eth0" {}`), "1:12", "Extraneous label for host_check"},
+	{"host_check twice", atTop("host_check {}\nhost_check {}"), "2:1", "there is one at test.hcl:1:1"},
+	{"host_check of a vip twice", inVIP("host_check {}\nhost_check {}"), "3:1", "there is one at test.hcl:2:1"},
+	{"host_check of a strict vip", inVIP("takeover = \"strict\"\nhost_check {}"), "3:1", `With takeover = "strict" there is no host check`},
+	{"host_check of a strict vip, off", inVIP("host_check { misses = 0 }\ntakeover = \"strict\""), "2:1", "Leave the block out."},
 	{"announce twice", inVIP("announce {}\nannounce {}"), "3:1", "there is one at test.hcl:2:1"},
 	{"no vip", "log_json = true", "1:1", `for example: vip "10.77.0.100" {}`},
 	{"nothing", "", "1:1", `for example: vip "10.77.0.100" {}`},
@@ -98,6 +104,16 @@ var badSources = []struct {
 	{"check_ttl of the default dead_man", "consul {\ncheck_ttl = \"6s\"\n}\n" + inVIP(""), "2:13", "With 6s, dead_man must be at least 8s"},
 	{"dead_man without a check", "consul {\ncheck_ttl = \"0s\"\n}\n" + inVIP(`dead_man = "1s"`), "5:12", "It takes 2s, because it is refreshed every second"},
 	{"dead_man a fraction", inVIP(`dead_man = "7500ms"`), "2:12", "whole seconds"},
+	{"host_check interval low", inHostCheck(`interval = "4ms"`), "2:12", "too short. It takes 5ms to 1s"},
+	{"host_check interval high", inHostCheck(`interval = "1001ms"`), "2:12", "too long. It takes 5ms to 1s"},
+	{"host_check interval without unit", inHostCheck(`interval = 25`), "2:12", `Did you mean "25ms"?`},
+	{"host_check interval of a vip", inVIP("host_check {\ninterval = \"0s\"\n}"), "3:12", "too short. It takes 5ms to 1s"},
+	{"misses low", inHostCheck(`misses = 2`), "2:10", "from 3 to 100, or 0 for no host check"},
+	{"misses high", inHostCheck(`misses = 101`), "2:10", "from 3 to 100"},
+	{"misses negative", inHostCheck(`misses = -1`), "2:10", "from 3 to 100"},
+	{"misses a fraction", inHostCheck(`misses = 3.5`), "2:10", "is not a whole number"},
+	{"misses of a vip", inVIP("host_check {\nmisses = 1\n}"), "3:10", "from 3 to 100"},
+	{"misses of words", inHostCheck(`misses = "few"`), "2:11", "a number is required"},
 	{"interval low", inAnnounce(`interval = "500ms"`), "3:12", "too short. It takes 1s to 1h"},
 	{"interval high", inAnnounce(`interval = "2h"`), "3:12", "too long. It takes 1s to 1h"},
 	{"jitter of the interval", inAnnounce("interval = \"5s\"\njitter = \"5s\""), "4:10", "less than the interval, 5s"},
@@ -130,6 +146,8 @@ var badSources = []struct {
 func atTop(line string) string { return line + "\nvip \"10.77.0.100\" {}" }
 
 func inConsul(line string) string { return atTop("consul {\n" + line + "\n}") }
+
+func inHostCheck(line string) string { return atTop("host_check {\n" + line + "\n}") }
 
 func inVIP(line string) string { return "vip \"10.77.0.100\" {\n" + line + "\n}" }
 

@@ -32,8 +32,10 @@ func (c *checker) config(body hcl.Body) *Config {
 		NodeName: value(c, raw.NodeName, "", nodeName),
 		Consul:   single(c, "consul", raw.Consul, rawConsul.at, c.consul),
 	}
+	byDefault := HostCheck{Interval: DefaultHostCheckInterval, Misses: DefaultHostCheckMisses}
+	cfg.HostCheck = single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.hostCheck(byDefault))
 	for _, vip := range raw.VIPs {
-		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg.Consul))
+		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg))
 	}
 	c.distinct(raw.VIPs, cfg.VIPs)
 	c.defaultDeadMan(raw.Consul, cfg.Consul.CheckTTL)
@@ -51,12 +53,13 @@ func (c *checker) consul(raw rawConsul) Consul {
 	}
 }
 
-func (c *checker) vip(raw rawVIP, consul Consul) VIP {
+// vip checks a block, given the top level and the consul block.
+func (c *checker) vip(raw rawVIP, top *Config) VIP {
 	prefix, complaint := address(raw.Address)
 	if complaint != "" {
 		c.report("Invalid address", raw.AddressRange, complaint)
 	}
-	return VIP{
+	vip := VIP{
 		Prefix:       prefix,
 		Interface:    value(c, raw.Interface, "", interfaceName),
 		Priority:     value(c, raw.Priority, DefaultPriority, priority),
@@ -64,8 +67,32 @@ func (c *checker) vip(raw rawVIP, consul Consul) VIP {
 		OnLoss:       value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),
-		DeadMan:      c.deadMan(raw, consul),
+		DeadMan:      c.deadMan(raw, top.Consul),
 		Announce:     single(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
+		HostCheck:    single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.hostCheck(top.HostCheck)),
+	}
+	if vip.Takeover == TakeoverStrict {
+		vip.HostCheck.Misses = 0
+		c.strictHostCheck(raw)
+	}
+	return vip
+}
+
+// strictHostCheck reports a host_check block that can have no effect.
+func (c *checker) strictHostCheck(raw rawVIP) {
+	if len(raw.HostCheck) > 0 {
+		c.report("Needless host_check block", raw.HostCheck[0].Range, `With takeover = "strict" there is no host check: `+
+			"the address stays with its owner until Consul has ended that session. Leave the block out.")
+	}
+}
+
+// hostCheck returns a check of a host_check block whose missing keys are as in def.
+func (c *checker) hostCheck(def HostCheck) func(rawHostCheck) HostCheck {
+	return func(raw rawHostCheck) HostCheck {
+		return HostCheck{
+			Interval: value(c, raw.Interval, def.Interval, hostCheckInterval),
+			Misses:   value(c, raw.Misses, def.Misses, misses),
+		}
 	}
 }
 

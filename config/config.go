@@ -28,6 +28,9 @@ const (
 	DefaultPreemptDelay = 10 * time.Second
 	DefaultDeadMan      = 7 * time.Second
 	DefaultInterval     = 10 * time.Second
+
+	DefaultHostCheckInterval = 25 * time.Millisecond
+	DefaultHostCheckMisses   = 8
 )
 
 // Config is a complete configuration, merged from all its files and checked. Keys
@@ -41,6 +44,8 @@ type Config struct {
 	// the local Consul agent.
 	NodeName string
 	Consul   Consul
+	// HostCheck is what a VIP has if its block does not say otherwise.
+	HostCheck HostCheck
 	// VIPs are the floating addresses, at least one, in order of appearance. Each
 	// address appears once.
 	VIPs []VIP
@@ -85,6 +90,8 @@ type VIP struct {
 	// a second.
 	DeadMan  time.Duration
 	Announce Announce
+	// HostCheck is always off (Misses is 0) if Takeover is TakeoverStrict.
+	HostCheck HostCheck
 }
 
 // Addr returns the address without its prefix length.
@@ -97,6 +104,15 @@ type Announce struct {
 	// Jitter is how much earlier or later than Interval an announcement may be, less
 	// than Interval. The default is a tenth of Interval.
 	Jitter time.Duration
+}
+
+// HostCheck is how a host that may take an address over watches the owner's host.
+type HostCheck struct {
+	// Interval is the time between two probes, 5ms to 1s.
+	Interval time.Duration
+	// Misses is how many probes in a row must stay unanswered before the host counts as
+	// dead, 3 to 100; 0: there is no host check.
+	Misses int
 }
 
 // OnConflict selects the reaction when another host claims a held address.

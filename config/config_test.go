@@ -28,7 +28,8 @@ func defaults(addr string) *config.Config {
 			SessionTTL: 30 * time.Second,
 			CheckTTL:   5 * time.Second,
 		},
-		VIPs: []config.VIP{vip(addr)},
+		HostCheck: config.HostCheck{Interval: 25 * time.Millisecond, Misses: 8},
+		VIPs:      []config.VIP{vip(addr)},
 	}
 }
 
@@ -41,6 +42,7 @@ func vip(addr string) config.VIP {
 		Takeover:   config.TakeoverProbe,
 		DeadMan:    7 * time.Second,
 		Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
+		HostCheck:  config.HostCheck{Interval: 25 * time.Millisecond, Misses: 8},
 	}
 }
 
@@ -105,7 +107,50 @@ var goodSources = []struct {
 			PreemptDelay: config.DefaultPreemptDelay,
 			DeadMan:      28 * time.Second,
 			Announce:     config.Announce{Interval: time.Minute},
+			HostCheck:    config.HostCheck{Interval: 25 * time.Millisecond}, // off, because of strict
 		}
+	}},
+	{"host check for all", `
+		host_check { interval = "1s" }
+		vip "10.77.0.100" {}`, func(c *config.Config) {
+		c.HostCheck.Interval = time.Second
+		c.VIPs[0].HostCheck.Interval = time.Second
+	}},
+	{"host check of a vip", `
+		host_check {
+			interval = "5ms"
+			misses   = 100
+		}
+		vip "10.77.0.100" {
+			host_check { misses = 3 }
+		}
+		vip "10.77.0.101" {
+			host_check { interval = "50ms" }
+		}
+		vip "10.77.0.102" {
+			takeover = "strict"
+		}`, func(c *config.Config) {
+		c.HostCheck = config.HostCheck{Interval: 5 * time.Millisecond, Misses: 100}
+		c.VIPs[0].HostCheck = config.HostCheck{Interval: 5 * time.Millisecond, Misses: 3}
+		c.VIPs = append(c.VIPs, vip("10.77.0.101/32"), vip("10.77.0.102/32"))
+		c.VIPs[1].HostCheck = config.HostCheck{Interval: 50 * time.Millisecond, Misses: 100}
+		c.VIPs[2].Takeover = config.TakeoverStrict
+		c.VIPs[2].HostCheck = config.HostCheck{Interval: 5 * time.Millisecond}
+	}},
+	{"no host check, except for one vip", `
+		host_check { misses = 0 }
+		vip "10.77.0.100" {
+			host_check { misses = 8 }
+		}
+		vip "10.77.0.101" {
+			host_check {
+				interval = null
+				misses   = null
+			}
+		}`, func(c *config.Config) {
+		c.HostCheck.Misses = 0
+		c.VIPs = append(c.VIPs, vip("10.77.0.101/32"))
+		c.VIPs[1].HostCheck.Misses = 0
 	}},
 	{"least dead_man", `
 		consul { check_ttl = "2500ms" }

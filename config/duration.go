@@ -9,8 +9,12 @@ import (
 func duration(lo, hi time.Duration, bounds string) func(string) (time.Duration, string) {
 	return func(s string) (time.Duration, string) {
 		d, err := time.ParseDuration(s)
-		if _, missing := time.ParseDuration(s + "s"); missing == nil && (err != nil || s == "0") {
-			return 0, fmt.Sprintf("%q has no unit. Did you mean %q?", s, s+"s")
+		if seconds, missing := time.ParseDuration(s + "s"); missing == nil && (err != nil || s == "0") {
+			unit := "s"
+			if seconds > hi {
+				unit = "ms"
+			}
+			return 0, fmt.Sprintf("%q has no unit. Did you mean %q?", s, s+unit)
 		}
 		switch {
 		case err != nil:
@@ -30,6 +34,10 @@ var (
 	interval   = duration(time.Second, time.Hour, "It takes 1s to 1h.")
 
 	preemptDelay = duration(time.Second, time.Hour, "It takes 1s to 1h.")
+
+	// A host answers within a millisecond, but below 5 ms the scheduler of an ordinary
+	// busy host counts as a miss.
+	hostCheckInterval = duration(5*time.Millisecond, time.Second, "It takes 5ms to 1s.")
 )
 
 // checkTTL also accepts "0s", which turns the check off.

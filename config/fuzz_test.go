@@ -28,6 +28,15 @@ func FuzzParse(f *testing.F) {
 			f.Add(src)
 		}
 	}
+	for _, src := range []string{
+		inHostCheck("interval = \"5ms\"\nmisses = 100"),
+		inHostCheck("misses = 0\ninterval = null"),
+		inVIP("host_check { misses = env(\"MISSES\", 3) }"),
+		inVIP("takeover = \"strict\"\nhost_check { interval = 25 }"),
+		inHostCheck("misses = 1e2") + "\nhost_check {}",
+	} {
+		f.Add([]byte(src))
+	}
 	// The HCL library needs minutes to convert such a number to text.
 	huge := regexp.MustCompile(`[eE]\+?[0-9]{6}`)
 	f.Fuzz(func(t *testing.T, src []byte) {
@@ -71,6 +80,7 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		least = cfg.Consul.CheckTTL + 2*time.Second
 		requireBetween(t, 2*time.Second, cfg.Consul.CheckTTL, time.Minute)
 	}
+	requireSoundHostCheck(t, cfg.HostCheck)
 	seen := make(map[netip.Addr]bool)
 	for _, vip := range cfg.VIPs {
 		require.True(t, vip.Prefix.IsValid() && vip.Addr().Is4() && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
@@ -82,10 +92,18 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		require.Zero(t, vip.DeadMan%time.Second)
 		requireBetween(t, time.Second, vip.Announce.Interval, time.Hour)
 		requireBetween(t, 0, vip.Announce.Jitter, vip.Announce.Interval-1)
+		requireSoundHostCheck(t, vip.HostCheck)
+		require.False(t, vip.Takeover == config.TakeoverStrict && vip.HostCheck.Misses > 0)
 		require.NotEmpty(t, vip.OnConflict)
 		require.NotEmpty(t, vip.OnLoss)
 		require.NotEmpty(t, vip.Takeover)
 	}
+}
+
+func requireSoundHostCheck(t *testing.T, c config.HostCheck) {
+	t.Helper()
+	requireBetween(t, 5*time.Millisecond, c.Interval, time.Second)
+	require.True(t, c.Misses == 0 || 3 <= c.Misses && c.Misses <= 100, "misses = %d", c.Misses)
 }
 
 func requireBetween(t *testing.T, lo, d, hi time.Duration) {

@@ -6,11 +6,12 @@ import "github.com/hashicorp/hcl/v2"
 // into them finds unknown and repeated keys. The checker does the rest.
 type (
 	rawConfig struct {
-		LogLevel *hcl.Attribute `hcl:"log_level"`
-		LogJSON  *hcl.Attribute `hcl:"log_json"`
-		NodeName *hcl.Attribute `hcl:"node_name"`
-		Consul   []rawConsul    `hcl:"consul,block"`
-		VIPs     []rawVIP       `hcl:"vip,block"`
+		LogLevel  *hcl.Attribute `hcl:"log_level"`
+		LogJSON   *hcl.Attribute `hcl:"log_json"`
+		NodeName  *hcl.Attribute `hcl:"node_name"`
+		Consul    []rawConsul    `hcl:"consul,block"`
+		HostCheck []rawHostCheck `hcl:"host_check,block"`
+		VIPs      []rawVIP       `hcl:"vip,block"`
 	}
 
 	rawConsul struct {
@@ -34,6 +35,7 @@ type (
 		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
 		DeadMan      *hcl.Attribute `hcl:"dead_man"`
 		Announce     []rawAnnounce  `hcl:"announce,block"`
+		HostCheck    []rawHostCheck `hcl:"host_check,block"`
 		AddressRange hcl.Range      `hcl:"address,label_range"`
 	}
 
@@ -42,7 +44,14 @@ type (
 		Jitter   *hcl.Attribute `hcl:"jitter"`
 		Range    hcl.Range      `hcl:",def_range"`
 	}
+
+	rawHostCheck struct {
+		Interval *hcl.Attribute `hcl:"interval"`
+		Misses   *hcl.Attribute `hcl:"misses"`
+		Range    hcl.Range      `hcl:",def_range"`
+	}
 )
 
-func (r rawConsul) at() hcl.Range   { return r.Range }
-func (r rawAnnounce) at() hcl.Range { return r.Range }
+func (r rawConsul) at() hcl.Range    { return r.Range }
+func (r rawAnnounce) at() hcl.Range  { return r.Range }
+func (r rawHostCheck) at() hcl.Range { return r.Range }

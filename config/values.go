@@ -47,3 +47,12 @@ func priority(n float64) (int, string) {
 	}
 	return int(n), ""
 }
+
+// misses accepts no less than three, because a switch may drop two frames in a row, and
+// 0, which turns the host check off.
+func misses(n float64) (int, string) {
+	if n != 0 && (n < 3 || n > 100 || n != math.Trunc(n)) {
+		return 0, fmt.Sprintf("%v is not a whole number from 3 to 100, or 0 for no host check.", n)
+	}
+	return int(n), ""
+}

@@ -7,7 +7,8 @@
 # may be missing or empty.
 #
 # You can split the configuration into several files of a directory. Top-level
-# keys and the consul block belong in one of them, vip blocks in any.
+# keys, the consul block and the host_check block belong in one of them, vip blocks
+# in any.
 
 # trace, debug, info, warn or error.
 log_level = "info"
@@ -56,6 +57,18 @@ consul {
   check_ttl = "5s"
 }
 
+# How a host that is first or second in line for an address watches the owner's host:
+# every interval, 5ms to 1s, it sends an ARP request for that host's own address. When
+# so many in a row stay unanswered, 3 to 100, and the gateway or another host
+# answers, the owner's host is dead, and the address moves without waiting for Consul
+# to notice. With these values that takes a quarter of a second. A host that is paused
+# for longer, such as a virtual machine during a snapshot, loses its addresses.
+# misses = 0 turns the check off. docs/operating.md says what it costs your network.
+host_check {
+  interval = "25ms"
+  misses   = 8
+}
+
 # One block per floating address, for now IPv4. A prefix length can follow, as in
 # "10.77.0.100/24". Keep the default, /32, unless the address must add the route of
 # its subnet.
@@ -89,7 +102,7 @@ vip "10.77.0.100" {
   # What to do before binding an address that the previous owner did not release:
   # "probe" sends ARP probes and binds when no station answers; "strict" first
   # waits for the previous owner's session_ttl, for networks that can split in two
-  # halves.
+  # halves. With "strict" there is no host check.
   takeover = "probe"
 
   # Whether a running owner hands the address to a node with a better priority (or,
@@ -113,5 +126,11 @@ vip "10.77.0.100" {
   announce {
     interval = "10s"
     jitter   = "1s"
+  }
+
+  # The host check for this address alone. Unset keys are as in the block above.
+  host_check {
+    interval = "25ms"
+    misses   = 8
   }
 }

@@ -88,6 +88,8 @@ func alter(t *testing.T, field reflect.Value) {
 		field.SetString(field.String() + "-other")
 	case reflect.Int32, reflect.Int64:
 		field.SetInt(field.Int() + 1)
+	case reflect.Struct:
+		alter(t, field.Field(0))
 	default:
 		require.Failf(t, "cannot alter the field", "a %s", field.Kind())
 	}

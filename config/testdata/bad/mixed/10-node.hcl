@@ -8,6 +8,11 @@ consul {
   token       = "secret"
 }
 
+host_check {
+  interval = 25
+  misses   = 1
+}
+
 vip "10.77.0.100" {
   interfcae   = "eth0"
   dead_man    = "1s"

@@ -10,4 +10,12 @@ vip "10.77.0.100/24" {
   priority = 2
 }
 
+vip "10.77.0.101" {
+  takeover = "strict"
+
+  host_check {
+    misses = 4
+  }
+}
+
 vip "fd00::100" {}
