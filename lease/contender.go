@@ -11,9 +11,6 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// Priorities range from 0, the best, to maxPriority.
-const maxPriority = 1000
-
 // Lock is what to contend for, and how.
 type Lock struct {
 	Name     string
@@ -122,8 +119,9 @@ type contenders struct {
 
 	mu      sync.Mutex // guards all following fields, and some of each Contender
 	byName  map[string]*Contender
-	offset  int  // of all priorities
-	leaving bool // this process is about to end
+	owner   state.Owner // what this process tells the others about itself
+	offset  int         // of all priorities
+	leaving bool        // this process is about to end
 }
 
 // change makes a change and tells keepMember.
@@ -134,27 +132,28 @@ func (a *contenders) change(f func(*contenders)) {
 	a.changes.Set(struct{}{})
 }
 
-// list returns this process's priority for each lock that it holds or can take, the
-// others by the reason why it cannot take them, whether it is about to end, and a
-// channel that closes when any of these changes.
-func (a *contenders) list() (priorities map[string]int, ineligible map[string][]string, leaving bool, changed <-chan struct{}) {
+// member returns this process as a member: its priority for each lock that it holds or
+// can take, the others by the reason why it cannot take them, and its own description.
+// It also returns whether the process is about to end, and a channel that closes when
+// any of these changes.
+func (a *contenders) member() (m state.Member, leaving bool, changed <-chan struct{}) {
 	_, changed = a.changes.Get()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	priorities, ineligible = map[string]int{}, map[string][]string{}
+	m = state.Member{VIPs: map[string]int{}, Ineligible: map[string][]string{}, Owner: a.owner}
 	for name, c := range a.byName {
 		switch lock, _ := c.wanted.Get(); {
 		case c.held, lock.Ineligible == nil && c.heldOff == 0:
-			priorities[name] = clamp(lock.Priority+a.offset, 0, maxPriority)
+			m.VIPs[name] = clamp(lock.Priority+a.offset, 0, state.MaxPriority)
 		case lock.Ineligible != nil:
 			reason := lock.Ineligible.Error()
-			ineligible[reason] = append(ineligible[reason], name)
+			m.Ineligible[reason] = append(m.Ineligible[reason], name)
 		}
 	}
-	for _, names := range ineligible {
+	for _, names := range m.Ineligible {
 		slices.Sort(names)
 	}
-	return priorities, ineligible, a.leaving, changed
+	return m, a.leaving, changed
 }
 
 func (a *contenders) has(name string) bool {
@@ -169,11 +168,18 @@ func (a *contenders) has(name string) bool {
 // count stay between 0, the best, and 1000.
 func (k *Keeper) Prioritize(delta int) (offset int) {
 	k.contenders.change(func(a *contenders) {
-		a.offset = clamp(a.offset+clamp(delta, -2*maxPriority, 2*maxPriority), -maxPriority, maxPriority)
+		a.offset = clamp(a.offset+clamp(delta, -2*state.MaxPriority, 2*state.MaxPriority), -state.MaxPriority, state.MaxPriority)
 		offset = a.offset
 	})
 	k.log.Info("priorities changed", "offset", offset)
 	return offset
+}
+
+// Describe tells the other members about this process: the fields of owner become
+// fields of its member key, which is written whenever they change. See
+// [state.Member.Owner].
+func (k *Keeper) Describe(owner state.Owner) {
+	k.contenders.change(func(a *contenders) { a.owner = owner })
 }
 
 // Leave takes this process off the members: no lock is transferred to it any more.

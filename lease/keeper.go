@@ -128,6 +128,13 @@ func New(cfg Config) *Keeper {
 	return k
 }
 
+// State returns the latest State, nil before the first, and a channel that closes at
+// Consul's next answer, which may show the same State.
+func (k *Keeper) State() (s *state.State, changed <-chan struct{}) {
+	v, changed := k.latest.Get()
+	return v.State, changed
+}
+
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;
 // Hold tells its callers. A Consul that does not answer never ends it. When ctx
 // ends it gives the session back and returns nil, at the latest after 1.2 s; cancel

@@ -56,8 +56,8 @@ func (k *Keeper) keepMember(s *session) {
 // entry is the value of the member key under s, whether this process is about to
 // end, and a channel that closes when either changes.
 func (k *Keeper) entry(s *session) (m state.Member, leaving bool, altered <-chan struct{}) {
-	m = state.Member{Node: k.node, Session: s.id, Version: k.cfg.Version}
-	m.VIPs, m.Ineligible, leaving, altered = k.contenders.list()
+	m, leaving, altered = k.contenders.member()
+	m.Node, m.Session, m.Version = k.node, s.id, k.cfg.Version
 	return m, leaving, altered
 }
 

@@ -147,11 +147,14 @@ func (s *State) ContendersText(name string) string {
 	}
 	_, owner := s.Owner(name)
 	for i, node := range nodes {
+		_, last := s.Members[node].Priority(name)
 		switch {
 		case s.Drained(node):
 			nodes[i] += " (drained)"
 		case node == owner:
 			nodes[i] += " (owner)"
+		case last:
+			nodes[i] += " (ranks last: its host did not answer)"
 		}
 	}
 	text := "members: " + enumerate(nodes)
