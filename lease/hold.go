@@ -52,6 +52,9 @@ type End struct {
 	Reason error
 	// Clean: the function left nothing behind that may still use the lock.
 	Clean bool
+	// Handover, with Transferred, is the record that tells the successor, with the nonce
+	// of the handover; nil if it is not known, or if the lock has returned.
+	Handover *state.Record
 }
 
 // Left is how the function of a hold left the lock. The zero Left is that of a
@@ -258,7 +261,7 @@ func (h *Held) lost(l state.Lock) End {
 	case h.underWay != nil && l.Session == h.underWay.session:
 		return h.underWay.end
 	case l.Record.State == state.RecordHandover && l.Record.From == h.keeper.node && l.Session != "" && l.Session != h.session.id:
-		return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s, confirmed late", l.Record.Node)}
+		return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s, confirmed late", l.Record.Node), Handover: &l.Record}
 	case l.Index == 0:
 		return lost("its key was deleted")
 	case l.Session == h.session.id:
