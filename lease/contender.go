@@ -119,6 +119,7 @@ type contenders struct {
 
 	mu      sync.Mutex // guards all following fields, and some of each Contender
 	byName  map[string]*Contender
+	setback setback
 	owner   state.Owner // what this process tells the others about itself
 	offset  int         // of all priorities
 	leaving bool        // this process is about to end
@@ -152,6 +153,9 @@ func (a *contenders) member() (m state.Member, leaving bool, changed <-chan stru
 	}
 	for _, names := range m.Ineligible {
 		slices.Sort(names)
+	}
+	if a.setback.active {
+		m.RankLast()
 	}
 	return m, a.leaving, changed
 }

@@ -41,6 +41,7 @@ const (
 	SteppedDown             // the function ended by itself
 	LockLost                // the lock is lost, the session is not
 	SessionLost             // the session is lost, and all locks with it
+	Taken                   // another member took the lock, because this host did not answer on the wire
 )
 
 // End is how a hold ended.
@@ -195,6 +196,8 @@ func (h *Held) conclude(ctx context.Context, left Left) End {
 	end := h.Ended()
 	switch end.Kind {
 	case SessionLost, Transferred:
+	case Taken:
+		h.keeper.setBack(end.Reason)
 	case LockLost:
 		return h.afterLoss(ctx, end, left)
 	case Released:
@@ -256,6 +259,9 @@ func (h *Held) judge(v observed) (End, bool) {
 
 // lost is the end of the hold of a lock that was seen as l.
 func (h *Held) lost(l state.Lock) End {
+	if end, taken := h.takenByOther(l); taken {
+		return end
+	}
 	lost := func(how string) End { return End{Kind: LockLost, Reason: fmt.Errorf("%w: %s", ErrLockLost, how)} }
 	switch {
 	case h.underWay != nil && l.Session == h.underWay.session:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/consul-vip/consul-vip/internal/failurelog"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -21,11 +22,17 @@ func (k *Keeper) keepMember(s *session) {
 	)
 	for s.ctx.Err() == nil {
 		v, seen := k.latest.Get()
+		setback := k.setbackLeft()
 		entry, leaving, altered := k.entry(s)
 		if v.State == nil || !written.shownBy(v.State) || current(v.Members[k.node], entry, leaving) {
+			var over <-chan time.Time
+			if setback > 0 {
+				over = time.After(setback)
+			}
 			select {
 			case <-seen:
 			case <-altered:
+			case <-over:
 			case <-s.ctx.Done():
 			}
 			continue
