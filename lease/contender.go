@@ -24,6 +24,10 @@ type Lock struct {
 	// the lock is not held it counts at once: no other member transfers the lock to
 	// this process.
 	Ineligible error
+	// Dead is the session of a holder whose host does not answer on the wire. While it is
+	// on the key, and this process is the best placed of the others whose hosts answer,
+	// this process takes the lock from it. Empty: there is none.
+	Dead string
 	// Logger receives what is logged about the lock; nil: the Keeper's own.
 	Logger hclog.Logger
 }
@@ -43,10 +47,12 @@ type Contender struct {
 	// Guarded by the mutex of contenders: the rest of the member key.
 	held    bool
 	heldOff time.Duration // until when the lock is left to others; 0: it is not
+	dead    string        // of the wanted lock
 
 	// Owned by the goroutine of Hold.
-	written  mark     // our last write to the key
-	stranger sighting // the latest stranger in the lock's record
+	written  mark          // our last write to the key
+	stranger sighting      // the latest stranger in the lock's record
+	taken    takenSighting // the latest take in the lock's record
 }
 
 // Contend makes this process a member that can take the lock, until Close. It takes
@@ -56,8 +62,10 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 	if c.log == nil {
 		c.log = k.log.With("vip", lock.Name)
 	}
-	c.wanted.Set(lock)
-	k.contenders.change(func(all *contenders) { all.byName[lock.Name] = c })
+	k.contenders.change(func(all *contenders) {
+		all.want(c, lock)
+		all.byName[lock.Name] = c
+	})
 	return c
 }
 
@@ -65,8 +73,7 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 // count from now on, the owner from the next record on. The lock's name must be the
 // same. Set never blocks; a lock that is held is not touched.
 func (c *Contender) Set(lock Lock) {
-	c.wanted.Set(lock)
-	c.keeper.contenders.changes.Set(struct{}{})
+	c.keeper.contenders.change(func(all *contenders) { all.want(c, lock) })
 }
 
 // Close ends the contention. Call it after the last Hold has returned.
@@ -75,6 +82,7 @@ func (c *Contender) Close() {
 		if all.byName[c.name] == c {
 			delete(all.byName, c.name)
 		}
+		all.markDead(c, "")
 	})
 }
 
@@ -119,6 +127,7 @@ type contenders struct {
 
 	mu      sync.Mutex // guards all following fields, and some of each Contender
 	byName  map[string]*Contender
+	dead    map[string]int // by session: for how many locks its host is dead
 	setback setback
 	owner   state.Owner // what this process tells the others about itself
 	offset  int         // of all priorities
@@ -131,6 +140,29 @@ func (a *contenders) change(f func(*contenders)) {
 	f(a)
 	a.mu.Unlock()
 	a.changes.Set(struct{}{})
+}
+
+// want replaces how to contend for a lock. The caller holds mu.
+func (a *contenders) want(c *Contender, lock Lock) {
+	a.markDead(c, lock.Dead)
+	c.wanted.Set(lock)
+}
+
+// markDead notes the session whose host is dead for a lock. The caller holds mu.
+func (a *contenders) markDead(c *Contender, session string) {
+	if a.dead[c.dead]--; a.dead[c.dead] <= 0 {
+		delete(a.dead, c.dead)
+	}
+	if c.dead = session; session != "" {
+		a.dead[session]++
+	}
+}
+
+// isDead reports whether the host of a session is dead, by any lock.
+func (a *contenders) isDead(session string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dead[session] > 0
 }
 
 // member returns this process as a member: its priority for each lock that it holds or

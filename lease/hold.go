@@ -84,6 +84,15 @@ type Held struct {
 	// there was none.
 	Contested *state.Contested
 
+	// TookFrom is the node from which the lock was taken, because its host did not answer
+	// on the wire; empty: it was not taken. Answered: Consul has answered the very try
+	// that took it.
+	TookFrom string
+	Answered bool
+	// Committed is how long the write that acquired the lock took; 0: the lock was
+	// transferred to this process.
+	Committed time.Duration
+
 	// Set when the lock was acquired, or by serve; never changed afterwards.
 	contender *Contender
 	keeper    *Keeper

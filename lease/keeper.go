@@ -123,7 +123,7 @@ func New(cfg Config) *Keeper {
 	if k.now == nil {
 		k.now = boottime
 	}
-	k.contenders.byName = map[string]*Contender{}
+	k.contenders.byName, k.contenders.dead = map[string]*Contender{}, map[string]int{}
 	k.acl = consul.NewACLChecker(cfg.Client, cfg.Logger, k.permissions())
 	return k
 }
