@@ -65,6 +65,8 @@ type waiting struct {
 	index      uint64        // of the free key
 	from       time.Duration // when it was first seen free, or when to try again
 
+	attempt attempt // to take the lock from a dead host
+
 	contested *state.Contested // what the State that is considered says of a stranger
 }
 
@@ -89,10 +91,12 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	switch {
 	case l.Session == s.id:
 		return w.underOurSession(ctx, v, s, l, lock, ineligible)
-	case l.Session != "" || ineligible != nil:
+	case ineligible != nil:
 		return nil, forever
 	case heldOff > 0:
 		return nil, heldOff
+	case l.Session != "":
+		return w.fromOther(ctx, v, s, l, lock)
 	}
 	if wait := w.turn(v.State, s, l); wait > 0 {
 		return nil, wait
@@ -179,14 +183,20 @@ func (w *waiting) logHolder(l state.Lock) {
 func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l state.Lock, lock Lock, ineligible error) (*Held, time.Duration) {
 	returned := l.Record.Hops > 0 && l.Record.At != nil // by a member that could not take it
 	switch {
+	case ineligible == nil && w.isTaken(v, s, l):
+		return w.foundTaken(v, s, l, lock), 0
 	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
 		// Our own record may be the trace of an earlier try of ours. It may also come from
 		// a restored snapshot, and others may have had the lock meanwhile: it proves nothing.
-		previous := l.Record
+		previous, tookFrom := l.Record, ""
 		if previous.Session == s.id {
-			previous = state.Record{Before: previous.Before}
+			previous, tookFrom = state.Record{Before: previous.Before}, previous.TookFrom
 		}
-		return w.take(ctx, s, l, w.held(v, s, previous, lock))
+		h := w.held(v, s, previous, lock)
+		if tookFrom != "" {
+			h.takenFrom(tookFrom)
+		}
+		return w.take(ctx, s, l, h)
 	case ineligible == nil || (returned && lock.Ineligible == nil):
 		h := w.held(v, s, l.Record, lock)
 		h.written.index = l.Index
@@ -209,7 +219,7 @@ func (w *waiting) take(ctx context.Context, s *session, l state.Lock, h *Held) (
 	switch {
 	case err == nil:
 		w.failures.Record(nil)
-		return h.taken(index, sent), 0
+		return h.taken(index, sent, k.now()-sent), 0
 	case ctx.Err() != nil:
 		// If it was acquired all the same, the end of the session releases it.
 		return nil, forever
@@ -223,11 +233,12 @@ func (w *waiting) take(ctx context.Context, s *session, l state.Lock, h *Held) (
 	}
 	w.failures.Record(err)
 	w.pause.Wait(ctx)
-	return w.readBack(ctx, s, h), 0
+	return w.readBack(ctx, s, h, sent), 0
 }
 
-// readBack finds out whether h was acquired, which only Consul's leader knows.
-func (w *waiting) readBack(ctx context.Context, s *session, h *Held) *Held {
+// readBack finds out whether h was acquired by a write sent then, which only Consul's
+// leader knows.
+func (w *waiting) readBack(ctx context.Context, s *session, h *Held, wrote time.Duration) *Held {
 	k := w.keeper
 	for s.ctx.Err() == nil {
 		sent := k.now()
@@ -236,7 +247,7 @@ func (w *waiting) readBack(ctx context.Context, s *session, h *Held) *Held {
 		if err == nil {
 			w.pause.Reset()
 			if l.Session == s.id && l.Record.Same(h.record) {
-				return h.taken(l.Index, sent)
+				return h.taken(l.Index, sent, k.now()-wrote)
 			}
 			return nil
 		}
@@ -247,9 +258,10 @@ func (w *waiting) readBack(ctx context.Context, s *session, h *Held) *Held {
 	return nil
 }
 
-// taken completes a lock whose record was written at index by a request sent then.
-func (h *Held) taken(index uint64, sent time.Duration) *Held {
-	h.recorded, h.written.index, h.seen = true, index, max(h.seen, sent)
+// taken completes a lock whose record was written at index, by a write that took so
+// long. The request that showed it was sent then.
+func (h *Held) taken(index uint64, sent, took time.Duration) *Held {
+	h.recorded, h.written.index, h.seen, h.Committed = true, index, max(h.seen, sent), took
 	h.known.Set(sent)
 	return h
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// Priorities range from 0, the best, to maxPriority.
-const maxPriority = 1000
-
 // Lock is what to contend for, and how.
 type Lock struct {
 	Name     string
@@ -27,6 +24,10 @@ type Lock struct {
 	// the lock is not held it counts at once: no other member transfers the lock to
 	// this process.
 	Ineligible error
+	// Dead is the session of a holder whose host does not answer on the wire. While it is
+	// on the key, and this process is the best placed of the others whose hosts answer,
+	// this process takes the lock from it. Empty: there is none.
+	Dead string
 	// Logger receives what is logged about the lock; nil: the Keeper's own.
 	Logger hclog.Logger
 }
@@ -46,10 +47,12 @@ type Contender struct {
 	// Guarded by the mutex of contenders: the rest of the member key.
 	held    bool
 	heldOff time.Duration // until when the lock is left to others; 0: it is not
+	dead    string        // of the wanted lock
 
 	// Owned by the goroutine of Hold.
-	written  mark     // our last write to the key
-	stranger sighting // the latest stranger in the lock's record
+	written  mark          // our last write to the key
+	stranger sighting      // the latest stranger in the lock's record
+	taken    takenSighting // the latest take in the lock's record
 }
 
 // Contend makes this process a member that can take the lock, until Close. It takes
@@ -59,8 +62,10 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 	if c.log == nil {
 		c.log = k.log.With("vip", lock.Name)
 	}
-	c.wanted.Set(lock)
-	k.contenders.change(func(all *contenders) { all.byName[lock.Name] = c })
+	k.contenders.change(func(all *contenders) {
+		all.want(c, lock)
+		all.byName[lock.Name] = c
+	})
 	return c
 }
 
@@ -68,8 +73,7 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 // count from now on, the owner from the next record on. The lock's name must be the
 // same. Set never blocks; a lock that is held is not touched.
 func (c *Contender) Set(lock Lock) {
-	c.wanted.Set(lock)
-	c.keeper.contenders.changes.Set(struct{}{})
+	c.keeper.contenders.change(func(all *contenders) { all.want(c, lock) })
 }
 
 // Close ends the contention. Call it after the last Hold has returned.
@@ -78,6 +82,7 @@ func (c *Contender) Close() {
 		if all.byName[c.name] == c {
 			delete(all.byName, c.name)
 		}
+		all.markDead(c, "")
 	})
 }
 
@@ -122,8 +127,11 @@ type contenders struct {
 
 	mu      sync.Mutex // guards all following fields, and some of each Contender
 	byName  map[string]*Contender
-	offset  int  // of all priorities
-	leaving bool // this process is about to end
+	dead    map[string]int // by session: for how many locks its host is dead
+	setback setback
+	owner   state.Owner // what this process tells the others about itself
+	offset  int         // of all priorities
+	leaving bool        // this process is about to end
 }
 
 // change makes a change and tells keepMember.
@@ -134,27 +142,54 @@ func (a *contenders) change(f func(*contenders)) {
 	a.changes.Set(struct{}{})
 }
 
-// list returns this process's priority for each lock that it holds or can take, the
-// others by the reason why it cannot take them, whether it is about to end, and a
-// channel that closes when any of these changes.
-func (a *contenders) list() (priorities map[string]int, ineligible map[string][]string, leaving bool, changed <-chan struct{}) {
+// want replaces how to contend for a lock. The caller holds mu.
+func (a *contenders) want(c *Contender, lock Lock) {
+	a.markDead(c, lock.Dead)
+	c.wanted.Set(lock)
+}
+
+// markDead notes the session whose host is dead for a lock. The caller holds mu.
+func (a *contenders) markDead(c *Contender, session string) {
+	if a.dead[c.dead]--; a.dead[c.dead] <= 0 {
+		delete(a.dead, c.dead)
+	}
+	if c.dead = session; session != "" {
+		a.dead[session]++
+	}
+}
+
+// isDead reports whether the host of a session is dead, by any lock.
+func (a *contenders) isDead(session string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dead[session] > 0
+}
+
+// member returns this process as a member: its priority for each lock that it holds or
+// can take, the others by the reason why it cannot take them, and its own description.
+// It also returns whether the process is about to end, and a channel that closes when
+// any of these changes.
+func (a *contenders) member() (m state.Member, leaving bool, changed <-chan struct{}) {
 	_, changed = a.changes.Get()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	priorities, ineligible = map[string]int{}, map[string][]string{}
+	m = state.Member{VIPs: map[string]int{}, Ineligible: map[string][]string{}, Owner: a.owner}
 	for name, c := range a.byName {
 		switch lock, _ := c.wanted.Get(); {
 		case c.held, lock.Ineligible == nil && c.heldOff == 0:
-			priorities[name] = clamp(lock.Priority+a.offset, 0, maxPriority)
+			m.VIPs[name] = clamp(lock.Priority+a.offset, 0, state.MaxPriority)
 		case lock.Ineligible != nil:
 			reason := lock.Ineligible.Error()
-			ineligible[reason] = append(ineligible[reason], name)
+			m.Ineligible[reason] = append(m.Ineligible[reason], name)
 		}
 	}
-	for _, names := range ineligible {
+	for _, names := range m.Ineligible {
 		slices.Sort(names)
 	}
-	return priorities, ineligible, a.leaving, changed
+	if a.setback.active {
+		m.RankLast()
+	}
+	return m, a.leaving, changed
 }
 
 func (a *contenders) has(name string) bool {
@@ -169,11 +204,18 @@ func (a *contenders) has(name string) bool {
 // count stay between 0, the best, and 1000.
 func (k *Keeper) Prioritize(delta int) (offset int) {
 	k.contenders.change(func(a *contenders) {
-		a.offset = clamp(a.offset+clamp(delta, -2*maxPriority, 2*maxPriority), -maxPriority, maxPriority)
+		a.offset = clamp(a.offset+clamp(delta, -2*state.MaxPriority, 2*state.MaxPriority), -state.MaxPriority, state.MaxPriority)
 		offset = a.offset
 	})
 	k.log.Info("priorities changed", "offset", offset)
 	return offset
+}
+
+// Describe tells the other members about this process: the fields of owner become
+// fields of its member key, which is written whenever they change. See
+// [state.Member.Owner].
+func (k *Keeper) Describe(owner state.Owner) {
+	k.contenders.change(func(a *contenders) { a.owner = owner })
 }
 
 // Leave takes this process off the members: no lock is transferred to it any more.

@@ -68,6 +68,30 @@ func TestPrioritiesStayInRange(t *testing.T) {
 	})
 }
 
+// The others read what this process says about itself.
+func TestDescribe(t *testing.T) {
+	bubble(t, func(b *instance) {
+		h := b.hold()
+		<-h.held
+		o := b.second()
+		_, changed := o.keeper.State()
+		<-changed
+		for _, owner := range []state.Owner{`{"links":[{"interface":"eth0"}]}`, `{"links":[]}`, ""} {
+			b.keeper.Describe(owner)
+			synctest.Wait()
+			s, _ := o.keeper.State()
+			assert.Equal(t, owner, s.Members["h1"].Owner)
+			assert.Equal(t, map[string]int{vip: 100}, s.Members["h1"].VIPs)
+		}
+		before := b.consul.Get("p/.members/h1").ModifyIndex
+		b.keeper.Describe("")
+		synctest.Wait()
+		assert.Equal(t, before, b.consul.Get("p/.members/h1").ModifyIndex, "nothing has changed")
+		h.stops("done")
+		require.NoError(t, o.stop())
+	})
+}
+
 func TestSetDoesNotTouchTheHold(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
 		before := b.consul.Get(lockKey).ModifyIndex

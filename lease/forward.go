@@ -32,7 +32,8 @@ func (w *waiting) forward(ctx context.Context, v observed, s *session, l state.L
 }
 
 // forwardTo is the record with which to forward a lock, and the session to forward it
-// to; empty: nobody's.
+// to; empty: nobody's. The owner hears nothing of another member's turn, so the record
+// for that one keeps the nonce of the handover. A lock that goes back needs no words.
 func (w *waiting) forwardTo(v *state.State, r state.Record, why error) (record state.Record, session string) {
 	giver, alive := v.Members[r.From]
 	_, contends := giver.VIPs[w.name]

@@ -41,6 +41,7 @@ const (
 	SteppedDown             // the function ended by itself
 	LockLost                // the lock is lost, the session is not
 	SessionLost             // the session is lost, and all locks with it
+	Taken                   // another member took the lock, because this host did not answer on the wire
 )
 
 // End is how a hold ended.
@@ -52,6 +53,9 @@ type End struct {
 	Reason error
 	// Clean: the function left nothing behind that may still use the lock.
 	Clean bool
+	// Handover, with Transferred, is the record that tells the successor, with the nonce
+	// of the handover; nil if it is not known, or if the lock has returned.
+	Handover *state.Record
 }
 
 // Left is how the function of a hold left the lock. The zero Left is that of a
@@ -79,6 +83,15 @@ type Held struct {
 	// Contested tells of a stranger that had the address in the last ten minutes; nil:
 	// there was none.
 	Contested *state.Contested
+
+	// TookFrom is the node from which the lock was taken, because its host did not answer
+	// on the wire; empty: it was not taken. Answered: Consul has answered the very try
+	// that took it.
+	TookFrom string
+	Answered bool
+	// Committed is how long the write that acquired the lock took; 0: the lock was
+	// transferred to this process.
+	Committed time.Duration
 
 	// Set when the lock was acquired, or by serve; never changed afterwards.
 	contender *Contender
@@ -192,6 +205,8 @@ func (h *Held) conclude(ctx context.Context, left Left) End {
 	end := h.Ended()
 	switch end.Kind {
 	case SessionLost, Transferred:
+	case Taken:
+		h.keeper.setBack(end.Reason)
 	case LockLost:
 		return h.afterLoss(ctx, end, left)
 	case Released:
@@ -253,12 +268,15 @@ func (h *Held) judge(v observed) (End, bool) {
 
 // lost is the end of the hold of a lock that was seen as l.
 func (h *Held) lost(l state.Lock) End {
+	if end, taken := h.takenByOther(l); taken {
+		return end
+	}
 	lost := func(how string) End { return End{Kind: LockLost, Reason: fmt.Errorf("%w: %s", ErrLockLost, how)} }
 	switch {
 	case h.underWay != nil && l.Session == h.underWay.session:
 		return h.underWay.end
 	case l.Record.State == state.RecordHandover && l.Record.From == h.keeper.node && l.Session != "" && l.Session != h.session.id:
-		return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s, confirmed late", l.Record.Node)}
+		return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s, confirmed late", l.Record.Node), Handover: &l.Record}
 	case l.Index == 0:
 		return lost("its key was deleted")
 	case l.Session == h.session.id:

@@ -132,19 +132,20 @@ func (t *tenure) start(ctx context.Context, write func(context.Context) answer) 
 	go func() { t.answer <- write(ctx) }()
 }
 
-// startTransfer starts a write that transfers the lock, and that beginStop gives up.
-func (t *tenure) startTransfer(to state.Candidate, reason error, write func(context.Context) answer) {
+// startTransfer starts a write that transfers the lock by this record, and that
+// beginStop gives up. The record of a request without a successor has no session.
+func (t *tenure) startTransfer(record state.Record, reason error, write func(context.Context) answer) {
 	ctx, abort := context.WithCancelCause(t.h.run)
 	t.abort = abort
-	if to.Session != "" {
-		t.h.underWay = &transfer{to.Session, transferredTo(to, reason)}
+	if record.Session != "" {
+		t.h.underWay = &transfer{record.Session, transferredBy(record, reason)}
 	}
 	t.start(ctx, write)
 }
 
-// transferredTo is the end of a hold whose lock was transferred.
-func transferredTo(to state.Candidate, reason error) End {
-	return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s: %w", to.Node, reason)}
+// transferredBy is the end of a hold whose lock was transferred by this record.
+func transferredBy(record state.Record, reason error) End {
+	return End{Kind: Transferred, Reason: fmt.Errorf("transferred to %s: %w", record.Node, reason), Handover: &record}
 }
 
 // onAnswer takes the result of the write that was under way.
@@ -237,10 +238,11 @@ func (t *tenure) transferAtStop(v observed) {
 		return
 	}
 	reason, written, deadline, stopEnd := context.Cause(t.stop), h.written, t.deadline, t.stopEnd()
-	t.startTransfer(to, reason, func(ctx context.Context) answer {
+	record := h.handoverRecord(to)
+	t.startTransfer(record, reason, func(ctx context.Context) answer {
 		ctx, cancel := context.WithDeadline(ctx, deadline)
 		defer cancel()
-		a := h.transfer(ctx, to, written, reason)
+		a := h.transfer(ctx, record, written, reason)
 		if a.refused {
 			return answer{end: &stopEnd}
 		}
@@ -251,13 +253,14 @@ func (t *tenure) transferAtStop(v observed) {
 // carryOut carries out the transfer that is due.
 func (t *tenure) carryOut() {
 	h, due, written := t.h, t.due.Transfer, t.h.written
+	record := h.handoverRecord(due.To)
 	t.due.ripe = false
-	t.startTransfer(due.To, due.Reason, func(ctx context.Context) answer {
+	t.startTransfer(record, due.Reason, func(ctx context.Context) answer {
 		if due.Request != 0 && !h.accept(ctx, due.Request) {
 			return answer{refused: true}
 		}
 		if due.To.Session != "" {
-			a := h.transfer(ctx, due.To, written, due.Reason)
+			a := h.transfer(ctx, record, written, due.Reason)
 			if !a.refused || due.Request == 0 || ctx.Err() != nil {
 				return a
 			}
@@ -266,25 +269,25 @@ func (t *tenure) carryOut() {
 	})
 }
 
-// transfer makes the lock, which is as it was last written, the successor's in one
-// Raft commit: Consul lets any client lock a key for any session. This process goes
+// transfer makes the lock, which is as it was last written, the successor's by this
+// record, in one Raft commit: Consul lets any client lock a key for any session. This process goes
 // on serving until then, and should until the successor has seen the commit. If the
 // answer is not refused the lock was transferred, or may have been; in the latter
 // case it may be found under our session afterwards.
-func (h *Held) transfer(ctx context.Context, to state.Candidate, written mark, reason error) answer {
+func (h *Held) transfer(ctx context.Context, record state.Record, written mark, reason error) answer {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	began := time.Now()
-	index, err := h.keeper.consul.Commit(ctx, h.transferOps(to, h.handoverRecord(to), written)...)
+	index, err := h.keeper.consul.Commit(ctx, h.transferOps(record, written)...)
 	switch {
 	case errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnsent):
-		h.log.Warn("could not transfer the lock", "to", to.Node, "error", err)
+		h.log.Warn("could not transfer the lock", "to", record.Node, "error", err)
 		return answer{refused: true}
 	case err != nil:
-		h.log.Warn("transferring the lock, but Consul did not confirm it", "to", to.Node, "error", err)
+		h.log.Warn("transferring the lock, but Consul did not confirm it", "to", record.Node, "error", err)
 	default:
-		h.log.Info("lock transferred", "to", to.Node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", reason)
+		h.log.Info("lock transferred", "to", record.Node, "commit", time.Since(began).Round(10*time.Microsecond).String(), "reason", reason)
 	}
-	end := transferredTo(to, reason)
+	end := transferredBy(record, reason)
 	return answer{index: index, end: &end}
 }

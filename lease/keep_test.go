@@ -136,7 +136,7 @@ func TestATransferToAnIneligibleMember(t *testing.T) {
 				last := third.hold()
 				time.Sleep(5 * time.Second)
 				o.contenders[vip].Set(down)
-				b.give(test.more)
+				b.give(`,"nonce":"0123456789ab"` + test.more)
 				end := <-h.result // h1 may see the transfer, or only what came after it
 				require.Contains(t, []Kind{Transferred, LockLost}, end.Kind)
 				back := b.hold()
@@ -147,12 +147,14 @@ func TestATransferToAnIneligibleMember(t *testing.T) {
 				case "h1":
 					got = <-back.held
 					assert.Equal(t, 1, got.Previous.Hops)
+					assert.Empty(t, got.Previous.Nonce, "there is nobody to speak to")
 				case "another":
 					select {
 					case got = <-last.held:
 					case got = <-back.held:
 					}
 					assert.Equal(t, 1, got.Previous.Hops)
+					assert.Equal(t, "0123456789ab", got.Previous.Nonce, "the owner knows no other")
 					assert.True(t, got.Previous.Stopped())
 				default:
 					select {

@@ -123,9 +123,16 @@ func New(cfg Config) *Keeper {
 	if k.now == nil {
 		k.now = boottime
 	}
-	k.contenders.byName = map[string]*Contender{}
+	k.contenders.byName, k.contenders.dead = map[string]*Contender{}, map[string]int{}
 	k.acl = consul.NewACLChecker(cfg.Client, cfg.Logger, k.permissions())
 	return k
+}
+
+// State returns the latest State, nil before the first, and a channel that closes at
+// Consul's next answer, which may show the same State.
+func (k *Keeper) State() (s *state.State, changed <-chan struct{}) {
+	v, changed := k.latest.Get()
+	return v.State, changed
 }
 
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;

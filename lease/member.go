@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/consul-vip/consul-vip/internal/failurelog"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -21,11 +22,17 @@ func (k *Keeper) keepMember(s *session) {
 	)
 	for s.ctx.Err() == nil {
 		v, seen := k.latest.Get()
+		setback := k.setbackLeft()
 		entry, leaving, altered := k.entry(s)
 		if v.State == nil || !written.shownBy(v.State) || current(v.Members[k.node], entry, leaving) {
+			var over <-chan time.Time
+			if setback > 0 {
+				over = time.After(setback)
+			}
 			select {
 			case <-seen:
 			case <-altered:
+			case <-over:
 			case <-s.ctx.Done():
 			}
 			continue
@@ -56,8 +63,8 @@ func (k *Keeper) keepMember(s *session) {
 // entry is the value of the member key under s, whether this process is about to
 // end, and a channel that closes when either changes.
 func (k *Keeper) entry(s *session) (m state.Member, leaving bool, altered <-chan struct{}) {
-	m = state.Member{Node: k.node, Session: s.id, Version: k.cfg.Version}
-	m.VIPs, m.Ineligible, leaving, altered = k.contenders.list()
+	m, leaving, altered = k.contenders.member()
+	m.Node, m.Session, m.Version = k.node, s.id, k.cfg.Version
 	return m, leaving, altered
 }
 

@@ -2,6 +2,8 @@ package lease
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"time"
 
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -72,7 +74,7 @@ func (h *Held) transferEnded(ctx context.Context, reason error) bool {
 	record.At, record.Reason = wallClock(), reason.Error()
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
-	index, err := h.keeper.consul.Commit(ctx, h.transferOps(to, record, h.written)...)
+	index, err := h.keeper.consul.Commit(ctx, h.transferOps(record, h.written)...)
 	if err != nil {
 		h.log.Warn("could not transfer the lock", "to", to.Node, "error", err)
 		return false
@@ -83,13 +85,13 @@ func (h *Held) transferEnded(ctx context.Context, reason error) bool {
 }
 
 // transferOps are the operations that make the lock, as it was last written, the
-// successor's.
-func (h *Held) transferOps(to state.Candidate, record state.Record, written mark) []consul.Op {
+// successor's that the record names.
+func (h *Held) transferOps(record state.Record, written mark) []consul.Op {
 	key, value := h.keeper.keys.Lock(h.contender.name), record.Encode()
 	return []consul.Op{
 		consul.Unchanged(key, written.index),
 		consul.Release(key, value, h.session.id),
-		consul.Acquire(key, value, to.Session),
+		consul.Acquire(key, value, record.Session),
 	}
 }
 
@@ -98,5 +100,13 @@ func (h *Held) handoverRecord(to state.Candidate) state.Record {
 	return state.Record{
 		State: state.RecordHandover, From: h.keeper.node, Node: to.Node, Owner: lock.Owner,
 		Session: to.Session, TTL: h.keeper.cfg.SessionTTL.String(), Version: h.keeper.cfg.Version, Contested: h.contender.stranger.recall(h.keeper.now()),
+		Nonce: newNonce(),
 	}
+}
+
+// newNonce draws the nonce of a handover.
+func newNonce() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }

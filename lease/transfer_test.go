@@ -71,7 +71,11 @@ func TestStopTransfers(t *testing.T) {
 		assert.Zero(t, time.Since(began), "the successor does not wait for its position")
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
 		assert.Equal(t, "h1", got.Previous.From)
+		assert.NotEqual(t, newNonce(), got.Previous.Nonce)
 		assert.Equal(t, ours.Owner, got.Previous.Owner, "the owner whose frame to wait for")
+		require.NotNil(t, h.ended.Handover)
+		assert.Equal(t, got.Previous, *h.ended.Handover, "both know the nonce")
+		assert.Regexp(t, "^[0-9a-f]{12}$", got.Previous.Nonce)
 
 		synctest.Wait()
 		r := b.record()
@@ -187,6 +191,8 @@ func TestTransferWithoutAnAnswer(t *testing.T) {
 				}))
 				h.stops("stopped")
 				assert.Equal(t, Transferred, h.ended.Kind, "it may have happened")
+				require.NotNil(t, h.ended.Handover)
+				assert.Equal(t, "h2", h.ended.Handover.Node)
 				b.consul.On(nil)
 				require.NoError(t, b.stop())
 				got := <-next.held
@@ -254,6 +260,8 @@ func TestPin(t *testing.T) {
 		got := <-next.held
 		assert.Equal(t, state.RecordHandover, got.Previous.State)
 		h.ends(Transferred)
+		require.NotNil(t, h.ended.Handover)
+		assert.Equal(t, got.Previous.Nonce, h.ended.Handover.Nonce)
 
 		// No other node takes it, even if its node leaves.
 		again := b.hold()

@@ -63,6 +63,7 @@ var conformity = []struct {
 	{"a transaction", false, transaction},
 	{"refused transactions", false, refusedTransactions},
 	{"a transaction that transfers a lock", false, transferOfALock},
+	{"a transaction that takes a lock from another session", false, takeOfALock},
 	{"malformed requests", false, malformed},
 	{"a session", false, oneSession},
 	{"refused sessions", false, refusedSessions},

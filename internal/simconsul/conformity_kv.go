@@ -164,6 +164,41 @@ func transferOfALock(c *conversation) {
 	assert.Empty(c, c.a().Session)
 }
 
+// takeOfALock has a client unlock a key for another session, which has a lock-delay, and
+// lock it for its own, in one transaction.
+func takeOfALock(c *conversation) {
+	other, id, third := c.session(`{"LockDelay":"15s","Checks":[]}`), c.session(aSession), c.session(aSession)
+	c.put("/kv/%s/a?acquire="+other, "one").is(200, "true")
+	index := c.a().ModifyIndex
+	take := func(index uint64, from, to string) *reply {
+		return c.txn(fmt.Sprintf("'Verb':'check-index','Key':'%%s/a','Index':%d", index),
+			"'Verb':'unlock','Key':'%s/a','Flags':7,'Session':'"+from+"','Value':'"+c.encoded("two")+"'",
+			"'Verb':'lock','Key':'%s/a','Flags':7,'Session':'"+to+"','Value':'"+c.encoded("two")+"'")
+	}
+	results := take(index, other, id).results()
+	require.Len(c, results, 3)
+	a := c.a()
+	assert.Equal(c, entry{2, c.Prefix + "/a", 7, []byte("two"), id, a.CreateIndex, results[2].ModifyIndex}, a)
+	assert.Greater(c, a.ModifyIndex, index)
+
+	// The same again, as a try whose answer was lost: its index has moved, and the other
+	// session has the lock no more.
+	assert.Equal(c, map[int]string{
+		0: fmt.Sprintf(`failed index check for key "%%s/a", current modify index %d != %d`, a.ModifyIndex, index),
+		1: `failed to unlock key "%s/a", lock isn't held, or is held by another session`,
+		2: `failed to lock key "%s/a", lock is already held`,
+	}, take(index, other, third).refused())
+	assert.Equal(c, a, c.a())
+
+	// No lock-delay follows, and the end of the other session does not touch the lock.
+	destroy(c, other)
+	c.gone(other)
+	assert.Equal(c, a, c.a())
+	take(a.ModifyIndex, id, third).results()
+	c.put("/kv/%s/a?release="+third, "three").is(200, "true")
+	c.put("/kv/%s/a?acquire="+id, "four").is(200, "true")
+}
+
 func malformed(c *conversation) {
 	c.put("/txn", "{").is(400, "Failed to parse body")
 	c.send(http.MethodGet, "/txn", "").is(405, "method GET not allowed")

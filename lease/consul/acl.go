@@ -51,7 +51,7 @@ type question struct {
 func (c *Client) Lacking(ctx context.Context, permissions []Permission) ([]Permission, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	free, err := c.writer.slot(ctx)
+	ctx, free, err := c.writer.slot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("checking the token's permissions: %w", err)
 	}

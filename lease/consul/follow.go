@@ -246,7 +246,7 @@ func (f *follower) untilReread(ctx context.Context) (until context.Context, want
 func (c *Client) ReadLock(ctx context.Context, key string) (state.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	free, err := c.writer.slot(ctx)
+	ctx, free, err := c.writer.slot(ctx)
 	if err != nil {
 		return state.Lock{}, fmt.Errorf("reading %s: %w", key, err)
 	}

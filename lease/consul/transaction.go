@@ -71,7 +71,7 @@ func Delete(key string) Op { return &api.KVTxnOp{Verb: api.KVDelete, Key: key} }
 // ErrConflict and ErrUnsent mean that nothing was written; after any other error
 // it may have been.
 func (c *Client) Commit(ctx context.Context, ops ...Op) (uint64, error) {
-	return c.writer.commit(ctx, ops)
+	return c.writer.commit(ctx, common, &request{ops: ops})
 }
 
 // DeleteUnchanged deletes a key as it was at index. The error is ErrConflict if
@@ -82,6 +82,14 @@ func (c *Client) DeleteUnchanged(ctx context.Context, key string, index uint64) 
 	return err
 }
 
+// Take is Commit for a transaction that takes a lock from a dead host. It gives up what
+// Consul has not answered within [TakeTry], and never waits for another transaction that
+// hangs: see slots. Nothing is sent, and the error is ErrUnsent, if wanted returns false
+// right before; it must not block.
+func (c *Client) Take(ctx context.Context, wanted func() bool, ops ...Op) (uint64, error) {
+	return c.writer.commit(ctx, taking, &request{ops: ops, wanted: wanted})
+}
+
 // writer writes to the KV store. Writes that arrive while two transactions are
 // under way leave together in the next one: a hundred locks released at once cost
 // a handful of Raft commits. It is safe for concurrent use.
@@ -89,27 +97,30 @@ type writer struct {
 	api      *api.Client
 	tenancy  tenancy
 	denied   denials
-	slots    chan struct{} // one token for each request under way
+	slots    slots
 	ctx      context.Context
 	cancel   context.CancelFunc
 	underWay sync.WaitGroup // transactions
 	written  atomic.Uint64  // the highest index of a confirmed transaction in this history
 
-	mu    sync.Mutex // guards all following fields
-	queue []*request
+	mu    sync.Mutex // guards all following fields, and the waiter of each request
+	queue [lanes][]*request
 }
 
 // request is what one caller wants written, all of it or nothing.
 type request struct {
-	ops   []Op
-	done  chan struct{} // closed when index and err are set
-	index uint64
-	err   error
+	ops    []Op
+	wanted func() bool // nil: until its caller gives up
+	waiter *waiter     // for a slot
+	done   chan struct{}
+	index  uint64 // and err are set before done is closed
+	err    error
 }
 
 func newWriter(client *api.Client, denied denials) *writer {
-	w := &writer{api: client, slots: make(chan struct{}, maxWrites), denied: denied}
+	w := &writer{api: client, denied: denied}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
+	w.slots.parent = w.ctx
 	return w
 }
 
@@ -119,86 +130,106 @@ func (w *writer) close() {
 	w.underWay.Wait()
 }
 
-// slot waits for one of the connections that writes and single reads share: the
-// watch, the renewals and the check keep theirs. The caller must free it.
-func (w *writer) slot(ctx context.Context) (free func(), err error) {
+// slot waits for a slot for a single read, which must end with until. The caller must
+// free it.
+func (w *writer) slot(ctx context.Context) (until context.Context, free func(), err error) {
+	waiting := w.slots.enter(common)
 	select {
-	case w.slots <- struct{}{}:
-		return func() { <-w.slots }, nil
+	case s := <-waiting.granted:
+		until, cancel := context.WithCancelCause(ctx)
+		stop := context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })
+		return until, func() { stop(); cancel(nil); w.slots.free(s) }, nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		w.slots.leave(waiting)
+		return nil, nil, context.Cause(ctx)
 	}
 }
 
-func (w *writer) commit(ctx context.Context, ops []Op) (uint64, error) {
-	r := &request{ops: ops, done: make(chan struct{})}
-	w.enqueue(r)
-	slots := w.slots
+func (w *writer) commit(ctx context.Context, l lane, r *request) (uint64, error) {
+	w.enqueue(l, r)
 	for {
 		select {
-		case slots <- struct{}{}: // the caller that gets a slot sends for all that wait
-			batch := w.take()
+		case s := <-r.waiter.granted: // the caller that gets a slot sends for all that wait
+			batch := w.take(l)
 			w.underWay.Go(func() {
-				defer func() { <-w.slots }()
-				w.send(batch)
+				defer w.slots.free(s)
+				w.send(s, batch)
 			})
-			if !w.queued(r) {
-				slots = nil
-			}
+			w.waitAgain(l, r)
 		case <-r.done:
 			return r.index, r.err
 		case <-ctx.Done():
-			if w.remove(r) {
-				return 0, fmt.Errorf("writing %s: %w: %w", ops[0].Key, ErrUnsent, context.Cause(ctx))
+			if w.remove(l, r) {
+				return 0, fmt.Errorf("writing %s: %w: %w", r.ops[0].Key, ErrUnsent, context.Cause(ctx))
 			}
-			return 0, fmt.Errorf("writing %s: %w", ops[0].Key, context.Cause(ctx))
+			return 0, fmt.Errorf("writing %s: %w", r.ops[0].Key, context.Cause(ctx))
 		}
 	}
 }
 
-func (w *writer) enqueue(r *request) {
+func (w *writer) enqueue(l lane, r *request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.queue = append(w.queue, r)
+	r.done = make(chan struct{})
+	w.queue[l] = append(w.queue[l], r)
+	r.waiter = w.slots.enter(l)
+}
+
+// waitAgain waits for another slot if the last one served others only.
+func (w *writer) waitAgain(l lane, r *request) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Contains(w.queue[l], r) {
+		r.waiter = w.slots.enter(l)
+	}
 }
 
 // take empties the queue as far as one transaction can hold it.
-func (w *writer) take() []*request {
+func (w *writer) take(l lane) (batch []*request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ops, n := 0, 0
-	for n < len(w.queue) && ops+len(w.queue[n].ops) <= maxOps {
-		ops += len(w.queue[n].ops)
+	for _, r := range w.queue[l] {
+		if ops+len(r.ops) > maxOps {
+			break
+		}
 		n++
+		w.slots.leave(r.waiter)
+		if r.wanted != nil && !r.wanted() {
+			finish([]*request{r}, 0, ErrUnsent)
+			continue
+		}
+		ops += len(r.ops)
+		batch = append(batch, r)
 	}
-	batch := slices.Clone(w.queue[:n])
-	w.queue = slices.Delete(w.queue, 0, n)
+	w.queue[l] = slices.Delete(w.queue[l], 0, n)
 	return batch
 }
 
-func (w *writer) queued(r *request) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Contains(w.queue, r)
-}
-
 // remove reports whether r was still waiting.
-func (w *writer) remove(r *request) bool {
+func (w *writer) remove(l lane, r *request) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := slices.Index(w.queue, r)
+	i := slices.Index(w.queue[l], r)
 	if i < 0 {
 		return false
 	}
-	w.queue = slices.Delete(w.queue, i, i+1)
+	w.queue[l] = slices.Delete(w.queue[l], i, i+1)
+	w.slots.leave(r.waiter)
 	return true
 }
 
 // send writes batch. It sends again without the requests that Consul names as the
 // reason for a refusal, until each is written or refused.
-func (w *writer) send(batch []*request) {
+func (w *writer) send(s *slot, batch []*request) {
+	ctx := s.ctx
+	if s.lane == taking {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, TakeTry)
+		defer cancel()
+	}
 	for len(batch) > 0 {
-		index, refused, err := w.transact(batch)
+		index, refused, err := w.transact(ctx, batch)
 		if err != nil || len(refused) == 0 {
 			finish(batch, index, err)
 			return
@@ -230,8 +261,8 @@ func finish(batch []*request, index uint64, err error) {
 
 // transact runs one transaction. Where Consul refuses it, refused has the reasons
 // by the position of the request they concern, at least one.
-func (w *writer) transact(batch []*request) (index uint64, refused map[int][]string, err error) {
-	ctx, cancel := context.WithTimeout(w.ctx, writeTimeout)
+func (w *writer) transact(ctx context.Context, batch []*request) (index uint64, refused map[int][]string, err error) {
+	once, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	var txn api.TxnOps
 	var owner []int // of each operation, the request
@@ -241,8 +272,10 @@ func (w *writer) transact(batch []*request) (index uint64, refused map[int][]str
 			owner = append(owner, i)
 		}
 	}
-	ok, resp, _, err := w.api.Txn().Txn(txn, query(ctx))
+	ok, resp, _, err := w.api.Txn().Txn(txn, query(once))
 	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errBrokenOff):
+		return 0, nil, errBrokenOff
 	case err != nil:
 		return 0, nil, err
 	case !ok:

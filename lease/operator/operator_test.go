@@ -412,6 +412,9 @@ func TestEmptyListWithoutPermission(t *testing.T) {
 func TestStatusAsJSON(t *testing.T) {
 	since := time.Date(2026, 11, 22, 5, 11, 37, 0, time.UTC)
 	for want, s := range map[string]Status{
+		`{"vip":"b","state":"free","members":[{"node":"h1","priority":100,"drained":false,"session":"s1","ranks_last":true}]}`: {
+			VIP: "b", State: state.StatusFree, Members: []MemberStatus{{Node: "h1", Priority: 100, Session: "s1", RanksLast: true}},
+		},
 		`{"vip":"a","state":"free","members":[]}`: {VIP: "a", State: state.StatusFree, Members: []MemberStatus{}},
 		`{"vip":"a","state":"held","node":"h1","interface":"eth0","mac":"02:00:00:00:00:01","since":"2026-11-22T05:11:37Z","session":"s1",` +
 			`"members":[{"node":"h1","priority":100,"drained":false,"session":"s1"}],"pin":"h1","note":"pinned to h1"}`: {

@@ -36,6 +36,9 @@ type MemberStatus struct {
 	Priority int    `json:"priority"` // lower goes first
 	Drained  bool   `json:"drained"`
 	Session  string `json:"session"`
+	// RanksLast: for some time it comes after all others, whatever its priority, because
+	// locks were taken from it: its host did not answer on the wire.
+	RanksLast bool `json:"ranks_last,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -121,8 +124,9 @@ func status(s *state.State, name string) Status {
 	}
 	for _, node := range s.Contenders(name) {
 		m := s.Members[node]
+		priority, last := m.Priority(name)
 		st.Members = append(st.Members, MemberStatus{
-			Node: node, Priority: m.VIPs[name], Drained: s.Drained(node), Session: m.Session,
+			Node: node, Priority: priority, Drained: s.Drained(node), Session: m.Session, RanksLast: last,
 		})
 	}
 	return st

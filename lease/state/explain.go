@@ -147,11 +147,14 @@ func (s *State) ContendersText(name string) string {
 	}
 	_, owner := s.Owner(name)
 	for i, node := range nodes {
+		_, last := s.Members[node].Priority(name)
 		switch {
 		case s.Drained(node):
 			nodes[i] += " (drained)"
 		case node == owner:
 			nodes[i] += " (owner)"
+		case last:
+			nodes[i] += " (ranks last: its host did not answer)"
 		}
 	}
 	text := "members: " + enumerate(nodes)
@@ -181,7 +184,7 @@ func (s *State) Situation(name string) string {
 // Remarks tell people what the owner of a lock alone does not: how a lock became
 // free, why no member takes it, and what operators have asked for.
 func (s *State) Remarks(name string) []string {
-	remarks := []string{s.history(name), s.PinText(name), s.absence(name)}
+	remarks := []string{s.history(name), s.taken(name), s.PinText(name), s.absence(name)}
 	if _, owner := s.Owner(name); owner != "" && s.Drained(owner) {
 		remarks = append(remarks, owner+" is drained")
 	}
@@ -208,10 +211,19 @@ func (s *State) history(name string) string {
 		return fmt.Sprintf("contested by %s since %s", r.Contested.MAC, r.Contested.Since.UTC().Format(time.RFC3339))
 	case r.State == RecordReleased:
 		return fmt.Sprintf("released by %s: %s", r.Node, r.Reason)
-	case r.Reason != "":
+	case r.Reason != "" && (r.TookFrom == "" || r.At != nil):
 		return fmt.Sprintf("given up by %s: %s", r.Node, r.Reason)
 	}
 	return r.Node + " stopped without releasing it"
+}
+
+// taken tells from which node the owner of a lock has taken it.
+func (s *State) taken(name string) string {
+	r := s.Locks[name].Record
+	if status, _ := s.Owner(name); status != StatusHeld || r.TookFrom == "" {
+		return ""
+	}
+	return fmt.Sprintf("taken over from %s: host did not answer", r.TookFrom)
 }
 
 // PinText tells people the pin of a lock, and why the pinned node cannot take it.

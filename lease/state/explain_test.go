@@ -56,6 +56,18 @@ func TestExplain(t *testing.T) {
 			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","before":[{"node":"h9"}]}@s1`}),
 			StatusHeld, "h1", "", "h1 holds it (takeover in progress)",
 		},
+		"taken, not bound yet": {
+			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","reason":"host-dead","before":[{"node":"h9"}],"took_from":"h9"}@s1`}),
+			StatusHeld, "h1", "", "h1 holds it (takeover in progress; taken over from h9: host did not answer)",
+		},
+		"taken": {
+			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","reason":"host-dead","took_from":"h9"}@s1`}),
+			StatusHeld, "h1", "h1", "h1 holds it (taken over from h9: host did not answer)",
+		},
+		"taken, and crashed": {
+			served.with(keys{"a/.lock": `{"state":"held","node":"h1","session":"s1","reason":"host-dead","took_from":"h9"}`}),
+			StatusFree, "", "", "no node holds it (h1 stopped without releasing it)",
+		},
 		"contested": {
 			free.with(keys{"a/.lock": `{"state":"contested","node":"h1","contested":{"mac":"02:00:00:00:00:66","by":"h1","tries":3,"since":"2026-11-22T05:11:37Z","at":"2026-11-22T05:12:37Z"}}`}),
 			StatusFree, "", "", "no node holds it (contested by 02:00:00:00:00:66 since 2026-11-22T05:11:37Z)",

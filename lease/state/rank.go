@@ -103,8 +103,14 @@ func (s *State) Position(name, node string) int { return s.rankings.free().posit
 // Successor is the best placed candidate for a lock other than the node without,
 // or the node that the lock is pinned to, if that is a candidate.
 func (s *State) Successor(name, without string) (to Candidate, ok bool) {
+	return s.Survivor(name, without, func(string) bool { return false })
+}
+
+// Survivor is [State.Successor], or the next best candidate where the better ones are
+// of dead sessions.
+func (s *State) Survivor(name, without string, dead func(session string) bool) (to Candidate, ok bool) {
 	for _, c := range s.rankings.successors(without)[name] {
-		if pin := s.Pin(name); pin == "" || pin == c.Node {
+		if pin := s.Pin(name); (pin == "" || pin == c.Node) && !dead(c.Session) {
 			return c, true
 		}
 	}

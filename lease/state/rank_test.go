@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -117,6 +118,28 @@ func TestPriorityComesBeforeSpread(t *testing.T) {
 	assert.Equal(t, map[string]int{"h1": 2}, best(s.rankings.free(), nil))
 	assert.Equal(t, 1, s.Position("a", "h2"))
 	assert.Equal(t, 0, s.Position("a", "h9"), "not a member yet")
+}
+
+// A survivor is the best of those whose sessions are not known to be dead.
+func TestSurvivor(t *testing.T) {
+	dead := func(sessions ...string) func(string) bool {
+		return func(s string) bool { return slices.Contains(sessions, s) }
+	}
+	held := map[string]string{"10.77.0.100": "h1"}
+	s := contended(1, threeNodes, held)
+	first, ok := s.Successor("10.77.0.100", "h1")
+	require.True(t, ok)
+	to, ok := s.Survivor("10.77.0.100", "h1", dead("s-h1"))
+	require.True(t, ok)
+	assert.Equal(t, first, to)
+	to, ok = s.Survivor("10.77.0.100", "h1", dead("s-h1", first.Session))
+	require.True(t, ok)
+	assert.NotEqual(t, first, to)
+	_, ok = s.Survivor("10.77.0.100", "h1", dead("s-h2", "s-h3"))
+	assert.False(t, ok)
+	drained := contended(1, threeNodes, held, "h2", "h3")
+	_, ok = drained.Survivor("10.77.0.100", "h1", dead())
+	assert.False(t, ok)
 }
 
 func TestBestPlacedIgnoresThePin(t *testing.T) {

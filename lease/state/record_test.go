@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,6 +39,14 @@ func TestRecordAsJSON(t *testing.T) {
 			Record{State: RecordHandover, From: "h1", Node: "h3", Session: "s3", Hops: 1},
 			`{"state":"handover","from":"h1","node":"h3","session":"s3","hops":1}`,
 		},
+		"handover with a nonce": {
+			Record{State: RecordHandover, From: "h1", Node: "h3", Session: "s3", Nonce: "0123456789ab"},
+			`{"state":"handover","from":"h1","node":"h3","session":"s3","nonce":"0123456789ab"}`,
+		},
+		"taken": {
+			Record{State: RecordHeld, Node: "h2", Session: "s2", Reason: ReasonHostDead, Before: []Before{{"h1", owner, "30s"}}, TookFrom: "h1"},
+			`{"state":"held","node":"h2","session":"s2","reason":"host-dead","before":[{"node":"h1","interface":"eth0","mac":"06:a4:92:26:13:30","alloc_id":"a","ttl":"30s"}],"took_from":"h1"}`,
+		},
 		"released": {
 			Record{State: RecordReleased, Node: "h1", At: &at, Reason: `stopped by signal: "terminated"`},
 			`{"state":"released","node":"h1","at":"2026-11-22T05:11:37Z","reason":"stopped by signal: \"terminated\""}`,
@@ -62,6 +71,34 @@ func TestUnknownFieldsAreTheOwners(t *testing.T) {
 	r := ParseRecord([]byte(value))
 	assert.Equal(t, Owner(`{"host":"10.77.0.1","link":[{"a":1}]}`), r.Owner)
 	assert.JSONEq(t, value, string(r.Encode()))
+}
+
+// An instance without the newest fields takes them for its own or the owner's, and
+// writes them again. A newer one that reads that knows them.
+func TestAnOlderInstanceKeepsTheNewestFields(t *testing.T) {
+	older := slices.DeleteFunc(slices.Clone(recordFields), func(f string) bool { return f == "nonce" || f == "took_from" })
+	for name, value := range map[string]string{
+		"handover": `{"state":"handover","from":"h1","node":"h3","mac":"02:00:00:00:00:01","session":"s3","nonce":"0123456789ab"}`,
+		"taken":    `{"state":"held","node":"h2","mac":"02:00:00:00:00:01","session":"s2","reason":"host-dead","before":[{"node":"h1","host":"10.77.0.1","ttl":"30s"}],"took_from":"h1"}`,
+		"neither":  `{"state":"held","node":"h2","mac":"02:00:00:00:00:01","session":"s2"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := ParseRecord([]byte(value))
+			read := r
+			read.Nonce, read.TookFrom = "", ""
+			var err error
+			read.Owner, err = ownerOf([]byte(value), older)
+			require.NoError(t, err)
+			assert.JSONEq(t, value, string(read.Encode()))
+			assert.Equal(t, r, ParseRecord(read.Encode()))
+
+			// As an owner before: the fields are lost on nobody, and mean nothing there.
+			before := Record{State: RecordHeld, Node: "h4", Before: read.MayAnswer()}
+			again := ParseRecord(before.Encode())
+			assert.Equal(t, before, again)
+			assert.Empty(t, again.TookFrom)
+		})
+	}
 }
 
 func TestOwner(t *testing.T) {
@@ -163,6 +200,7 @@ func TestOwnerTTL(t *testing.T) {
 
 func FuzzParseRecord(f *testing.F) {
 	f.Add([]byte(`{"state":"held","node":"h1","interface":"eth0","since":"2026-11-22T05:11:37Z"}`))
+	f.Add([]byte(`{"state":"held","node":"h2","reason":"host-dead","took_from":"h1","nonce":"0123456789ab"}`))
 	f.Add([]byte(`{"state":"released","x":{"y":[1,null]},"at":null}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		r := ParseRecord(value)
