@@ -114,9 +114,10 @@ func newCluster(seed uint64) *cluster {
 	for i := range hosts {
 		name := fmt.Sprintf("h%d", i+1)
 		h := &host{cluster: c, name: name, consul: c.consul.Agent(name), config: drawPriorities(draw, c.base)}
-		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)})
+		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)}, netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)}))
 		c.hosts = append(c.hosts, h)
 	}
+	c.net.drawSegment(rand.New(rand.NewPCG(seed, 7)))
 	return c
 }
 

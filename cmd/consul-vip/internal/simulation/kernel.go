@@ -30,11 +30,13 @@ type kernel struct {
 	net  *network
 	name string // of the host
 	mac  mac
+	own  netip.Addr // the host's own address
 
 	on        bool // the host is powered
 	boots     int  // how often it was
 	carrier   bool
 	egress    egress
+	mute      bool          // it does not answer for its own address
 	still     *standstill   // the whole machine stands still; nil: it runs
 	held      chan struct{} // requests wait until it closes; nil: they do not
 	slow      time.Duration // requests take up to this long
@@ -62,8 +64,8 @@ type standstill struct {
 	lifetimes bool
 }
 
-func newKernel(n *network, name string, m mac) *kernel {
-	k := &kernel{net: n, name: name, mac: m, on: true, carrier: true, addresses: map[netip.Addr]*address{},
+func newKernel(n *network, name string, m mac, own netip.Addr) *kernel {
+	k := &kernel{net: n, name: name, mac: m, own: own, on: true, carrier: true, addresses: map[netip.Addr]*address{},
 		sockets: map[*socket]bool{}, events: map[*eventQueue]bool{}}
 	n.kernels = append(n.kernels, k)
 	n.segment.stations = append(n.segment.stations, k)
@@ -78,14 +80,17 @@ func (k *kernel) listening() bool { return k.on && k.carrier && k.still == nil }
 // receive implements station: the kernel answers for its addresses, and every packet
 // socket gets a copy.
 func (k *kernel) receive(f frame) {
-	if f.operation == arpRequest && f.senderMAC != k.mac && k.addresses[f.target] != nil {
-		if k.egress != egressDrop {
-			k.net.segment.transmit(newFrame(k.mac, f.senderMAC, arpReply, f.target, f.sender))
-		}
+	if f.operation == arpRequest && f.senderMAC != k.mac && k.has(f.target) && k.egress != egressDrop {
+		k.net.segment.transmit(newFrame(k.mac, f.senderMAC, arpReply, f.target, f.sender))
 	}
 	for s := range k.sockets {
 		s.enqueue(f)
 	}
+}
+
+// has reports whether the kernel answers for an address.
+func (k *kernel) has(addr netip.Addr) bool {
+	return k.addresses[addr] != nil || addr == k.own && !k.mute
 }
 
 // answers reports whether a station that hears everybody gets an answer for addr.

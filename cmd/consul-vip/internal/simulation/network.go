@@ -3,6 +3,7 @@ package simulation
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +18,8 @@ type network struct {
 	rand      *rand.Rand
 	segment   *segment
 	kernels   []*kernel
+	gateway   *gateway   // nil: there is none, or it is one of the hosts
+	router    netip.Addr // the next hop of every host's default route; invalid: none
 	strangers map[netip.Addr]*stranger
 	client    *client
 	excuses   []*excuse
@@ -27,6 +30,36 @@ func newNetwork(log *journal, seed uint64) *network {
 	n.segment = newSegment(n)
 	n.client = newClient(n)
 	return n
+}
+
+// drawSegment draws what the segment is like for as long as the cluster exists.
+func (n *network) drawSegment(draw *rand.Rand) {
+	n.segment.noise = pick(draw, 0, 0, 0, 0, 0, 0, 0.01, 0.05)
+	switch draw.IntN(4) {
+	case 0: // there is no router
+	case 1:
+		n.router = n.kernels[0].own
+	default:
+		n.gateway, n.router = newGateway(n), gatewayAddr
+	}
+	n.log.add("wire", "%g of all frames are lost, the router is %s", n.segment.noise, n.router)
+}
+
+// checkSender checks what a host says that it is: a host asks for another one from an
+// address of its own. A probe for the address of a host would look like a duplicate of
+// that (RFC 5227, section 2.4).
+func (n *network) checkSender(k *kernel, f frame) {
+	switch {
+	case f.probes() && n.isOwn(f.target):
+		n.client.violated("%s probes for %s, which is the own address of a machine", k.name, f.target)
+	case n.isOwn(f.sender) && (f.sender != k.own || f.senderMAC != k.mac):
+		n.client.violated("%s sends as %s at %s, which it is not", k.name, f.sender, f.senderMAC)
+	}
+}
+
+// isOwn reports whether a machine has an address as its own.
+func (n *network) isOwn(addr netip.Addr) bool {
+	return addr == gatewayAddr || slices.ContainsFunc(n.kernels, func(k *kernel) bool { return k.own == addr })
 }
 
 // between draws a duration. Call it with the mutex held.
