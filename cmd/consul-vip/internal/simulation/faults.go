@@ -25,8 +25,9 @@ type fault struct {
 type kind struct {
 	name   string
 	weight int
-	// shortest and longest are how long it lasts.
+	// shortest and longest are how long it lasts, or lengths are.
 	shortest, longest time.Duration
+	lengths           []time.Duration
 	// begin makes the fault, and returns what ends it; nil: it ends by itself.
 	begin func(c *cluster, f fault) (end func())
 	// exits are the exit codes that it explains.
@@ -113,6 +114,9 @@ func drawFault(draw *rand.Rand, hosts, addrs int) fault {
 	// Many are short, a few are long.
 	span := float64(k.longest - k.shortest)
 	f.lasts = k.shortest + time.Duration(span*draw.Float64()*draw.Float64()*draw.Float64())
+	if len(k.lengths) > 0 {
+		f.lasts = pick(draw, k.lengths...)
+	}
 	return f
 }
 
@@ -174,6 +178,7 @@ var kinds []kind
 func init() {
 	kinds = append(kinds, processFaults...)
 	kinds = append(kinds, networkFaults...)
+	kinds = append(kinds, silenceFaults...)
 	kinds = append(kinds, kernelFaults...)
 	kinds = append(kinds, consulFaults...)
 	kinds = append(kinds, operatorFaults...)

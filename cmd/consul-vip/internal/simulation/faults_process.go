@@ -79,12 +79,14 @@ func hypervisor(c *cluster, f fault) func() {
 
 func stall(c *cluster, f fault) func() { return standStill(c, f, "machine stalled", false, true) }
 
-func crash(c *cluster, f fault) func() {
-	h := c.at(f)
+func crash(c *cluster, f fault) func() { return c.powerOff(c.at(f)) }
+
+// powerOff takes the power from a host that runs, and returns what gives it back.
+func (c *cluster) powerOff(h *host) (boot func()) {
 	c.mu.Lock()
-	if h.powerless {
+	if h.powerless || h.standing {
 		c.mu.Unlock()
-		return nil
+		return func() {}
 	}
 	h.powerless = true
 	h.kill()

@@ -162,7 +162,8 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 
 // ledger is what Consul's locks say. It is safe for concurrent use.
 type ledger struct {
-	log *journal
+	log     *journal
+	changes occasions[simconsul.Change]
 
 	mu    sync.Mutex // guards all following fields
 	locks map[string]state.Lock
@@ -176,6 +177,7 @@ func (l *ledger) changed(change simconsul.Change) {
 		lock, value = state.NewLock(change.New), string(change.New.Value)
 	}
 	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
+	l.changes.happens(change)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.locks[change.Key] = lock

@@ -35,6 +35,7 @@ type kernel struct {
 	on        bool // the host is powered
 	boots     int  // how often it was
 	carrier   bool
+	stalled   bool // frames are dropped in both directions, although there is a carrier
 	egress    egress
 	mute      bool          // it does not answer for its own address
 	still     *standstill   // the whole machine stands still; nil: it runs
@@ -75,7 +76,7 @@ func newKernel(n *network, name string, m mac, own netip.Addr) *kernel {
 func (k *kernel) address() mac { return k.mac }
 
 // listening implements station.
-func (k *kernel) listening() bool { return k.on && k.carrier && k.still == nil }
+func (k *kernel) listening() bool { return k.on && k.carrier && !k.stalled && k.still == nil }
 
 // receive implements station: the kernel answers for its addresses, and every packet
 // socket gets a copy.
@@ -95,7 +96,7 @@ func (k *kernel) has(addr netip.Addr) bool {
 
 // answers reports whether a station that hears everybody gets an answer for addr.
 func (k *kernel) answers(addr netip.Addr) bool {
-	return k.addresses[addr] != nil && k.listening() && k.egress != egressDrop
+	return k.addresses[addr] != nil && k.listening() && !k.net.segment.stalled && k.egress != egressDrop
 }
 
 // set binds an address for a lifetime, or extends it.
@@ -186,6 +187,16 @@ func (k *kernel) setCarrier(up bool) {
 		defer k.net.mu.Unlock()
 		k.report(event{link: true})
 	})
+}
+
+// stall drops all frames from and to the host, until recover.
+func (k *kernel) stall()   { k.setStalled(true) }
+func (k *kernel) recover() { k.setStalled(false) }
+
+func (k *kernel) setStalled(stalled bool) {
+	k.stalled = stalled
+	k.net.log.add(k.name, "port stalled: %t", stalled)
+	k.net.client.lookAll()
 }
 
 // stop makes the whole machine stand still.

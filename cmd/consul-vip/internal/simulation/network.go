@@ -10,7 +10,8 @@ import (
 
 // network is the segment, the kernels on it, the strangers and the client.
 type network struct {
-	log *journal
+	log  *journal
+	sent occasions[frame]
 	// longestLifetime is how long a kernel may have an address that no process refreshes.
 	longestLifetime time.Duration
 

@@ -34,6 +34,7 @@ type segment struct {
 	delay     time.Duration // frames are late by up to this much
 	cut       map[[2]mac]int
 	sides     map[mac]bool // stations that are separated from the others
+	stalled   bool         // no frame gets through
 
 	arrival map[flow]time.Time // of the last frame
 }
@@ -50,6 +51,7 @@ func newSegment(n *network) *segment {
 // transmit sends a frame to its receivers.
 func (s *segment) transmit(f frame) {
 	s.net.log.add("wire", "%s", f)
+	s.net.sent.happens(f)
 	for _, to := range s.stations {
 		if to.address() == f.from || f.to != everybody && f.to != to.address() {
 			continue
@@ -86,7 +88,7 @@ func (s *segment) deliverLater(f frame, to station) {
 
 // connected reports whether frames from one station reach another.
 func (s *segment) connected(from, to mac) bool {
-	return s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
+	return !s.stalled && s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
 }
 
 // stranger is a machine that is none of the cluster's and has an address.

@@ -98,7 +98,7 @@ func (s *socket) Send(o announcer.Outbound) error {
 	}
 	f := parseFrame(m.mac, mac(o.To), o.Payload)
 	m.net.checkSender(m.kernel, f)
-	if m.egress == egressSent {
+	if m.egress == egressSent && !m.stalled {
 		m.net.segment.transmit(f)
 	}
 	return nil
