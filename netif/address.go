@@ -16,6 +16,7 @@ type address struct {
 	subnet    netip.Prefix // the subnet reached through it, masked; the peer's if there is a peer
 	ours      bool         // it carries the tag
 	permanent bool         // it has no lifetime, so this package did not bind it
+	secondary bool         // IPv4: another address of its subnet is the primary one
 }
 
 // addresses lists the host's addresses of one family, or of both with AF_UNSPEC.
@@ -50,6 +51,7 @@ func parseAddress(m []byte) (address, error) {
 	a := address{
 		index:     int(binary.NativeEndian.Uint32(m[4:])),
 		permanent: m[2]&unix.IFA_F_PERMANENT != 0,
+		secondary: m[2]&unix.IFA_F_SECONDARY != 0,
 	}
 	var local, peer netip.Addr
 	err := eachAttr(m[unix.SizeofIfAddrmsg:], func(typ uint16, value []byte) {

@@ -38,6 +38,11 @@ func TestParseAddress(t *testing.T) {
 			want: address{index: 3, prefix: prefix("10.0.0.7/32"), subnet: prefix("10.0.0.7/32"), permanent: true},
 		},
 		{
+			name: "secondary",
+			m:    message(unix.AF_INET, 24, unix.IFA_F_PERMANENT|unix.IFA_F_SECONDARY, 3, attr(unix.IFA_LOCAL, 10, 0, 0, 7)),
+			want: address{index: 3, prefix: prefix("10.0.0.7/24"), subnet: prefix("10.0.0.0/24"), permanent: true, secondary: true},
+		},
+		{
 			name: "with a peer",
 			m:    message(unix.AF_INET, 30, 0, 3, attr(unix.IFA_ADDRESS, 10, 0, 0, 9), attr(unix.IFA_LOCAL, 10, 9, 9, 9)),
 			want: address{index: 3, prefix: prefix("10.9.9.9/30"), subnet: prefix("10.0.0.8/30")},

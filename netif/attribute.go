@@ -28,3 +28,11 @@ func eachAttr(b []byte, f func(typ uint16, value []byte)) error {
 func align(n int) int {
 	return (n + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1)
 }
+
+// number returns the value of an attribute of 32 bits, or 0 if it has another size.
+func number(value []byte) uint32 {
+	if len(value) != 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(value)
+}

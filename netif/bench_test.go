@@ -65,3 +65,11 @@ func BenchmarkOwn(b *testing.B) {
 		require.False(b, is)
 	}
 }
+
+func BenchmarkIdentity(b *testing.B) {
+	h, eth0 := newBusyHost(b)
+	for b.Loop() {
+		_, err := h.Identity(eth0)
+		require.NoError(b, err)
+	}
+}

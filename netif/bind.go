@@ -62,14 +62,19 @@ func (h *Host) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (*Addre
 	if err != nil {
 		return nil, err
 	}
+	a := &Address{host: h, index: ifindex, prefix: p}
+	h.ours.add(a)
 	err = h.add(ifindex, p, lifetime, flags)
+	if err != nil {
+		h.ours.remove(a)
+	}
 	if errors.Is(err, unix.EEXIST) { // another program added it after prepareBind
 		return nil, h.foreign(address{index: ifindex, prefix: p})
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Address{host: h, index: ifindex, prefix: p}, nil
+	return a, nil
 }
 
 // Refresh extends the lifetime to end this long after now, in whole seconds rounded
@@ -142,7 +147,11 @@ func (a *Address) Unbind() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.unbound = true
-	return a.host.remove(a.index, a.prefix)
+	if err := a.host.remove(a.index, a.prefix); err != nil {
+		return err
+	}
+	a.host.ours.remove(a)
+	return nil
 }
 
 func (h *Host) add(index int, p netip.Prefix, lifetime time.Duration, flags int) error {

@@ -1,6 +1,7 @@
 // Package netif manages floating addresses in the kernel. It finds the interface
-// of an address, binds and unbinds addresses that expire by themselves, and reports
-// changes of addresses and links.
+// of an address, binds and unbinds addresses that expire by themselves, tells what
+// other hosts can see of this one, and reports changes of addresses, links and default
+// routes.
 //
 // Every address it binds has a lifetime, so the kernel removes the address when the
 // process is killed, is frozen or hangs. Every address it binds also carries a tag,

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// Event is an AddressRemoved, AddressForeign, LinkChanged or Resync. The receiver
-// owns it.
+// Event is an AddressRemoved, AddressForeign, LinkChanged, IdentityChanged or Resync.
+// The receiver owns it.
 type Event interface{ event() }
 
 // AddressRemoved reports that an address has left an interface: this process or
@@ -33,15 +33,23 @@ type LinkChanged struct {
 	Removed      bool // the link does not exist any more
 }
 
+// IdentityChanged reports that [Host.Identity] may have another result: a link, an
+// address of the host's own or a default route has changed. One event stands for all
+// changes that the kernel has reported by then.
+type IdentityChanged struct {
+	Index int // of the only interface concerned; 0: any
+}
+
 // Resync reports that events may have been lost. A LinkChanged follows for each link
-// that differs from its last report, and an AddressForeign for each address without
-// a lifetime. Missing addresses of ours are not reported: Refresh finds them.
+// that differs from its last report, an AddressForeign for each address without a
+// lifetime, and an IdentityChanged. Missing addresses of ours are not reported: Refresh finds them.
 type Resync struct{}
 
-func (AddressRemoved) event() {}
-func (AddressForeign) event() {}
-func (LinkChanged) event()    {}
-func (Resync) event()         {}
+func (AddressRemoved) event()  {}
+func (AddressForeign) event()  {}
+func (LinkChanged) event()     {}
+func (IdentityChanged) event() {}
+func (Resync) event()          {}
 
 func (l LinkChanged) equal(o LinkChanged) bool {
 	return l.Index == o.Index && l.Name == o.Name && l.Up == o.Up && l.Removed == o.Removed &&

@@ -27,6 +27,7 @@ type Host struct {
 	log      hclog.Logger
 	requests map[int]*nl.SocketHandle // the socket has a lock of its own
 	events   *socket.Conn             // read by Watch only
+	ours     bindings                 // has a lock of its own
 }
 
 // Open opens the network namespace of the calling thread. The kernel collects
@@ -50,6 +51,11 @@ func open(log hclog.Logger, buffer int) (*Host, error) {
 	if err := requests.SetExtAck(true); err != nil {
 		log.Debug("could not enable extended netlink errors", "error", err)
 	}
+	// With strict checking the kernel lists only the routes that a request asks for.
+	// Linux before 4.20 has none, and lists all.
+	if err := unix.SetsockoptInt(requests.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
+		log.Debug("could not enable strict netlink requests", "error", err)
+	}
 	return &Host{
 		log:      log,
 		requests: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: requests}},
@@ -57,8 +63,8 @@ func open(log hclog.Logger, buffer int) (*Host, error) {
 	}, nil
 }
 
-// subscribe opens one socket for the events of links and of addresses, so that
-// both arrive in the kernel's order.
+// subscribe opens one socket for the events of links, addresses and routes, so that
+// all arrive in the kernel's order.
 func subscribe(buffer int) (*socket.Conn, error) {
 	c, err := socket.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE, "rtnetlink", nil)
 	if err != nil {
@@ -70,7 +76,10 @@ func subscribe(buffer int) (*socket.Conn, error) {
 	if err := c.SetReadBuffer(buffer); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	groups := []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR}
+	if err := ignoreRoutes(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	groups := []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE}
 	addr := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
 	for _, g := range groups {
 		addr.Groups |= 1 << (g - 1)

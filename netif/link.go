@@ -23,6 +23,9 @@ type link struct {
 	mtu       int
 	mac       net.HardwareAddr // current hardware address
 	permanent net.HardwareAddr // burnt-in hardware address; a bond gives its members another mac
+	lower     int              // index of the link below a VLAN, a macvlan or the like; 0: none
+	master    int              // index of the bond, bridge or VRF that the link belongs to; 0: none
+	bonded    bool             // the master is a bond or a team
 	partial   bool             // the message is not about the link's state
 }
 
@@ -32,6 +35,12 @@ type link struct {
 func (l link) up() bool {
 	const all = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
 	return l.flags&all == all
+}
+
+// clone returns a copy that shares no memory with l.
+func (l link) clone() link {
+	l.mac, l.permanent = bytes.Clone(l.mac), bytes.Clone(l.permanent)
+	return l
 }
 
 // netInterface converts a link to the type of the standard library.
@@ -100,22 +109,65 @@ func parseLink(m []byte) (link, error) {
 		// when a port leaves the bridge, although the link still exists.
 		partial: m[0] != unix.AF_UNSPEC,
 	}
+	var lower linkBelow
 	err := eachAttr(m[unix.SizeofIfInfomsg:], func(typ uint16, value []byte) {
 		switch typ {
 		case unix.IFLA_IFNAME:
-			l.name = string(bytes.TrimRight(value, "\x00"))
+			l.name = text(value)
 		case unix.IFLA_MTU:
-			if len(value) == 4 {
-				l.mtu = int(binary.NativeEndian.Uint32(value))
-			}
+			l.mtu = int(number(value))
 		case unix.IFLA_ADDRESS:
 			l.mac = value
 		case unix.IFLA_PERM_ADDRESS:
 			l.permanent = value
+		case unix.IFLA_LINK:
+			lower.index = int(number(value))
+		case unix.IFLA_LINK_NETNSID:
+			lower.elsewhere = true
+		case unix.IFLA_MASTER:
+			l.master = int(number(value))
+		case unix.IFLA_LINKINFO:
+			lower.kind, l.bonded = parseLinkInfo(value)
 		case unix.IFLA_WIRELESS:
 			// A wireless driver sends this to its own tools, without hardware addresses.
 			l.partial = true
 		}
 	})
+	l.lower = lower.inStack()
 	return l, err
 }
+
+// linkBelow is the link that the kernel names as the one below another (IFLA_LINK).
+type linkBelow struct {
+	index     int
+	elsewhere bool   // it is in another namespace, and so is its index
+	kind      string // of the link above
+}
+
+// inStack returns the index if the two links share a wire, else 0. The other end of a
+// veth has the same attribute, and belongs to another station.
+func (b linkBelow) inStack() int {
+	kinds := []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"}
+	if b.elsewhere || !slices.Contains(kinds, b.kind) {
+		return 0
+	}
+	return b.index
+}
+
+// parseLinkInfo returns the kind of a link, such as "vlan", and whether the link is a
+// member of a bond or a team. What it cannot read is empty: drivers fill in the rest.
+func parseLinkInfo(b []byte) (kind string, bonded bool) {
+	// A damaged attribute only hides the ones after it.
+	_ = eachAttr(b, func(typ uint16, value []byte) {
+		switch typ {
+		case unix.IFLA_INFO_KIND:
+			kind = text(value)
+		case unix.IFLA_INFO_SLAVE_KIND:
+			bonded = text(value) == "bond" || text(value) == "team"
+		}
+	})
+	return kind, bonded
+}
+
+// text returns the value of an attribute with a C string.
+func text(value []byte) string { return string(bytes.TrimRight(value, "\x00")) }

@@ -3,6 +3,7 @@ package netif
 import (
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,33 @@ func TestParseLink(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestParseLinkStack(t *testing.T) {
+	kind := func(own, member string) []byte {
+		info := append(attr(unix.IFLA_INFO_KIND, []byte(own)...), attr(unix.IFLA_INFO_SLAVE_KIND, []byte(member)...)...)
+		return attr(unix.IFLA_LINKINFO, info...)
+	}
+	below, elsewhere, master := attr32(unix.IFLA_LINK, 7), attr32(unix.IFLA_LINK_NETNSID, 0), attr32(unix.IFLA_MASTER, 9)
+	for _, tt := range []struct {
+		name  string
+		attrs [][]byte
+		want  link
+	}{
+		{"VLAN", [][]byte{below, kind("vlan\x00", "")}, link{lower: 7}},
+		{"macvlan of another namespace's link", [][]byte{below, elsewhere, kind("macvlan\x00", "")}, link{}},
+		{"veth", [][]byte{below, kind("veth\x00", "")}, link{}},
+		{"VLAN in a bond", [][]byte{kind("vlan\x00", "bond\x00"), master, below}, link{lower: 7, master: 9, bonded: true}},
+		{"card in a team", [][]byte{master, kind("", "team\x00")}, link{master: 9, bonded: true}},
+		{"veth in a bridge", [][]byte{below, master, kind("veth\x00", "bridge\x00")}, link{master: 9}},
+		{"damaged details", [][]byte{below, attr(unix.IFLA_LINKINFO, 1, 0, 0, 0)}, link{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := parseLink(slices.Concat(append([][]byte{make([]byte, unix.SizeofIfInfomsg)}, tt.attrs...)...))
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
+		})
+	}
+}
+
 func TestLinkUp(t *testing.T) {
 	for flags, want := range map[uint32]bool{
 		unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP: true,
@@ -87,6 +115,7 @@ func TestLinkUp(t *testing.T) {
 
 func FuzzParseLink(f *testing.F) {
 	f.Add(append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_IFNAME, 'e', 't', 'h', '0', 0)...))
+	f.Add(append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_LINKINFO, attr(unix.IFLA_INFO_KIND, []byte("vlan")...)...)...))
 	f.Add(append(make([]byte, unix.SizeofIfInfomsg), attr(unix.IFLA_ADDRESS, 2, 0, 0, 0, 0, 1)...))
 	f.Fuzz(func(t *testing.T, m []byte) {
 		l, err := parseLink(m)

@@ -18,6 +18,7 @@ func (w *watcher) resync(ctx context.Context, buf []byte) error {
 	if err := w.reportLinks(ctx); err != nil {
 		return err
 	}
+	w.identity.add(anyLink)
 	addresses, err := w.host.addresses(unix.AF_UNSPEC)
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ func TestResyncAfterOverrun(t *testing.T) {
 	events := watch(t, h)
 	await(t, events, func(Resync) bool { return true })
 	await(t, events, func(e AddressForeign) bool { return e.Addr == a.prefix.Addr() })
+	await(t, events, func(IdentityChanged) bool { return true })
 
 	// Later events arrive again.
 	operatorRemoves(t, "eth0", "10.77.0.100/32")

@@ -16,9 +16,9 @@ const readBuffer = 64 << 10
 // errLost means that events were lost or could not be read.
 var errLost = errors.New("events were lost")
 
-// Watch sends the events since Open: first every link as it is now, then each
-// change. It returns nil when ctx ends, and an error when the kernel's events cannot
-// be received any more. Only one Watch may run at a time.
+// Watch sends the events since Open: first every link as it is now and an
+// IdentityChanged, then each change. It returns nil when ctx ends, and an error when
+// the kernel's events cannot be received any more. Only one Watch may run at a time.
 //
 // While the receiver is busy the kernel keeps some thousand events. It drops later
 // ones, and Watch then sends a Resync.
@@ -26,7 +26,7 @@ var errLost = errors.New("events were lost")
 // The kernel reports a lost carrier up to a second late if the link changed less
 // than a second before (linkwatch). It reports everything else at once.
 func (h *Host) Watch(ctx context.Context, events chan<- Event) error {
-	w := &watcher{host: h, events: events, known: make(map[int]LinkChanged)}
+	w := &watcher{host: h, events: events, known: make(map[int]link)}
 	err := w.run(ctx)
 	if ctx.Err() != nil {
 		return nil
@@ -38,7 +38,9 @@ func (h *Host) Watch(ctx context.Context, events chan<- Event) error {
 type watcher struct {
 	host   *Host
 	events chan<- Event
-	known  map[int]LinkChanged // the last report of each link, by interface index
+	known  map[int]link // each link as last reported, by interface index
+
+	identity changes // reported when no more events are queued
 }
 
 func (w *watcher) run(ctx context.Context) error {
@@ -47,6 +49,9 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 	buf := make([]byte, readBuffer)
 	for {
+		if err := w.reportIdentity(ctx); err != nil {
+			return err
+		}
 		err := w.receive(ctx, buf)
 		if errors.Is(err, errLost) {
 			w.host.log.Warn("rtnetlink events were lost, checking all addresses", "error", err)
@@ -103,10 +108,17 @@ func (w *watcher) report(ctx context.Context, m syscall.NetlinkMessage) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errLost, err)
 		}
+		w.noteAddress(a)
 		if m.Header.Type == unix.RTM_DELADDR {
 			return w.send(ctx, AddressRemoved{Index: a.index, Addr: a.prefix.Addr()})
 		}
 		return w.reportForeign(ctx, a)
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		r, err := parseRoute(m.Data)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errLost, err)
+		}
+		w.noteRoute(r)
 	}
 	return nil
 }
@@ -137,8 +149,7 @@ func (w *watcher) reportLinks(ctx context.Context) error {
 		}
 	}
 	for index := range gone {
-		last := w.known[index]
-		if err := w.reportLink(ctx, link{index: index, name: last.Name, mac: last.HardwareAddr}, true); err != nil {
+		if err := w.reportLink(ctx, w.known[index], true); err != nil {
 			return err
 		}
 	}
@@ -147,22 +158,29 @@ func (w *watcher) reportLinks(ctx context.Context) error {
 
 // reportLink reports a link if it differs from its last report.
 func (w *watcher) reportLink(ctx context.Context, l link, removed bool) error {
-	now := LinkChanged{
-		Index:        l.index,
-		Name:         l.name,
-		Up:           l.up() && !removed,
-		HardwareAddr: bytes.Clone(l.mac), // which shares the read buffer's memory
-		Removed:      removed,
-	}
 	last, known := w.known[l.index]
-	if known && now.equal(last) {
-		return nil
-	}
-	w.known[l.index] = now
+	w.noteLink(last, l, removed)
+	l = l.clone() // l shares the read buffer's memory
+	w.known[l.index] = l
 	if removed {
 		delete(w.known, l.index)
 	}
+	now := linkChanged(l, removed)
+	if known && now.equal(linkChanged(last, false)) {
+		return nil
+	}
 	return w.send(ctx, now)
+}
+
+// linkChanged returns the report of a link. The receiver owns it.
+func linkChanged(l link, removed bool) LinkChanged {
+	return LinkChanged{
+		Index:        l.index,
+		Name:         l.name,
+		Up:           l.up() && !removed,
+		HardwareAddr: bytes.Clone(l.mac),
+		Removed:      removed,
+	}
 }
 
 func (w *watcher) send(ctx context.Context, e Event) error {

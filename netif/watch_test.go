@@ -205,14 +205,14 @@ func TestWatchEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		events, done := make(chan Event), make(chan error, 1)
 		go func() { done <- h.Watch(ctx, events) }()
-		awaitLink(t, events, "lo", isUp)
+		await(t, events, func(IdentityChanged) bool { return true }) // after the links
 		cancel()
 		require.NoError(t, <-done)
 	})
 	t.Run("when the host is closed", func(t *testing.T) {
 		events, done := make(chan Event), make(chan error, 1)
 		go func() { done <- h.Watch(t.Context(), events) }()
-		awaitLink(t, events, "lo", isUp)
+		await(t, events, func(IdentityChanged) bool { return true }) // after the links
 		require.NoError(t, h.Close())
 		require.Error(t, <-done)
 	})
