@@ -70,6 +70,9 @@ func (c *client) look(addr netip.Addr) {
 		c.last[addr] = owners[0].name
 		c.moves[addr]++
 	}
+	if len(owners) > 0 {
+		c.net.death.owned(addr, c.net.log.elapsed())
+	}
 	if c.net.strangers[addr] != nil && len(owners) > 0 {
 		c.count["stranger"]++
 	}

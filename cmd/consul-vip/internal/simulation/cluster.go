@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,6 +48,12 @@ type cluster struct {
 	recent     []past
 	roundBegan time.Duration
 	otherUntil time.Duration // until then faults that concern more than one address may have an effect
+
+	takes []*take // guarded by the network's mutex
+
+	alone     atomic.Bool  // the fault that is under way, and no other one is felt
+	lateNow   atomic.Int32 // how many faults are under way that make requests to Consul late
+	lateUntil atomic.Int64 // until then requests may be late that were made during one
 
 	mu    sync.Mutex // guards all following fields and the hosts
 	rand  *rand.Rand
@@ -103,7 +110,7 @@ func newCluster(seed uint64) *cluster {
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
 	}
-	c.ledger = &ledger{log: log, locks: map[string]state.Lock{}}
+	c.ledger = &ledger{log: log, took: c.took, locks: map[string]state.Lock{}}
 	c.consul = simconsul.NewCluster(simconsul.Config{
 		Rand:    rand.New(rand.NewPCG(seed, 3)),
 		Changed: c.ledger.changed,
@@ -207,8 +214,13 @@ func (c *cluster) run(rounds [][]fault) {
 		if c.theme == bearableFaults {
 			time.Sleep(recovers) // two that are short need not be, one after the other
 		}
+		if len(round) == 1 && round[0].kind.name == "crash" {
+			time.Sleep(c.feltFor())
+			c.alone.Store(true)
+		}
 		before := c.moves()
 		c.inject(round)
+		c.alone.Store(false)
 		c.settle(round, before)
 	}
 	c.stop()
@@ -224,6 +236,9 @@ func (c *cluster) inject(round []fault) {
 		all.Go(func() {
 			time.Sleep(f.at - time.Since(began))
 			c.log.add("fault", "%s begins", f)
+			if f.kind.late {
+				defer c.makesLate()()
+			}
 			end := f.kind.begin(c, f)
 			if end == nil {
 				return
@@ -241,6 +256,20 @@ func (c *cluster) inject(round []fault) {
 	checks.Wait()
 }
 
+// makesLate begins a time in which requests to Consul are late, and returns what ends it.
+func (c *cluster) makesLate() (end func()) {
+	c.lateNow.Add(1)
+	return func() {
+		c.lateUntil.Store(int64(c.log.elapsed() + c.feltFor()))
+		c.lateNow.Add(-1)
+	}
+}
+
+// late reports whether a request may be carried out that was made long ago.
+func (c *cluster) late() bool {
+	return c.lateNow.Load() > 0 || int64(c.log.elapsed()) < c.lateUntil.Load()
+}
+
 // checkAlways checks what must hold at any time until stop closes.
 func (c *cluster) checkAlways(stop <-chan struct{}) {
 	tick := time.NewTicker(settleStep)
@@ -248,7 +277,7 @@ func (c *cluster) checkAlways(stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			c.checkUnlocked()
+			c.check()
 		case <-stop:
 			return
 		}

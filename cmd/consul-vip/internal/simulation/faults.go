@@ -38,6 +38,8 @@ type kind struct {
 	// themselves because of it.
 	address bool
 	ends    int
+	// late: requests to Consul may be carried out long after they were made.
+	late bool
 	// bearable is how long it may last without any address moving; nil: it may move
 	// some at once.
 	bearable func(c *config.Config) time.Duration
@@ -180,7 +182,10 @@ func init() {
 	kinds = append(kinds, networkFaults...)
 	kinds = append(kinds, silenceFaults...)
 	kinds = append(kinds, kernelFaults...)
-	kinds = append(kinds, consulFaults...)
+	for _, k := range consulFaults {
+		k.late = true
+		kinds = append(kinds, k)
+	}
 	kinds = append(kinds, operatorFaults...)
 }
 

@@ -16,6 +16,7 @@ var silenceFaults = []kind{
 	{name: "stall of the switch", weight: 4, shortest: 2 * sec, longest: 2 * sec, begin: switchStalls, bearable: forEver, exits: []int{exitConflict}},
 	{name: "router down", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: routerDown, bearable: forEver},
 	{name: "own address unanswered", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: ownUnanswered, bearable: forEver},
+	{name: "own address changed", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: ownChanged, bearable: forEver},
 	{name: "crash in a transfer", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInTransfer},
 	{name: "crash in a proof", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInProof},
 }
@@ -56,12 +57,12 @@ func switchStalls(c *cluster, _ fault) func() {
 	c.locked(func() {
 		end = c.excuseHost("switch stalled", "")
 		c.net.segment.stalled = true
-		c.net.client.lookAll()
+		c.net.look()
 	})
 	return func() {
 		c.locked(func() {
 			c.net.segment.stalled = false
-			c.net.client.lookAll()
+			c.net.look()
 			end()
 		})
 	}
@@ -70,7 +71,10 @@ func switchStalls(c *cluster, _ fault) func() {
 func routerDown(c *cluster, _ fault) func() {
 	set := func(on bool) {
 		if g := c.net.gateway; g != nil {
-			c.locked(func() { g.on = on })
+			c.locked(func() {
+				g.on = on
+				c.net.look()
+			})
 		}
 	}
 	set(false)
@@ -81,6 +85,23 @@ func ownUnanswered(c *cluster, f fault) func() {
 	set := func(mute bool) { c.locked(func() { c.at(f).kernel.mute = mute }) }
 	set(true)
 	return func() { set(false) }
+}
+
+// ownChanged gives a host another address of its own. The router keeps its own.
+func ownChanged(c *cluster, f fault) func() {
+	k := c.at(f).kernel
+	before := k.own
+	if before == c.net.router {
+		return nil
+	}
+	set := func(own netip.Addr) {
+		c.locked(func() {
+			k.own = own
+			k.report(event{identity: true})
+		})
+	}
+	set(netip.AddrFrom4([4]byte{10, 77, 0, byte(31 + f.host)}))
+	return func() { set(before) }
 }
 
 // crashInTransfer moves an address, and lets the giver or the taker die while the

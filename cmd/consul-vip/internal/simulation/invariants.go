@@ -106,7 +106,7 @@ func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 			c.violate("%s after the last fault: %s", c.settleLimit(), wrong)
 			return
 		}
-		c.checkUnlocked()
+		c.check()
 		time.Sleep(settleStep)
 	}
 }
@@ -164,6 +164,7 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 type ledger struct {
 	log     *journal
 	changes occasions[simconsul.Change]
+	took    func(simconsul.Change)
 
 	mu    sync.Mutex // guards all following fields
 	locks map[string]state.Lock
@@ -178,6 +179,7 @@ func (l *ledger) changed(change simconsul.Change) {
 	}
 	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
 	l.changes.happens(change)
+	l.took(change)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.locks[change.Key] = lock
@@ -187,6 +189,13 @@ func (l *ledger) lock(key string) state.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.locks[key]
+}
+
+// check checks what must hold at any time.
+func (c *cluster) check() {
+	c.checkUnlocked()
+	c.checkTakes()
+	c.checkDeath()
 }
 
 // checkUnlocked checks that no address is bound for long without its lock.

@@ -181,7 +181,7 @@ func (k *kernel) setCarrier(up bool) {
 		late = max(0, k.changed+time.Second-now)
 	}
 	k.changed = now
-	k.net.client.lookAll()
+	k.net.look()
 	time.AfterFunc(late, func() {
 		k.net.mu.Lock()
 		defer k.net.mu.Unlock()
@@ -196,13 +196,13 @@ func (k *kernel) recover() { k.setStalled(false) }
 func (k *kernel) setStalled(stalled bool) {
 	k.stalled = stalled
 	k.net.log.add(k.name, "port stalled: %t", stalled)
-	k.net.client.lookAll()
+	k.net.look()
 }
 
 // stop makes the whole machine stand still.
 func (k *kernel) stop(lifetimes bool) {
 	k.still = &standstill{ended: make(chan struct{}), since: k.net.log.elapsed(), lifetimes: lifetimes}
-	k.net.client.lookAll()
+	k.net.look()
 }
 
 // wake ends that.
@@ -219,7 +219,7 @@ func (k *kernel) wake() {
 		}
 		a.expires.Reset(max(0, a.until-now))
 	}
-	k.net.client.lookAll()
+	k.net.look()
 }
 
 // crash is the end of the machine's power: nothing of the kernel stays.
@@ -231,12 +231,14 @@ func (k *kernel) crash() {
 	}
 	clear(k.sockets)
 	clear(k.events)
+	k.net.look()
 }
 
 // boot starts the machine again.
 func (k *kernel) boot() {
 	k.boots++
 	k.on, k.carrier, k.egress, k.slow, k.held = true, true, egressSent, 0, nil
+	k.net.look()
 }
 
 // report queues an event for every program that watches.

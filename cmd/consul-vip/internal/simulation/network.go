@@ -23,11 +23,13 @@ type network struct {
 	router    netip.Addr // the next hop of every host's default route; invalid: none
 	strangers map[netip.Addr]*stranger
 	client    *client
+	sights    map[[2]*kernel]sight // by observer and host
+	death     *death               // the latest one while everything else is well; nil: none
 	excuses   []*excuse
 }
 
 func newNetwork(log *journal, seed uint64) *network {
-	n := &network{log: log, rand: rand.New(rand.NewPCG(seed, 1)), strangers: map[netip.Addr]*stranger{}}
+	n := &network{log: log, rand: rand.New(rand.NewPCG(seed, 1)), strangers: map[netip.Addr]*stranger{}, sights: map[[2]*kernel]sight{}}
 	n.segment = newSegment(n)
 	n.client = newClient(n)
 	return n

@@ -91,6 +91,19 @@ func (s *segment) connected(from, to mac) bool {
 	return !s.stalled && s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
 }
 
+// exchange reports whether frames reach two stations both ways.
+func (s *segment) exchange(a, b mac) bool { return s.connected(a, b) && s.connected(b, a) }
+
+// whole reports whether frames get through between all stations.
+func (s *segment) whole() bool {
+	for _, cuts := range s.cut {
+		if cuts > 0 {
+			return false
+		}
+	}
+	return !s.stalled && s.loss == 0 && len(s.sides) == 0
+}
+
 // stranger is a machine that is none of the cluster's and has an address.
 type stranger struct {
 	net  *network
