@@ -166,7 +166,7 @@ func (n *network) excused(o *overlap) *excuse {
 			continue
 		}
 		rest = append(rest, e)
-		if e.explains(o) && (found == nil || e.limit > found.limit) {
+		if e.explains(o) && (found == nil || e.limit > found.limit || e.limit == found.limit && e.addr.IsValid()) {
 			found = e
 		}
 	}

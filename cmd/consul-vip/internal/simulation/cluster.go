@@ -4,10 +4,12 @@
 // at every step.
 //
 // cluster.go assembles a cluster and runs it, faults.go draws what breaks it (each
-// faults_*.go has some kinds), invariants.go says what must hold. host.go is a machine
-// with its process and its scheduler. machine.go, socket.go and events.go are what a
-// process sees of its machine, gate.go stops it. kernel.go, segment.go and frame.go are
-// the network, client.go asks who answers. log.go keeps what happened, stats.go counts.
+// faults_*.go has some kinds, occasion.go waits for the moment), invariants.go says what
+// must hold, take.go and death.go what must hold of a host that does not answer. host.go
+// is a machine with its process and its scheduler. machine.go, socket.go and events.go are
+// what a process sees of its machine, gate.go stops it. kernel.go, gateway.go, segment.go
+// and frame.go are the network, sight.go is what a host hears of another one, client.go
+// asks who answers. log.go keeps what happened, stats.go counts.
 package simulation
 
 import (
@@ -49,7 +51,7 @@ type cluster struct {
 	roundBegan time.Duration
 	otherUntil time.Duration // until then faults that concern more than one address may have an effect
 
-	takes []*take // guarded by the network's mutex
+	takes takes // guarded by the network's mutex
 
 	alone     atomic.Bool  // the fault that is under way, and no other one is felt
 	lateNow   atomic.Int32 // how many faults are under way that make requests to Consul late
@@ -103,7 +105,7 @@ type exit struct {
 func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
-	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
+	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed), takes: newTakes()}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
 	c.net.longestLifetime = c.base.Consul.SessionTTL - lease.Margin

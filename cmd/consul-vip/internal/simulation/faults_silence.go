@@ -104,7 +104,7 @@ func ownChanged(c *cluster, f fault) func() {
 	return func() { set(before) }
 }
 
-// crashInTransfer moves an address, and lets the giver or the taker die while the
+// crashInTransfer moves an address, and lets the owner or the successor die while the
 // successor waits for the address.
 func crashInTransfer(c *cluster, f fault) func() {
 	draw := f.rand()

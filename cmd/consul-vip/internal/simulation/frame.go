@@ -63,7 +63,7 @@ func (f frame) String() string {
 	way := fmt.Sprintf("%s > %s", f.from, f.to)
 	switch {
 	case f.probes() && f.targetMAC != mac{}:
-		return fmt.Sprintf("%s: probe for %s, with the word %x", way, f.target, f.targetMAC[:])
+		return fmt.Sprintf("%s: probe for %s, with nonce %x", way, f.target, f.targetMAC[:])
 	case f.probes():
 		return fmt.Sprintf("%s: probe for %s", way, f.target)
 	case f.operation == arpRequest && f.sender == f.target, f.operation == arpReply && f.to == everybody:

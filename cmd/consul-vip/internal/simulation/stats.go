@@ -19,6 +19,7 @@ type statistics struct {
 	virtual  time.Duration
 	moves    int
 
+	taken           int           // locks of hosts that did not answer
 	takeovers       int           // after the death of a host while everything else was well
 	slowestTakeover time.Duration // of them
 }
@@ -29,6 +30,13 @@ func (s *statistics) settled(after, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slowest[limit] = max(s.slowest[limit], after)
+}
+
+// took counts a lock that was taken from a host that did not answer.
+func (s *statistics) took() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken++
 }
 
 // tookOver counts a takeover after a host's death.
@@ -73,6 +81,7 @@ func (s *statistics) String() string {
 		fmt.Fprintf(&b, "  %6d %s\n", s.faults[name], name)
 	}
 	fmt.Fprintf(&b, "%d faults in %s of virtual time; addresses moved %d times\n", total, s.virtual.Round(time.Second), s.moves)
+	fmt.Fprintf(&b, "%d locks taken from hosts that did not answer\n", s.taken)
 	fmt.Fprintf(&b, "%d takeovers after the death of a host alone, the slowest after %s\n", s.takeovers, s.slowestTakeover.Round(time.Millisecond))
 	b.WriteString("everything as it should be after the last fault, by the limit for it:\n")
 	for _, limit := range slices.Sorted(maps.Keys(s.slowest)) {
