@@ -194,6 +194,11 @@ func leaveOut(names *regexp.Regexp) {
 	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return names.MatchString(k.name) })
 }
 
+// keepOnly removes the kinds without a matching name. Some must be left for each theme.
+func keepOnly(names *regexp.Regexp) {
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return !names.MatchString(k.name) })
+}
+
 const (
 	ms  = time.Millisecond
 	sec = time.Second
