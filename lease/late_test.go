@@ -147,6 +147,28 @@ func TestReleaseWithoutAnAnswerAndAnOldState(t *testing.T) {
 	})
 }
 
+// TestReleaseLeavesALaterTransfer transfers the lock to this process again before its
+// release arrives. The giver may serve still, so the address is not released.
+func TestReleaseLeavesALaterTransfer(t *testing.T) {
+	bubble(t, func(b *instance) {
+		var once sync.Once
+		b.run(ours, func(_ context.Context, h *Held) Left {
+			h.Bound()
+			transferred := state.Record{State: state.RecordHandover, From: "h2", Node: "h1", Session: h.session.id}
+			b.consul.On(func(_ http.ResponseWriter, r *http.Request) bool {
+				if unlocks(r) {
+					once.Do(func() { b.consul.Put(lockKey, string(transferred.Encode()), h.session.id) })
+				}
+				return false
+			})
+			return Left{Reason: errors.New("carrier lost")}
+		})
+		b.consul.On(nil)
+		assert.NotEmpty(t, b.consul.Get(lockKey).Session)
+		assert.Equal(t, state.RecordHandover, b.record().State)
+	})
+}
+
 func TestOverwrittenAndUnclean(t *testing.T) {
 	bubble(t, func(b *instance) {
 		serving := make(chan struct{})

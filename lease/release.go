@@ -106,6 +106,8 @@ func (h *Held) releaseOnce(ctx context.Context, record state.Record) error {
 			return readErr
 		case l.Session != h.session.id:
 			return nil // not ours any more
+		case l.Index != h.written.index && l.Record.TransferredTo(h.keeper.node):
+			return nil // transferred to us again meanwhile: the giver may serve still
 		case l.Index == h.written.index:
 			return err // refused for another reason, such as a missing permission
 		}

@@ -246,6 +246,13 @@ func (a *Agent) Heal() {
 	})
 }
 
+// Connected reports whether the agent runs and reaches the servers.
+func (a *Agent) Connected() bool {
+	a.c.mu.Lock()
+	defer a.c.mu.Unlock()
+	return a.run != nil && a.run.servers && !a.frozen && !a.crashed && !a.cut
+}
+
 // heard reports whether the node is alive for the other agents.
 func (a *Agent) heard() bool { return a.run != nil && !a.frozen && !a.crashed && !a.unheard }
 

@@ -70,6 +70,9 @@ func (c *client) look(addr netip.Addr) {
 		c.last[addr] = owners[0].name
 		c.moves[addr]++
 	}
+	if len(owners) > 0 {
+		c.net.death.owned(addr, c.net.log.elapsed())
+	}
 	if c.net.strangers[addr] != nil && len(owners) > 0 {
 		c.count["stranger"]++
 	}
@@ -163,7 +166,7 @@ func (n *network) excused(o *overlap) *excuse {
 			continue
 		}
 		rest = append(rest, e)
-		if e.explains(o) && (found == nil || e.limit > found.limit) {
+		if e.explains(o) && (found == nil || e.limit > found.limit || e.limit == found.limit && e.addr.IsValid()) {
 			found = e
 		}
 	}

@@ -4,10 +4,12 @@
 // at every step.
 //
 // cluster.go assembles a cluster and runs it, faults.go draws what breaks it (each
-// faults_*.go has some kinds), invariants.go says what must hold. host.go is a machine
-// with its process and its scheduler. machine.go, socket.go and events.go are what a
-// process sees of its machine, gate.go stops it. kernel.go, segment.go and frame.go are
-// the network, client.go asks who answers. log.go keeps what happened, stats.go counts.
+// faults_*.go has some kinds, occasion.go waits for the moment), invariants.go says what
+// must hold, take.go and death.go what must hold of a host that does not answer. host.go
+// is a machine with its process and its scheduler. machine.go, socket.go and events.go are
+// what a process sees of its machine, gate.go stops it. kernel.go, gateway.go, segment.go
+// and frame.go are the network, sight.go is what a host hears of another one, client.go
+// asks who answers. log.go keeps what happened, stats.go counts.
 package simulation
 
 import (
@@ -18,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,6 +50,12 @@ type cluster struct {
 	recent     []past
 	roundBegan time.Duration
 	otherUntil time.Duration // until then faults that concern more than one address may have an effect
+
+	takes takes // guarded by the network's mutex
+
+	alone     atomic.Bool  // the fault that is under way, and no other one is felt
+	lateNow   atomic.Int32 // how many faults are under way that make requests to Consul late
+	lateUntil atomic.Int64 // until then requests may be late that were made during one
 
 	mu    sync.Mutex // guards all following fields and the hosts
 	rand  *rand.Rand
@@ -96,14 +105,14 @@ type exit struct {
 func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
-	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed)}
+	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed), takes: newTakes()}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
 	c.net.longestLifetime = c.base.Consul.SessionTTL - lease.Margin
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
 	}
-	c.ledger = &ledger{log: log, locks: map[string]state.Lock{}}
+	c.ledger = &ledger{log: log, took: c.took, locks: map[string]state.Lock{}}
 	c.consul = simconsul.NewCluster(simconsul.Config{
 		Rand:    rand.New(rand.NewPCG(seed, 3)),
 		Changed: c.ledger.changed,
@@ -114,8 +123,13 @@ func newCluster(seed uint64) *cluster {
 	for i := range hosts {
 		name := fmt.Sprintf("h%d", i+1)
 		h := &host{cluster: c, name: name, consul: c.consul.Agent(name), config: drawPriorities(draw, c.base)}
-		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)})
+		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)}, netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)}))
 		c.hosts = append(c.hosts, h)
+	}
+	c.net.drawSegment(rand.New(rand.NewPCG(seed, 7)))
+	if c.net.segment.noise >= 0.05 {
+		// One of 100,000 owners that answer leaves five probes in a row unanswered.
+		c.net.excuse(excuse{name: "frames lost one by one", limit: c.unheard()})
 	}
 	return c
 }
@@ -202,8 +216,13 @@ func (c *cluster) run(rounds [][]fault) {
 		if c.theme == bearableFaults {
 			time.Sleep(recovers) // two that are short need not be, one after the other
 		}
+		if len(round) == 1 && round[0].kind.name == "crash" {
+			time.Sleep(c.feltFor())
+			c.alone.Store(true)
+		}
 		before := c.moves()
 		c.inject(round)
+		c.alone.Store(false)
 		c.settle(round, before)
 	}
 	c.stop()
@@ -219,6 +238,9 @@ func (c *cluster) inject(round []fault) {
 		all.Go(func() {
 			time.Sleep(f.at - time.Since(began))
 			c.log.add("fault", "%s begins", f)
+			if f.kind.late {
+				defer c.makesLate()()
+			}
 			end := f.kind.begin(c, f)
 			if end == nil {
 				return
@@ -236,6 +258,20 @@ func (c *cluster) inject(round []fault) {
 	checks.Wait()
 }
 
+// makesLate begins a time in which requests to Consul are late, and returns what ends it.
+func (c *cluster) makesLate() (end func()) {
+	c.lateNow.Add(1)
+	return func() {
+		c.lateUntil.Store(int64(c.log.elapsed() + c.feltFor()))
+		c.lateNow.Add(-1)
+	}
+}
+
+// late reports whether a request may be carried out that was made long ago.
+func (c *cluster) late() bool {
+	return c.lateNow.Load() > 0 || int64(c.log.elapsed()) < c.lateUntil.Load()
+}
+
 // checkAlways checks what must hold at any time until stop closes.
 func (c *cluster) checkAlways(stop <-chan struct{}) {
 	tick := time.NewTicker(settleStep)
@@ -243,7 +279,7 @@ func (c *cluster) checkAlways(stop <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			c.checkUnlocked()
+			c.check()
 		case <-stop:
 			return
 		}

@@ -6,6 +6,7 @@ import "net/netip"
 type event struct {
 	removed, foreign netip.Addr
 	link, lost       bool
+	identity         bool // the host's own addresses, or its router, may be others
 }
 
 // eventQueue keeps the events for one program. The network's mutex guards it.

@@ -25,8 +25,9 @@ type fault struct {
 type kind struct {
 	name   string
 	weight int
-	// shortest and longest are how long it lasts.
+	// shortest and longest are how long it lasts, or lengths are.
 	shortest, longest time.Duration
+	lengths           []time.Duration
 	// begin makes the fault, and returns what ends it; nil: it ends by itself.
 	begin func(c *cluster, f fault) (end func())
 	// exits are the exit codes that it explains.
@@ -37,6 +38,8 @@ type kind struct {
 	// themselves because of it.
 	address bool
 	ends    int
+	// late: requests to Consul may be carried out long after they were made.
+	late bool
 	// bearable is how long it may last without any address moving; nil: it may move
 	// some at once.
 	bearable func(c *config.Config) time.Duration
@@ -113,6 +116,9 @@ func drawFault(draw *rand.Rand, hosts, addrs int) fault {
 	// Many are short, a few are long.
 	span := float64(k.longest - k.shortest)
 	f.lasts = k.shortest + time.Duration(span*draw.Float64()*draw.Float64()*draw.Float64())
+	if len(k.lengths) > 0 {
+		f.lasts = pick(draw, k.lengths...)
+	}
 	return f
 }
 
@@ -174,14 +180,23 @@ var kinds []kind
 func init() {
 	kinds = append(kinds, processFaults...)
 	kinds = append(kinds, networkFaults...)
+	kinds = append(kinds, silenceFaults...)
 	kinds = append(kinds, kernelFaults...)
-	kinds = append(kinds, consulFaults...)
+	for _, k := range consulFaults {
+		k.late = true
+		kinds = append(kinds, k)
+	}
 	kinds = append(kinds, operatorFaults...)
 }
 
 // leaveOut removes the kinds with a matching name. The same seed then draws others.
 func leaveOut(names *regexp.Regexp) {
 	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return names.MatchString(k.name) })
+}
+
+// keepOnly removes the kinds without a matching name. Some must be left for each theme.
+func keepOnly(names *regexp.Regexp) {
+	kinds = slices.DeleteFunc(kinds, func(k kind) bool { return !names.MatchString(k.name) })
 }
 
 const (

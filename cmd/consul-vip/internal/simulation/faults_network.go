@@ -58,10 +58,12 @@ func loss(c *cluster, f fault) func() {
 	c.locked(func() {
 		end = c.excuseHost("frames lost", "")
 		c.net.segment.loss = 0.02 + 0.6*f.rand().Float64()
+		c.net.look()
 	})
 	return func() {
 		c.locked(func() {
 			c.net.segment.loss = 0
+			c.net.look()
 			end()
 		})
 	}
@@ -84,10 +86,12 @@ func oneWayCut(c *cluster, f fault) func() {
 	c.locked(func() {
 		end = c.excuseHost("layer 2 split", c.at(f).name)
 		c.net.segment.cut[way]++
+		c.net.look()
 	})
 	return func() {
 		c.locked(func() {
 			c.net.segment.cut[way]--
+			c.net.look()
 			end()
 		})
 	}
@@ -101,10 +105,12 @@ func split(c *cluster, f fault) func() {
 		for _, k := range c.net.kernels {
 			c.net.segment.sides[k.mac] = draw.IntN(2) == 0
 		}
+		c.net.look()
 	})
 	return func() {
 		c.locked(func() {
 			clear(c.net.segment.sides)
+			c.net.look()
 			end()
 		})
 	}
@@ -148,13 +154,13 @@ func setEgress(c *cluster, f fault, e egress, excuse string) func() {
 			end = c.excuseHost(excuse, k.name)
 		}
 		k.egress = e
-		c.net.client.lookAll()
+		c.net.look()
 	})
 	return func() {
 		c.locked(func() {
 			k.egress = egressSent
 			end()
-			c.net.client.lookAll()
+			c.net.look()
 		})
 	}
 }

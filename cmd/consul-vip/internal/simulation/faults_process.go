@@ -6,11 +6,11 @@ import "time"
 var processFaults = []kind{
 	{name: "terminate", weight: 8, begin: terminate},
 	{name: "kill", weight: 6, begin: kill},
-	{name: "pause", weight: 8, shortest: 100 * ms, longest: 15 * sec, begin: pause, bearable: shorterThanCheck, exits: []int{exitLost}},
-	{name: "suspend", weight: 3, shortest: 100 * ms, longest: 40 * sec, begin: suspend, exits: []int{exitLost, exitConflict}, machine: true},
-	{name: "virtual machine paused", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: hypervisor, exits: []int{exitLost, exitConflict}, machine: true},
-	{name: "stall", weight: 2, shortest: 20 * ms, longest: 10 * sec, begin: stall, exits: []int{exitLost, exitConflict}, machine: true},
-	{name: "crash", weight: 3, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
+	{name: "pause", weight: 8, shortest: 100 * ms, longest: 15 * sec, begin: pause, bearable: shorterThanCheck, exits: []int{exitLost}, late: true},
+	{name: "suspend", weight: 3, shortest: 100 * ms, longest: 40 * sec, begin: suspend, exits: []int{exitLost, exitConflict}, machine: true, late: true},
+	{name: "virtual machine paused", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: hypervisor, exits: []int{exitLost, exitConflict}, machine: true, late: true},
+	{name: "stall", weight: 2, shortest: 20 * ms, longest: 10 * sec, begin: stall, exits: []int{exitLost, exitConflict}, machine: true, late: true},
+	{name: "crash", weight: 5, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
 }
 
 // at returns the fault's host.
@@ -79,22 +79,28 @@ func hypervisor(c *cluster, f fault) func() {
 
 func stall(c *cluster, f fault) func() { return standStill(c, f, "machine stalled", false, true) }
 
-func crash(c *cluster, f fault) func() {
-	h := c.at(f)
+func crash(c *cluster, f fault) func() { return c.powerOff(c.at(f)) }
+
+// powerOff takes the power from a host that runs, and returns what gives it back.
+func (c *cluster) powerOff(h *host) (boot func()) {
 	c.mu.Lock()
-	if h.powerless {
+	if h.powerless || h.standing {
 		c.mu.Unlock()
-		return nil
+		return func() {}
 	}
 	h.powerless = true
 	h.kill()
 	c.mu.Unlock()
 	c.net.mu.Lock()
+	if c.alone.Load() {
+		c.dies(h)
+	}
 	h.kernel.crash()
 	c.net.mu.Unlock()
 	h.consul.Crash()
 	return func() {
 		c.net.mu.Lock()
+		c.net.death = nil
 		h.kernel.boot()
 		c.net.mu.Unlock()
 		h.consul.Start()

@@ -47,6 +47,12 @@ func (g *gate) resume() {
 	}
 }
 
+func (g *gate) isClosed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closed != nil
+}
+
 // pass waits while the gate is closed. The error is errKilled.
 func (g *gate) pass() error {
 	for {

@@ -106,7 +106,7 @@ func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 			c.violate("%s after the last fault: %s", c.settleLimit(), wrong)
 			return
 		}
-		c.checkUnlocked()
+		c.check()
 		time.Sleep(settleStep)
 	}
 }
@@ -162,7 +162,9 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 
 // ledger is what Consul's locks say. It is safe for concurrent use.
 type ledger struct {
-	log *journal
+	log     *journal
+	changes occasions[simconsul.Change]
+	took    func(simconsul.Change)
 
 	mu    sync.Mutex // guards all following fields
 	locks map[string]state.Lock
@@ -176,6 +178,8 @@ func (l *ledger) changed(change simconsul.Change) {
 		lock, value = state.NewLock(change.New), string(change.New.Value)
 	}
 	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
+	l.changes.happens(change)
+	l.took(change)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.locks[change.Key] = lock
@@ -185,6 +189,13 @@ func (l *ledger) lock(key string) state.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.locks[key]
+}
+
+// check checks what must hold at any time.
+func (c *cluster) check() {
+	c.checkUnlocked()
+	c.checkTakes()
+	c.checkDeath()
 }
 
 // checkUnlocked checks that no address is bound for long without its lock.

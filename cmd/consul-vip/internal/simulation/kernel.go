@@ -30,11 +30,14 @@ type kernel struct {
 	net  *network
 	name string // of the host
 	mac  mac
+	own  netip.Addr // the host's own address
 
 	on        bool // the host is powered
 	boots     int  // how often it was
 	carrier   bool
+	stalled   bool // frames are dropped in both directions, although there is a carrier
 	egress    egress
+	mute      bool          // it does not answer for its own address
 	still     *standstill   // the whole machine stands still; nil: it runs
 	held      chan struct{} // requests wait until it closes; nil: they do not
 	slow      time.Duration // requests take up to this long
@@ -62,8 +65,8 @@ type standstill struct {
 	lifetimes bool
 }
 
-func newKernel(n *network, name string, m mac) *kernel {
-	k := &kernel{net: n, name: name, mac: m, on: true, carrier: true, addresses: map[netip.Addr]*address{},
+func newKernel(n *network, name string, m mac, own netip.Addr) *kernel {
+	k := &kernel{net: n, name: name, mac: m, own: own, on: true, carrier: true, addresses: map[netip.Addr]*address{},
 		sockets: map[*socket]bool{}, events: map[*eventQueue]bool{}}
 	n.kernels = append(n.kernels, k)
 	n.segment.stations = append(n.segment.stations, k)
@@ -73,24 +76,27 @@ func newKernel(n *network, name string, m mac) *kernel {
 func (k *kernel) address() mac { return k.mac }
 
 // listening implements station.
-func (k *kernel) listening() bool { return k.on && k.carrier && k.still == nil }
+func (k *kernel) listening() bool { return k.on && k.carrier && !k.stalled && k.still == nil }
 
 // receive implements station: the kernel answers for its addresses, and every packet
 // socket gets a copy.
 func (k *kernel) receive(f frame) {
-	if f.operation == arpRequest && f.senderMAC != k.mac && k.addresses[f.target] != nil {
-		if k.egress != egressDrop {
-			k.net.segment.transmit(newFrame(k.mac, f.senderMAC, arpReply, f.target, f.sender))
-		}
+	if f.operation == arpRequest && f.senderMAC != k.mac && k.has(f.target) && k.egress != egressDrop {
+		k.net.segment.transmit(newFrame(k.mac, f.senderMAC, arpReply, f.target, f.sender))
 	}
 	for s := range k.sockets {
 		s.enqueue(f)
 	}
 }
 
+// has reports whether the kernel answers for an address.
+func (k *kernel) has(addr netip.Addr) bool {
+	return k.addresses[addr] != nil || addr == k.own && !k.mute
+}
+
 // answers reports whether a station that hears everybody gets an answer for addr.
 func (k *kernel) answers(addr netip.Addr) bool {
-	return k.addresses[addr] != nil && k.listening() && k.egress != egressDrop
+	return k.addresses[addr] != nil && k.listening() && !k.net.segment.stalled && k.egress != egressDrop
 }
 
 // set binds an address for a lifetime, or extends it.
@@ -175,7 +181,7 @@ func (k *kernel) setCarrier(up bool) {
 		late = max(0, k.changed+time.Second-now)
 	}
 	k.changed = now
-	k.net.client.lookAll()
+	k.net.look()
 	time.AfterFunc(late, func() {
 		k.net.mu.Lock()
 		defer k.net.mu.Unlock()
@@ -183,10 +189,20 @@ func (k *kernel) setCarrier(up bool) {
 	})
 }
 
+// stall drops all frames from and to the host, until recover.
+func (k *kernel) stall()   { k.setStalled(true) }
+func (k *kernel) recover() { k.setStalled(false) }
+
+func (k *kernel) setStalled(stalled bool) {
+	k.stalled = stalled
+	k.net.log.add(k.name, "port stalled: %t", stalled)
+	k.net.look()
+}
+
 // stop makes the whole machine stand still.
 func (k *kernel) stop(lifetimes bool) {
 	k.still = &standstill{ended: make(chan struct{}), since: k.net.log.elapsed(), lifetimes: lifetimes}
-	k.net.client.lookAll()
+	k.net.look()
 }
 
 // wake ends that.
@@ -203,7 +219,7 @@ func (k *kernel) wake() {
 		}
 		a.expires.Reset(max(0, a.until-now))
 	}
-	k.net.client.lookAll()
+	k.net.look()
 }
 
 // crash is the end of the machine's power: nothing of the kernel stays.
@@ -215,12 +231,14 @@ func (k *kernel) crash() {
 	}
 	clear(k.sockets)
 	clear(k.events)
+	k.net.look()
 }
 
 // boot starts the machine again.
 func (k *kernel) boot() {
 	k.boots++
 	k.on, k.carrier, k.egress, k.slow, k.held = true, true, egressSent, 0, nil
+	k.net.look()
 }
 
 // report queues an event for every program that watches.

@@ -115,6 +115,22 @@ func (m *machine) Own(address net.HardwareAddr) (own bool, err error) {
 	return own, err
 }
 
+// Identity implements agent.Host.
+func (m *machine) Identity(int) (id netif.Identity, err error) {
+	err = m.call(func() error {
+		id = netif.Identity{
+			MACs:    []net.HardwareAddr{net.HardwareAddr(m.mac[:])},
+			Addrs:   []netip.Prefix{netip.PrefixFrom(m.own, 24)},
+			Gateway: m.net.router,
+		}
+		if id.Gateway == m.own {
+			id.Gateway = netip.Addr{}
+		}
+		return nil
+	})
+	return id, err
+}
+
 // Clear implements agent.Host.
 func (m *machine) Clear(addrs []netip.Addr) (cleared []netip.Prefix, err error) {
 	err = m.call(func() error {
@@ -166,6 +182,7 @@ func (m *machine) Bind(_ int, p netip.Prefix, lifetime time.Duration) (agent.Add
 // Watch implements agent.Host.
 func (m *machine) Watch(ctx context.Context, events chan<- netif.Event) error {
 	m.events.add(event{link: true})
+	m.events.add(event{identity: true})
 	for {
 		for _, e := range m.take() {
 			if err := m.gate.pass(); err != nil {
@@ -190,17 +207,20 @@ func (m *machine) Watch(ctx context.Context, events chan<- netif.Event) error {
 func (m *machine) take() (events []netif.Event) {
 	m.net.mu.Lock()
 	defer m.net.mu.Unlock()
+	identity := netif.IdentityChanged{Index: ifindex}
 	link := netif.LinkChanged{Index: ifindex, Name: ifname, Up: m.carrier, HardwareAddr: net.HardwareAddr(m.mac[:])}
 	for _, e := range m.events.take() {
 		switch {
 		case e.link:
 			events = append(events, link)
+		case e.identity:
+			events = append(events, identity)
 		case e.removed.IsValid():
 			events = append(events, netif.AddressRemoved{Index: ifindex, Addr: e.removed})
 		case e.foreign.IsValid():
 			events = append(events, netif.AddressForeign{Index: ifindex, Addr: e.foreign})
 		case e.lost:
-			events = append(events, netif.Resync{}, link)
+			events = append(events, netif.Resync{}, link, identity)
 			for addr, a := range m.addresses {
 				if !a.ours {
 					events = append(events, netif.AddressForeign{Index: ifindex, Addr: addr})

@@ -3,13 +3,15 @@ package simulation
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
 // network is the segment, the kernels on it, the strangers and the client.
 type network struct {
-	log *journal
+	log  *journal
+	sent occasions[frame]
 	// longestLifetime is how long a kernel may have an address that no process refreshes.
 	longestLifetime time.Duration
 
@@ -17,16 +19,50 @@ type network struct {
 	rand      *rand.Rand
 	segment   *segment
 	kernels   []*kernel
+	gateway   *gateway   // nil: there is none, or it is one of the hosts
+	router    netip.Addr // the next hop of every host's default route; invalid: none
 	strangers map[netip.Addr]*stranger
 	client    *client
+	sights    map[[2]*kernel]sight // by observer and host
+	death     *death               // the latest one while everything else is well; nil: none
 	excuses   []*excuse
 }
 
 func newNetwork(log *journal, seed uint64) *network {
-	n := &network{log: log, rand: rand.New(rand.NewPCG(seed, 1)), strangers: map[netip.Addr]*stranger{}}
+	n := &network{log: log, rand: rand.New(rand.NewPCG(seed, 1)), strangers: map[netip.Addr]*stranger{}, sights: map[[2]*kernel]sight{}}
 	n.segment = newSegment(n)
 	n.client = newClient(n)
 	return n
+}
+
+// drawSegment draws what the segment is like for as long as the cluster exists.
+func (n *network) drawSegment(draw *rand.Rand) {
+	n.segment.noise = pick(draw, 0, 0, 0, 0, 0, 0, 0.01, 0.05)
+	switch draw.IntN(4) {
+	case 0: // there is no router
+	case 1:
+		n.router = n.kernels[0].own
+	default:
+		n.gateway, n.router = newGateway(n), gatewayAddr
+	}
+	n.log.add("wire", "%g of all frames are lost, the router is %s", n.segment.noise, n.router)
+}
+
+// checkSender checks what a host says that it is: a host asks for another one from an
+// address of its own. A probe for the address of a host would look like a duplicate of
+// that (RFC 5227, section 2.4).
+func (n *network) checkSender(k *kernel, f frame) {
+	switch {
+	case f.probes() && n.isOwn(f.target):
+		n.client.violated("%s probes for %s, which is the own address of a machine", k.name, f.target)
+	case n.isOwn(f.sender) && (f.sender != k.own || f.senderMAC != k.mac):
+		n.client.violated("%s sends as %s at %s, which it is not", k.name, f.sender, f.senderMAC)
+	}
+}
+
+// isOwn reports whether a machine has an address as its own.
+func (n *network) isOwn(addr netip.Addr) bool {
+	return addr == gatewayAddr || slices.ContainsFunc(n.kernels, func(k *kernel) bool { return k.own == addr })
 }
 
 // between draws a duration. Call it with the mutex held.

@@ -28,38 +28,35 @@ type segment struct {
 	stations []station
 
 	// Faults. The zero values are those of a faultless segment.
-	loss      float64       // the probability that a frame does not reach a receiver
-	duplicate float64       // the probability that it reaches it twice
-	delay     time.Duration // frames are late by up to this much, and overtake each other
+	noise     float64       // the probability that a frame does not reach a receiver, as long as the cluster exists
+	loss      float64       // the probability while the fault lasts
+	duplicate float64       // the probability that a frame reaches a receiver twice
+	delay     time.Duration // frames are late by up to this much
 	cut       map[[2]mac]int
 	sides     map[mac]bool // stations that are separated from the others
+	stalled   bool         // no frame gets through
 
-	arrival map[mac]time.Time // of the last frame of each station: the next one does not overtake it
+	arrival map[flow]time.Time // of the last frame
 }
 
+// flow is a sequence of frames whose order a switch keeps (IEEE 802.1Q, section 6.5.3):
+// those of one station to one destination, at one receiver. A broadcast may overtake a
+// unicast, which happens only while frames are late.
+type flow struct{ from, to, receiver mac }
+
 func newSegment(n *network) *segment {
-	return &segment{net: n, cut: map[[2]mac]int{}, sides: map[mac]bool{}, arrival: map[mac]time.Time{}}
+	return &segment{net: n, cut: map[[2]mac]int{}, sides: map[mac]bool{}, arrival: map[flow]time.Time{}}
 }
 
 // transmit sends a frame to its receivers.
 func (s *segment) transmit(f frame) {
 	s.net.log.add("wire", "%s", f)
-	if s.loss == 0 && s.duplicate == 0 && s.delay == 0 {
-		// One timer for all receivers.
-		time.AfterFunc(s.inOrder(f.from), func() {
-			s.net.mu.Lock()
-			defer s.net.mu.Unlock()
-			for _, to := range s.stations {
-				s.deliver(f, to)
-			}
-		})
-		return
-	}
+	s.net.sent.happens(f)
 	for _, to := range s.stations {
 		if to.address() == f.from || f.to != everybody && f.to != to.address() {
 			continue
 		}
-		if s.net.chance(s.loss) {
+		if s.net.chance(s.noise) || s.net.chance(s.loss) {
 			s.net.log.add("wire", "lost for %s: %s", to.address(), f)
 			continue
 		}
@@ -70,43 +67,41 @@ func (s *segment) transmit(f frame) {
 	}
 }
 
-// inOrder draws how long a frame is under way that does not overtake the one before.
-func (s *segment) inOrder(from mac) time.Duration {
-	now := time.Now()
-	at := now.Add(s.net.between(minLatency, maxLatency))
-	if last := s.arrival[from]; !at.After(last) {
-		at = last.Add(time.Microsecond)
-	}
-	s.arrival[from] = at
-	return at.Sub(now)
-}
-
+// deliverLater delivers a frame after all frames before it in its flow.
 func (s *segment) deliverLater(f frame, to station) {
-	late := s.inOrder(f.from)
-	if s.delay > 0 {
-		late += s.net.between(0, s.delay)
+	now, own := time.Now(), to.address()
+	at := now.Add(s.net.between(minLatency, maxLatency) + s.net.between(0, s.delay))
+	for _, flow := range []flow{{f.from, own, own}, {f.from, everybody, own}} {
+		if last := s.arrival[flow]; !at.After(last) && (flow.to == f.to || s.delay == 0) {
+			at = last.Add(time.Microsecond)
+		}
 	}
-	time.AfterFunc(late, func() {
+	s.arrival[flow{f.from, f.to, own}] = at
+	time.AfterFunc(at.Sub(now), func() {
 		s.net.mu.Lock()
 		defer s.net.mu.Unlock()
-		s.deliver(f, to)
+		if to.listening() && s.connected(f.from, own) {
+			to.receive(f)
+		}
 	})
-}
-
-// deliver gives a frame to a station, if it is for it and gets there.
-func (s *segment) deliver(f frame, to station) {
-	own := to.address()
-	if own == f.from || f.to != everybody && f.to != own {
-		return
-	}
-	if to.listening() && s.connected(f.from, own) {
-		to.receive(f)
-	}
 }
 
 // connected reports whether frames from one station reach another.
 func (s *segment) connected(from, to mac) bool {
-	return s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
+	return !s.stalled && s.sides[from] == s.sides[to] && s.cut[[2]mac{from, to}] == 0
+}
+
+// exchange reports whether frames reach two stations both ways.
+func (s *segment) exchange(a, b mac) bool { return s.connected(a, b) && s.connected(b, a) }
+
+// whole reports whether frames get through between all stations.
+func (s *segment) whole() bool {
+	for _, cuts := range s.cut {
+		if cuts > 0 {
+			return false
+		}
+	}
+	return !s.stalled && s.loss == 0 && len(s.sides) == 0
 }
 
 // stranger is a machine that is none of the cluster's and has an address.
@@ -118,7 +113,7 @@ type stranger struct {
 }
 
 func (s *stranger) address() mac    { return s.mac }
-func (s *stranger) listening() bool { return true }
+func (s *stranger) listening() bool { return s.net.strangers[s.addr] == s }
 
 // receive answers for the address.
 func (s *stranger) receive(f frame) {

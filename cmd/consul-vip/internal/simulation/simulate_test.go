@@ -19,6 +19,7 @@ var (
 	faults  = flag.Int("faults", 400, "`number` of faults")
 	only    = flag.Uint64("only", 0, "run only the cluster with this `seed`, as a violation names it")
 	without = flag.String("without", "", "leave out the kinds of faults that match this `regexp`")
+	within  = flag.String("kinds", "", "inject only the kinds of faults that match this `regexp`; it must match a pause and a move")
 	out     = flag.String("out", "", "`directory` for the logs of violations; default: a temporary one")
 )
 
@@ -32,6 +33,9 @@ func TestSimulate(t *testing.T) {
 	}
 	if *without != "" {
 		leaveOut(regexp.MustCompile(*without))
+	}
+	if *within != "" {
+		keepOnly(regexp.MustCompile(*within))
 	}
 	began := time.Now()
 	t.Run("cluster", func(t *testing.T) {

@@ -95,8 +95,11 @@ func (s *socket) Send(o announcer.Outbound) error {
 		return syscall.ENETDOWN
 	case m.egress == egressRefuse:
 		return syscall.ENOBUFS
-	case m.egress == egressSent:
-		m.net.segment.transmit(parseFrame(m.mac, mac(o.To), o.Payload))
+	}
+	f := parseFrame(m.mac, mac(o.To), o.Payload)
+	m.net.checkSender(m.kernel, f)
+	if m.egress == egressSent && !m.stalled {
+		m.net.segment.transmit(f)
 	}
 	return nil
 }

@@ -18,6 +18,10 @@ type statistics struct {
 	slowest  map[time.Duration]time.Duration // until a cluster was settled, by the limit for it
 	virtual  time.Duration
 	moves    int
+
+	taken           int           // locks of hosts that did not answer
+	takeovers       int           // after the death of a host while everything else was well
+	slowestTakeover time.Duration // of them
 }
 
 var stats = &statistics{faults: map[string]int{}, overlaps: map[string]int{}, longest: map[string]time.Duration{}, slowest: map[time.Duration]time.Duration{}}
@@ -26,6 +30,21 @@ func (s *statistics) settled(after, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.slowest[limit] = max(s.slowest[limit], after)
+}
+
+// took counts a lock that was taken from a host that did not answer.
+func (s *statistics) took() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken++
+}
+
+// tookOver counts a takeover after a host's death.
+func (s *statistics) tookOver(after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeovers++
+	s.slowestTakeover = max(s.slowestTakeover, after)
 }
 
 // add adds what a cluster has counted.
@@ -62,6 +81,8 @@ func (s *statistics) String() string {
 		fmt.Fprintf(&b, "  %6d %s\n", s.faults[name], name)
 	}
 	fmt.Fprintf(&b, "%d faults in %s of virtual time; addresses moved %d times\n", total, s.virtual.Round(time.Second), s.moves)
+	fmt.Fprintf(&b, "%d locks taken from hosts that did not answer\n", s.taken)
+	fmt.Fprintf(&b, "%d takeovers after the death of a host alone, the slowest after %s\n", s.takeovers, s.slowestTakeover.Round(time.Millisecond))
 	b.WriteString("everything as it should be after the last fault, by the limit for it:\n")
 	for _, limit := range slices.Sorted(maps.Keys(s.slowest)) {
 		fmt.Fprintf(&b, "  %6s within %s\n", limit, s.slowest[limit].Round(time.Millisecond))

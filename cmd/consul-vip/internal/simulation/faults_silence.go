@@ -1,0 +1,174 @@
+package simulation
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/simconsul"
+	"github.com/consul-vip/consul-vip/lease/state"
+)
+
+// silenceFaults are the faults of which other stations only see that a machine does not
+// answer, or answers no more.
+var silenceFaults = []kind{
+	{name: "stall of a host", weight: 8, lengths: stalls, begin: hostStalls, bearable: shorterThanSilence, exits: []int{exitLost, exitConflict}},
+	{name: "stall of the switch", weight: 4, shortest: 2 * sec, longest: 2 * sec, begin: switchStalls, bearable: forEver, exits: []int{exitConflict}},
+	{name: "router down", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: routerDown, bearable: forEver},
+	{name: "own address unanswered", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: ownUnanswered, bearable: forEver},
+	{name: "own address changed", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: ownChanged, bearable: forEver},
+	{name: "crash in a transfer", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInTransfer},
+	{name: "crash in a proof", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInProof},
+}
+
+// stalls are how long a host may stall: for less than others take it for dead, just as
+// long, and longer.
+var stalls = []time.Duration{50 * ms, 150 * ms, 400 * ms, 2 * sec}
+
+// shorterThanSilence is for a host of which nothing is heard.
+func shorterThanSilence(*config.Config) time.Duration { return 150 * ms }
+
+// hostStalls drops the frames of a host in both directions. Its processes run on. On one
+// network with Consul, its agent is cut off as well.
+func hostStalls(c *cluster, f fault) func() {
+	h, alone := c.at(f), f.draw%2 == 0
+	var end func()
+	c.locked(func() {
+		end = c.excuseHost("host stalled", h.name)
+		h.kernel.stall()
+	})
+	if !alone {
+		h.consul.Cut(true)
+	}
+	return func() {
+		c.locked(func() {
+			h.kernel.recover()
+			end()
+		})
+		if !alone {
+			h.consul.Heal()
+		}
+	}
+}
+
+// switchStalls drops all frames.
+func switchStalls(c *cluster, _ fault) func() {
+	var end func()
+	c.locked(func() {
+		end = c.excuseHost("switch stalled", "")
+		c.net.segment.stalled = true
+		c.net.look()
+	})
+	return func() {
+		c.locked(func() {
+			c.net.segment.stalled = false
+			c.net.look()
+			end()
+		})
+	}
+}
+
+func routerDown(c *cluster, _ fault) func() {
+	set := func(on bool) {
+		if g := c.net.gateway; g != nil {
+			c.locked(func() {
+				g.on = on
+				c.net.look()
+			})
+		}
+	}
+	set(false)
+	return func() { set(true) }
+}
+
+func ownUnanswered(c *cluster, f fault) func() {
+	set := func(mute bool) { c.locked(func() { c.at(f).kernel.mute = mute }) }
+	set(true)
+	return func() { set(false) }
+}
+
+// ownChanged gives a host another address of its own. The router keeps its own.
+func ownChanged(c *cluster, f fault) func() {
+	k := c.at(f).kernel
+	before := k.own
+	if before == c.net.router {
+		return nil
+	}
+	set := func(own netip.Addr) {
+		c.locked(func() {
+			k.own = own
+			k.report(event{identity: true})
+		})
+	}
+	set(netip.AddrFrom4([4]byte{10, 77, 0, byte(31 + f.host)}))
+	return func() { set(before) }
+}
+
+// crashInTransfer moves an address, and lets the owner or the successor die while the
+// successor waits for the address.
+func crashInTransfer(c *cluster, f fault) func() {
+	draw := f.rand()
+	transfer := c.ledger.changes.watch(func(change simconsul.Change) bool {
+		return change.New != nil && change.New.Session != "" && state.ParseRecord(change.New.Value).State == state.RecordHandover
+	})
+	defer transfer.stop()
+	unpin := move(c, f)
+	change, ok := transfer.await(f.lasts)
+	if !ok {
+		unpin()
+		return nil
+	}
+	time.Sleep(time.Duration(draw.Int64N(int64(pick(draw, ms, 20*ms, 300*ms)))))
+	record := state.ParseRecord(change.New.Value)
+	restore := c.powerOff(c.named(pick(draw, record.From, record.Node)))
+	return func() {
+		restore()
+		unpin()
+	}
+}
+
+// crashInProof kills the owner's process, whose kernel goes on answering, and lets its
+// host or the successor die while that probes for the address.
+func crashInProof(c *cluster, f fault) func() {
+	draw, addr := f.rand(), c.addrs[f.addr]
+	owner := c.ownerOf(addr)
+	if owner == nil {
+		return nil
+	}
+	proof := c.net.sent.watch(func(f frame) bool { return f.probes() && f.target == addr })
+	defer proof.stop()
+	c.mu.Lock()
+	owner.kill()
+	c.mu.Unlock()
+	probe, ok := proof.await(f.lasts)
+	if !ok {
+		return nil
+	}
+	time.Sleep(time.Duration(draw.Int64N(int64(pick(draw, ms, 20*ms, 300*ms)))))
+	for _, h := range c.hosts {
+		if h.kernel.mac == probe.from && draw.IntN(2) == 0 {
+			return c.powerOff(h)
+		}
+	}
+	return c.powerOff(owner)
+}
+
+// named returns the host with that name, or nil.
+func (c *cluster) named(name string) *host {
+	for _, h := range c.hosts {
+		if h.name == name {
+			return h
+		}
+	}
+	return nil
+}
+
+// ownerOf returns the host that alone answers for an address, or nil.
+func (c *cluster) ownerOf(addr netip.Addr) *host {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	if owners := c.net.client.owners(addr); len(owners) == 1 {
+		return c.named(owners[0].name)
+	}
+	return nil
+}
