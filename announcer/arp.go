@@ -36,6 +36,12 @@ func arpProbe(to, own net.HardwareAddr, addr netip.Addr) Outbound {
 	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), unknownMAC, addr)
 }
 
+// arpWord encodes a probe that carries a nonce as target MAC. The zero Nonce makes it
+// a plain probe.
+func arpWord(to, own net.HardwareAddr, addr netip.Addr, n Nonce) Outbound {
+	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), n[:], addr)
+}
+
 func arpFrame(to net.HardwareAddr, op arp.Operation,
 	senderMAC net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) Outbound {
 	p := arp.Packet{
@@ -77,12 +83,17 @@ func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
 	return p.SenderIP, p.SenderHardwareAddr, VerdictClaim
 }
 
-// arpProbed returns the address that a probe asks for and the MAC of its sender. The
+// arpProbed returns the address that a probe asks for, the MAC of its sender, and the
+// nonce that it carries. A reply carries none: its target MAC is the receiver's. The
 // frame must have VerdictProbe.
-func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr) {
+func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr, Nonce) {
 	var p arp.Packet
 	if err := p.UnmarshalBinary(payload); err != nil {
-		return netip.Addr{}, nil
+		return netip.Addr{}, nil, Nonce{}
 	}
-	return p.TargetIP, p.SenderHardwareAddr
+	var n Nonce
+	if p.Operation == arp.OperationRequest {
+		copy(n[:], p.TargetHardwareAddr)
+	}
+	return p.TargetIP, p.SenderHardwareAddr, n
 }

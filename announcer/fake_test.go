@@ -131,6 +131,11 @@ func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
 	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpProbe(broadcast, mac, addr).Payload}}
 }
 
+// word lets the socket receive a probe from mac that carries n now.
+func (f *fakeSocket) word(addr netip.Addr, mac net.HardwareAddr, n Nonce) {
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpWord(broadcast, mac, addr, n).Payload}}
+}
+
 // inBubble calls f with a Wire over a fake socket in a synctest bubble. The Wire runs
 // until f returns.
 func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeSocket)) {

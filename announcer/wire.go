@@ -37,8 +37,8 @@ var (
 // Options configures a [Wire]. The zero value is ready to use.
 type Options struct {
 	// Own reports whether a MAC belongs to an interface of this host. The Wire calls
-	// it only for a frame that would otherwise be a claim and for the target of a
-	// probe, so it may query the kernel each time. Several goroutines call it; the
+	// it only for a frame that would otherwise be a claim or a word of a handover, and
+	// for the target of a probe, so it may query the kernel each time. Several goroutines call it; the
 	// reader waits for it. Nil: only the interface's own MAC belongs to this host.
 	Own func(net.HardwareAddr) (bool, error)
 
@@ -181,6 +181,12 @@ func (w *Wire) dispatch(in Inbound) {
 func (w *Wire) isOwn(mac net.HardwareAddr) bool {
 	own, err := w.lookUp(mac)
 	return own && err == nil
+}
+
+// mayBeOwn reports whether mac belongs to this host, or the lookup fails.
+func (w *Wire) mayBeOwn(mac net.HardwareAddr) bool {
+	own, err := w.lookUp(mac)
+	return own || err != nil
 }
 
 // lookUp calls Options.Own unless mac is the MAC of the interface.
