@@ -110,6 +110,13 @@ func (f *fakeSocket) frames() []sentFrame {
 	return append([]sentFrame(nil), f.sent...)
 }
 
+// forget drops the record of the frames sent.
+func (f *fakeSocket) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent = nil
+}
+
 // offsets returns when the frames of an operation were sent, counted from start.
 func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration {
 	var at []time.Duration

@@ -59,6 +59,10 @@ type Wire struct {
 	tally     tally
 	listeners subscribers[*Listener]
 	handovers subscribers[*Handover]
+	neighbors neighbors
+	losses    losses
+	heard     heard
+	owned     atomic.Int64 // hosts that answer for an address of a Prove
 
 	receiving, sending, lookingUp *failurelog.Log
 }
@@ -173,6 +177,8 @@ func (w *Wire) dispatch(in Inbound) {
 		l.deliver(claim)
 	}
 	w.deliverToHandovers(in, verdict)
+	w.deliverToNeighbors(in, verdict)
+	w.recordHeard(in, verdict)
 }
 
 // isOwn reports whether mac belongs to this host. If the lookup fails, mac counts
