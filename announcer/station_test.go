@@ -73,8 +73,13 @@ func (s *station) answers(f sentFrame) bool {
 		return false
 	}
 	s.asked[f.TargetIP]++
-	lost := s.loss > 0 && (s.random.Float64() < s.loss || s.random.Float64() < s.loss)
-	return s.addrs[f.TargetIP] && !s.dead && !lost
+	return s.addrs[f.TargetIP] && !s.dead && !s.loses()
+}
+
+// loses reports whether the next request or its answer gets lost.
+func (s *station) loses() bool {
+	request, answer := s.random.Float64(), s.random.Float64()
+	return min(request, answer) < s.loss
 }
 
 // reply is the answer of the station to a request.
