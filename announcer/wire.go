@@ -63,6 +63,7 @@ type Wire struct {
 	losses    losses
 	heard     heard
 	owned     atomic.Int64 // hosts that answer for an address of a Prove
+	checks    atomic.Int64 // frames per interval of all host checks
 
 	receiving, sending, lookingUp *failurelog.Log
 }

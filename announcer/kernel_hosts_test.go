@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 )
 
 // addrOf returns addr as the kernel takes it.
@@ -137,6 +139,99 @@ func TestKernelProveLinkDown(t *testing.T) {
 	requireUp(t, &ours, false)
 	_, err = w.Prove(t.Context(), kernelConfig(vip))
 	require.ErrorIs(t, err, ErrNotSent)
+}
+
+// newBridgedHosts makes two hosts and a gateway, joined by a bridge on ours. So ours
+// keeps its carrier while the link of the peer is down.
+func newBridgedHosts(t *testing.T) (peer host, w *Wire) {
+	t.Helper()
+	ours, peer := newSegment(t)
+	require.NoError(t, peer.nl.AddrAdd(peer.link(t), addrOf(peerAddr, 24)))
+
+	ns, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = ns.Close() })
+	gateway := host{ns: ns}
+	gateway.nl, err = netlink.NewHandleAt(ns)
+	require.NoError(t, err)
+	t.Cleanup(gateway.nl.Close)
+	port := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "port1"},
+		PeerName:  "wire0", PeerHardwareAddr: gatewayMAC, PeerNamespace: netlink.NsFd(ns),
+	}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0", HardwareAddr: secondMAC}}
+	require.NoError(t, ours.nl.LinkAdd(port))
+	require.NoError(t, ours.nl.LinkAdd(bridge))
+	for _, l := range []netlink.Link{port, ours.link(t)} {
+		require.NoError(t, ours.nl.LinkSetMaster(l, bridge))
+	}
+	require.NoError(t, ours.nl.LinkSetUp(bridge))
+	require.NoError(t, ours.nl.LinkSetUp(port))
+	require.NoError(t, gateway.nl.LinkSetUp(gateway.link(t)))
+	require.NoError(t, gateway.nl.AddrAdd(gateway.link(t), addrOf(gatewayAddr, 24)))
+	require.NoError(t, ours.nl.AddrAdd(bridge, addrOf(source, 24)))
+
+	ours.enter(t)
+	ours.ifi, err = net.InterfaceByName("br0")
+	require.NoError(t, err)
+	return peer, ours.run(t)
+}
+
+// A host whose link is down is found to be dead, and then proved to have let the
+// address go. Both need the gateway as a witness.
+func TestKernelCheckHost(t *testing.T) {
+	peer, w := newBridgedHosts(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	states, ended := make(chan HostState, 100), make(chan error, 1)
+	go func() { ended <- w.CheckHost(ctx, checkConfig(), func(s HostState) { states <- s }) }()
+	next := func(dead bool) HostState {
+		t.Helper()
+		select {
+		case s := <-states:
+			require.Equal(t, dead, s.Dead)
+			return s
+		case <-time.After(kernelTimeout):
+			require.FailNow(t, "the state does not change")
+			panic("unreachable")
+		}
+	}
+	require.Equal(t, checkMisses, next(false).Heard)
+	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
+	t.Logf("dead %s after it was heard", time.Since(next(true).Since))
+
+	c := kernelConfig(vip)
+	c.Witnesses = checkConfig().Witnesses()
+	proof, err := w.Prove(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, ProvedByWitness, proof.By)
+	t.Logf("proved after %s", proof.Took)
+
+	down := time.Now()
+	require.False(t, w.HeardSince(peerMAC, down))
+	require.NoError(t, peer.nl.LinkSetUp(peer.link(t)))
+	require.True(t, next(false).Since.After(down))
+	require.True(t, w.HeardSince(peerMAC, down))
+	require.True(t, w.LastHeard().After(down))
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// Without a carrier of our own nobody is dead.
+func TestKernelCheckHostWithoutCarrier(t *testing.T) {
+	ours, peer, w := newHosts(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	states, ended := make(chan HostState, 100), make(chan error, 1)
+	c := checkConfig()
+	c.Interval = 5 * time.Millisecond
+	go func() { ended <- w.CheckHost(ctx, c, func(s HostState) { states <- s }) }()
+	require.False(t, (<-states).Dead)
+	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
+	requireUp(t, &ours, false)
+	_, err := w.Prove(t.Context(), kernelConfig(vip)) // takes a second
+	require.ErrorIs(t, err, ErrNotSent)
+	require.Empty(t, states)
+	cancel()
+	require.NoError(t, <-ended)
 }
 
 // From the moment when a kernel lets a hundred addresses go to the last proof.
