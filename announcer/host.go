@@ -34,6 +34,10 @@ func (h Host) has(mac net.HardwareAddr) bool {
 // RFC 5227, section 1.1, waits 1 to 2 s, too long for a failover.
 const answerWindow = 10 * time.Millisecond
 
+// urgentOrdinal ranks requests before all other frames. They are few, and a window or
+// an interval counts only if the answer comes in it.
+const urgentOrdinal = -1
+
 // echoSpacing is how long an echo that has no answer delays the next one to its host.
 const echoSpacing = 2 * time.Millisecond
 
@@ -269,12 +273,12 @@ func (w *Wire) deliverToNeighbors(in Inbound, verdict Verdict) {
 }
 
 // echo returns an echo to n that was sent after the call began. Its answer may have
-// been received already. The error wraps ErrNotSent, or is errAbandoned, ErrClosed or
+// been received already. The ordinal is that of the first caller who shares it. The error wraps ErrNotSent, or is errAbandoned, ErrClosed or
 // the cause of ctx.
-func (w *Wire) echo(ctx context.Context, n *neighbor) (*echo, error) {
+func (w *Wire) echo(ctx context.Context, n *neighbor, ordinal int) (*echo, error) {
 	e, before, first := n.join()
 	if first {
-		w.sendEcho(ctx, n, e, before)
+		w.sendEcho(ctx, n, ordinal, e, before)
 	}
 	select {
 	case <-e.sent:
@@ -285,7 +289,7 @@ func (w *Wire) echo(ctx context.Context, n *neighbor) (*echo, error) {
 }
 
 // sendEcho sends the next echo to n once the one before was answered or is old enough.
-func (w *Wire) sendEcho(ctx context.Context, n *neighbor, e, before *echo) {
+func (w *Wire) sendEcho(ctx context.Context, n *neighbor, ordinal int, e, before *echo) {
 	defer close(e.sent)
 	if before != nil {
 		left := time.NewTimer(echoSpacing - time.Since(before.at))
@@ -296,7 +300,7 @@ func (w *Wire) sendEcho(ctx context.Context, n *neighbor, e, before *echo) {
 		case <-ctx.Done():
 		}
 	}
-	err := w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound {
+	err := w.transmit(ctx, ordinal, func(own net.HardwareAddr) Outbound {
 		return arpRequest(n.begin(), own, n.source, n.host.Addr)
 	})
 	switch {

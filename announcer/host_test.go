@@ -34,7 +34,7 @@ func TestEchoShared(t *testing.T) {
 					time.Sleep(time.Millisecond / 2)
 				}
 				called := time.Now()
-				e, err := w.echo(t.Context(), n)
+				e, err := w.echo(t.Context(), n, 0)
 				require.NoError(t, err)
 				require.False(t, e.at.Before(called))
 				<-e.heard
@@ -67,7 +67,7 @@ func TestEchoUnanswered(t *testing.T) {
 		start := time.Now()
 		var echoes []*echo
 		for i := range 6 {
-			e, err := w.echo(t.Context(), n)
+			e, err := w.echo(t.Context(), n, 0)
 			require.NoError(t, err)
 			require.Equal(t, time.Duration(i)*echoSpacing, e.at.Sub(start))
 			echoes = append(echoes, e)
@@ -97,32 +97,32 @@ func TestEchoUnanswered(t *testing.T) {
 func TestEchoAbandoned(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		n := w.neighbors.of(peerHost, source)
-		_, err := w.echo(t.Context(), n)
+		_, err := w.echo(t.Context(), n, 0)
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		first := make(chan error, 1)
 		go func() {
-			_, err := w.echo(ctx, n)
+			_, err := w.echo(ctx, n, 0)
 			first <- err
 		}()
 		synctest.Wait()
 		second := make(chan error, 1)
 		go func() {
-			_, err := w.echo(t.Context(), n)
+			_, err := w.echo(t.Context(), n, 0)
 			second <- err
 		}()
 		synctest.Wait()
 		cancel()
 		require.Error(t, <-first)
 		require.ErrorIs(t, <-second, errAbandoned)
-		_, err = w.echo(t.Context(), n)
+		_, err = w.echo(t.Context(), n, 0)
 		require.NoError(t, err, "the next one is sent")
 
 		sock.failWith(unix.ENOBUFS)
-		_, err = w.echo(t.Context(), n)
+		_, err = w.echo(t.Context(), n, 0)
 		require.ErrorIs(t, err, ErrNotSent)
 		sock.failWith(nil)
-		_, err = w.echo(t.Context(), n)
+		_, err = w.echo(t.Context(), n, 0)
 		require.NoError(t, err)
 	})
 }

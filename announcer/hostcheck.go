@@ -121,7 +121,7 @@ type interval struct {
 // ErrClosed or the cause of ctx.
 func (h *hostCheck) once(ctx context.Context) error {
 	iv := h.begin()
-	_, err := h.wire.echo(ctx, h.neighbor)
+	_, err := h.wire.echo(ctx, h.neighbor, urgentOrdinal)
 	if err != nil && !notAsked(err) {
 		return err
 	}
@@ -150,9 +150,11 @@ func (h *hostCheck) once(ctx context.Context) error {
 
 // begin begins an interval. It is longer than configured if there are many checks.
 func (h *hostCheck) begin() *interval {
-	if h.weigh(1); h.missed > 0 {
-		h.weigh(3) // also the canary and a witness
+	frames := 1
+	if h.missed > 0 {
+		frames = 3 // also the canary and a witness
 	}
+	h.weigh(frames)
 	busy := time.Duration(h.wire.checks.Load()) * time.Second / checkRate
 	return &interval{began: time.Now(), length: max(h.config.Interval, busy)}
 }
@@ -183,7 +185,7 @@ func (h *hostCheck) await(ctx context.Context, iv *interval, d time.Duration) er
 
 // askFurther asks a witness and, from the first miss on, for the canary.
 func (h *hostCheck) askFurther(ctx context.Context, iv *interval) error {
-	ws := h.wire.newWitnesses(h.config.Witnesses(), h.config.Source, h.config.Host.has)
+	ws := h.wire.newWitnesses(h.config.Witnesses(), h.config.Source, []Host{h.config.Host}, h.config.Host.has)
 	ws.next, ws.asked = h.witnesses.next, h.witnesses.asked
 	h.witnesses = ws
 	if err := ws.ask(ctx, iv.began); err != nil {

@@ -12,7 +12,7 @@ import (
 // ends Prove. It is the goroutine of s.
 func (p *proving) prove(ctx context.Context, s *suspect) error {
 	defer p.setHas(s, false)
-	s.witnesses = p.wire.newWitnesses(p.config.Witnesses, p.config.Source, p.suspected)
+	s.witnesses = p.wire.newWitnesses(p.config.Witnesses, p.config.Source, p.config.Owners, p.suspected)
 	for {
 		f, err := p.round(ctx, s)
 		if err != nil {
@@ -142,7 +142,7 @@ func (p *proving) round(ctx context.Context, s *suspect) (finding, error) {
 	if s.neighbor == nil {
 		return p.window(ctx, s, nil, time.Now())
 	}
-	e, err := p.wire.echo(ctx, s.neighbor)
+	e, err := p.wire.echo(ctx, s.neighbor, 0)
 	switch {
 	case err == nil:
 		return p.window(ctx, s, e, e.at)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -24,17 +25,15 @@ type witnesses struct {
 	exclude func(net.HardwareAddr) bool
 }
 
-// newWitnesses returns the witnesses that have none of the excluded MACs. They are
-// asked from source; without one there are none.
-func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, exclude func(net.HardwareAddr) bool) *witnesses {
+// newWitnesses returns the witnesses that are none of the watched hosts and have none
+// of the excluded MACs. They are asked from source; without one there are none.
+func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, watched []Host, exclude func(net.HardwareAddr) bool) *witnesses {
 	r := &witnesses{wire: w, exclude: exclude}
 	usable := func(h Host) bool {
-		for _, mac := range h.MACs {
-			if exclude(mac) {
-				return false
-			}
-		}
-		return h.Addr.Unmap().Is4()
+		addr := h.Addr.Unmap()
+		return addr.Is4() &&
+			!slices.ContainsFunc(watched, func(o Host) bool { return o.Addr.Unmap() == addr }) &&
+			!slices.ContainsFunc(h.MACs, exclude) && !exclude(w.neighbors.lastMAC(addr))
 	}
 	if !source.Unmap().Is4() {
 		return r
@@ -102,7 +101,7 @@ func (r *witnesses) ask(ctx context.Context, since time.Time) error {
 		if n.waiting() {
 			continue
 		}
-		if _, err := r.wire.echo(ctx, n); err != nil && !notAsked(err) {
+		if _, err := r.wire.echo(ctx, n, urgentOrdinal); err != nil && !notAsked(err) {
 			return err
 		}
 	}
