@@ -557,7 +557,7 @@ func TestProveManyOfADeadHost(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		s := arrange(t, w, sock)
 		s.peer.die(true)
-		for many, limit := range map[int]time.Duration{40: 3 * WitnessedSilence / 2, 1000: 3 * time.Second} {
+		for many, limit := range map[int]time.Duration{40: 3 * WitnessedSilence / 2, 300: time.Second} {
 			asked := s.gateway.count(gatewayAddr)
 			c := peerConfig()
 			c.Timeout = time.Minute

@@ -121,8 +121,8 @@ func (w *Wire) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close closes the socket and ends every Announce and Probe with ErrClosed. It may
-// be called more than once.
+// Close closes the socket and ends every Announce, Prove and CheckHost with
+// ErrClosed. It may be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()
 	return w.sock.Close()
