@@ -364,6 +364,8 @@ func TestProveNeedsReplies(t *testing.T) {
 		others.Go(func() {
 			for ctx.Err() == nil {
 				sock.announce(peerAddr, peerMAC) // gratuitous request
+				request := arpRequest(ourMAC, peerMAC, peerAddr, source)
+				sock.in <- received{frame: Inbound{Received: time.Now(), Payload: request.Payload}}
 				sock.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements[1](peerMAC, peerAddr).Payload}}
 				time.Sleep(time.Millisecond)
 			}
