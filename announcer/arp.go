@@ -36,6 +36,18 @@ func arpProbe(to, own net.HardwareAddr, addr netip.Addr) Outbound {
 	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), unknownMAC, addr)
 }
 
+// arpRequest encodes a request for target from an address of this host. Caches learn
+// the MAC of that address from it (RFC 826).
+func arpRequest(to, own net.HardwareAddr, source, target netip.Addr) Outbound {
+	return arpFrame(to, arp.OperationRequest, own, source, unknownMAC, target)
+}
+
+// arpWord encodes a probe that carries a nonce as target MAC. The zero Nonce makes it
+// a plain probe.
+func arpWord(to, own net.HardwareAddr, addr netip.Addr, n Nonce) Outbound {
+	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), n[:], addr)
+}
+
 func arpFrame(to net.HardwareAddr, op arp.Operation,
 	senderMAC net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) Outbound {
 	p := arp.Packet{
@@ -77,12 +89,37 @@ func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
 	return p.SenderIP, p.SenderHardwareAddr, VerdictClaim
 }
 
-// arpProbed returns the address that a probe asks for and the MAC of its sender. The
+// arpProbed returns the address that a probe asks for, the MAC of its sender, and the
+// nonce that it carries. A reply carries none: its target MAC is the receiver's. The
 // frame must have VerdictProbe.
-func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr) {
+func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr, Nonce) {
 	var p arp.Packet
 	if err := p.UnmarshalBinary(payload); err != nil {
-		return netip.Addr{}, nil
+		return netip.Addr{}, nil, Nonce{}
 	}
-	return p.TargetIP, p.SenderHardwareAddr
+	var n Nonce
+	if p.Operation == arp.OperationRequest {
+		copy(n[:], p.TargetHardwareAddr)
+	}
+	return p.TargetIP, p.SenderHardwareAddr, n
+}
+
+// arpAnswer returns the addresses of a reply and the MAC of its sender. A gratuitous
+// reply answers nothing.
+func arpAnswer(payload []byte) (neighborAddr, net.HardwareAddr, bool) {
+	var p arp.Packet
+	if err := p.UnmarshalBinary(payload); err != nil || p.Operation != arp.OperationReply {
+		return neighborAddr{}, nil, false
+	}
+	return neighborAddr{p.SenderIP, p.TargetIP}, p.SenderHardwareAddr, p.SenderIP != p.TargetIP
+}
+
+// arpSenderMAC returns the MAC of a frame's sender. The frame must be ARP for IPv4 over
+// Ethernet.
+func arpSenderMAC(payload []byte) net.HardwareAddr {
+	const offset = 8 // after the types, the lengths and the operation
+	if len(payload) < offset+macLen {
+		return nil
+	}
+	return payload[offset : offset+macLen]
 }

@@ -1,6 +1,7 @@
 // Package announcer sends and receives the ARP frames of floating addresses on an
 // Ethernet segment. It announces an address, listens for other stations that claim
-// it, probes whether it is in use, and exchanges the two frames of a handover.
+// it, proves that no station has it, exchanges the two frames of a handover, and
+// checks whether other hosts are alive.
 //
 // One [Wire] per interface serves all addresses of that interface through one
 // packet socket. Only IPv4 is supported; the ARP format stays in arp.go, so that
@@ -13,9 +14,34 @@
 //   - A claim is a frame in which another station says that the address is its own.
 //   - A probe is an ARP request with the sender address 0.0.0.0 (RFC 5227). It asks
 //     which station has the address, and no cache learns from it.
-//   - Ready and released are the two frames of a handover. Both are probes. The
-//     successor sends ready when it waits for the address; the owner sends released
-//     after it has removed the address.
+//   - Ready and released are the two frames of a handover. Both are probes, and carry
+//     the [Nonce] of the handover. The successor sends ready when it waits for the
+//     address; the owner sends released after it has removed the address.
+//   - An echo is an ARP request for a host's own address, sent from an address of
+//     this host. Its answer shows that the host is alive.
+//   - A witness is a host whose answers show that other stations hear this one.
+//
+// # Proof
+//
+// [Wire.Prove] is called before an address is bound. It sends each previous owner a
+// probe for the address and right after it an echo:
+//
+//	address answered   host answered   meaning
+//	yes                any             it has the address: probe again
+//	no                 yes             it has let the address go
+//	no                 no              nothing, unless a witness answers meanwhile
+//
+// The owner's kernel answers in order, and Ethernet keeps the order. So the second row
+// is true unless the answer for the address got lost; as many such rounds in a row are
+// needed as make that improbable on this link. Silence takes [WitnessedSilence], or
+// [LoneSilence] if there is no witness.
+//
+// # Host check
+//
+// [Wire.CheckHost] sends an echo once per interval, and tells after several missed
+// intervals in a row that the host is dead. An interval counts as missed only if a
+// witness has answered in it and this process was on time. The results also tell Prove
+// how much the link loses.
 //
 // # Concurrency
 //
@@ -31,8 +57,11 @@
 // All methods may be called from any goroutine. They run in the goroutine of the
 // caller and block as follows:
 //
-//   - [Wire.Announce] and [Wire.Probe] block until they have a result, their
-//     context ends or the Wire is closed.
+//   - [Wire.Announce] and [Wire.CheckHost] block until their context ends or the Wire
+//     is closed.
+//   - [Wire.Prove] blocks until it has a result, its context ends or the Wire is
+//     closed. It starts one goroutine for each station that may have the address, and
+//     joins them.
 //   - [Wire.SendReady] and [Wire.SendReleased] block until the frame has had its
 //     turn. Frames have no turn before Run is called.
 //   - [Handover.AwaitReady] and [Handover.AwaitReleased] block until the frame has

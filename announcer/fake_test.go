@@ -110,6 +110,13 @@ func (f *fakeSocket) frames() []sentFrame {
 	return append([]sentFrame(nil), f.sent...)
 }
 
+// forget drops the record of the frames sent.
+func (f *fakeSocket) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent = nil
+}
+
 // offsets returns when the frames of an operation were sent, counted from start.
 func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration {
 	var at []time.Duration
@@ -129,6 +136,11 @@ func (f *fakeSocket) announce(addr netip.Addr, mac net.HardwareAddr) {
 // probe lets the socket receive a probe from mac now.
 func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
 	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpProbe(broadcast, mac, addr).Payload}}
+}
+
+// word lets the socket receive a probe from mac that carries n now.
+func (f *fakeSocket) word(addr netip.Addr, mac net.HardwareAddr, n Nonce) {
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpWord(broadcast, mac, addr, n).Payload}}
 }
 
 // inBubble calls f with a Wire over a fake socket in a synctest bubble. The Wire runs

@@ -1,7 +1,9 @@
 package announcer
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
@@ -15,32 +17,46 @@ import (
 // before the receiver has learned from Consul that the handover has begun.
 const maxFrameAge = time.Second
 
+// A Nonce identifies one handover. Its ready and released frames carry it as target
+// hardware address, which receivers of a probe ignore (RFC 5227, section 2.1.1: it
+// SHOULD be zero). No other probe can then be taken for one of them. The zero Nonce
+// is none: the frames are plain probes.
+type Nonce [macLen]byte
+
 // SendReady tells the owner that this host is ready to take addr over. It sends one
 // ARP probe to the owner's MAC, or by broadcast if owner is nil, not the MAC of a
 // single station, or this host's own. The owner's kernel answers the probe.
 //
 // It blocks until the frame has had its turn. The error wraps ErrUnsupportedFamily
 // or ErrNotSent, or is ErrClosed or the cause of ctx.
-func (w *Wire) SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error {
-	return w.sendProbe(ctx, addr, w.probeTarget(owner))
+func (w *Wire) SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr, n Nonce) error {
+	return w.sendProbe(ctx, addr, w.probeTarget(owner), n)
 }
 
-// SendReleased tells the segment that this host has removed addr. It broadcasts one
-// ARP probe: a station probes only for an address that it does not have (RFC 5227,
-// section 2.1.1). The successor receives it with [Handover.AwaitReleased].
+// SendReleased tells the segment that this host has removed addr. It sends one ARP
+// probe to the MAC of the successor, unless successor is nil, not the MAC of a single
+// station, or this host's own, and broadcasts one. A station probes only for an
+// address that it does not have (RFC 5227, section 2.1.1). The successor receives
+// them with [Handover.AwaitReleased].
 //
-// It blocks and fails as [Wire.SendReady] does.
-func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr) error {
-	return w.sendProbe(ctx, addr, broadcast)
+// It blocks and fails as [Wire.SendReady] does. The broadcast is sent even if the
+// first probe fails.
+func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr, successor net.HardwareAddr, n Nonce) error {
+	var err error
+	// A switch may drop broadcasts above a limit, but not frames to one station.
+	if to := w.probeTarget(successor); !bytes.Equal(to, broadcast) {
+		err = w.sendProbe(ctx, addr, to, n)
+	}
+	return errors.Join(err, w.sendProbe(ctx, addr, broadcast, n))
 }
 
-// sendProbe sends one ARP probe for addr.
-func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAddr) error {
+// sendProbe sends one ARP probe for addr that carries n.
+func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAddr, n Nonce) error {
 	addr, err := supported(addr)
 	if err != nil {
 		return err
 	}
-	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return arpProbe(to, own, addr) })
+	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return arpWord(to, own, addr, n) })
 }
 
 // A Handover receives the ready and released frames of one address. The owner and
@@ -52,41 +68,59 @@ type Handover struct {
 	addr   netip.Addr
 	probed latest.Wake // set by the reader goroutine after each probe
 
-	mu     sync.Mutex           // guards all following fields
-	probes map[string]time.Time // receive times by sender MAC, without senders that have claimed the address since
+	mu    sync.Mutex         // guards all following fields
+	words map[word]time.Time // receive times, without the words of senders that have claimed the address since
+}
+
+// A word is a probe that may be the ready or released frame of a handover.
+type word struct {
+	mac   string // of the sender
+	nonce Nonce
 }
 
 // Handover subscribes to the ready and released frames of addr.
 func (w *Wire) Handover(addr netip.Addr) *Handover {
-	h := &Handover{wire: w, addr: addr.Unmap(), probed: latest.NewWake(), probes: map[string]time.Time{}}
+	h := &Handover{wire: w, addr: addr.Unmap(), probed: latest.NewWake(), words: map[word]time.Time{}}
 	w.handovers.add(h.addr, h, func() {})
 	return h
 }
 
-// AwaitReleased reports whether owner has sent released. It accepts a frame of the
-// last second, else it waits for one until the timeout is over or ctx ends. A probe
-// that an announcement of owner followed does not count: owner sent it when it took
-// the address over.
-func (h *Handover) AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool {
-	return h.await(ctx, timeout, func(mac string) bool { return mac == string(owner) })
+// AwaitReleased reports whether the owner has sent released in the handover n. It
+// accepts a frame of the last second, else it waits for one until the timeout is over
+// or ctx ends; with a negative timeout until ctx ends. A probe that an announcement of
+// its sender followed does not count: the sender has the address.
+//
+// With a nonce, only a probe that carries it counts, from any MAC of another host. An
+// owner of an older version sends none: with the zero Nonce any probe from the MAC of
+// owner counts.
+func (h *Handover) AwaitReleased(ctx context.Context, owner net.HardwareAddr, n Nonce, timeout time.Duration) bool {
+	return h.await(ctx, timeout, func(w word) bool {
+		return w.nonce == n && (n != Nonce{} || w.mac == string(owner))
+	})
 }
 
-// AwaitReady reports whether any station has sent ready. It accepts a frame of the
-// last second, else it waits for one until the timeout is over or ctx ends. A probe
-// of a third station looks the same, so the result may only decide when to release
-// the address.
-func (h *Handover) AwaitReady(ctx context.Context, timeout time.Duration) bool {
-	return h.await(ctx, timeout, func(string) bool { return true })
+// AwaitReady reports whether the successor has sent ready in the handover n. It
+// accepts a frame of the last second, else it waits for one until the timeout is over
+// or ctx ends; with a negative timeout until ctx ends.
+//
+// With the zero Nonce any probe counts. A probe of a third station looks the same, so
+// the result may only decide when to release the address.
+func (h *Handover) AwaitReady(ctx context.Context, n Nonce, timeout time.Duration) bool {
+	return h.await(ctx, timeout, func(w word) bool { return n == Nonce{} || w.nonce == n })
 }
 
-// await waits for a probe from a station that matches.
-func (h *Handover) await(ctx context.Context, timeout time.Duration, matches func(mac string) bool) bool {
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
+// await waits for a word that matches.
+func (h *Handover) await(ctx context.Context, timeout time.Duration, matches func(word) bool) bool {
+	var expired <-chan time.Time // never, if there is no timeout
+	if timeout >= 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
 	for !h.take(matches) {
 		select {
 		case <-h.probed:
-		case <-timer.C:
+		case <-expired:
 			return false
 		case <-ctx.Done():
 			return false
@@ -95,13 +129,13 @@ func (h *Handover) await(ctx context.Context, timeout time.Duration, matches fun
 	return true
 }
 
-// take removes the probes of all stations that match, so that each counts once. It
-// reports whether one of them was recent.
-func (h *Handover) take(matches func(mac string) bool) (recent bool) {
+// take removes the words that match, so that each counts once. It reports whether one
+// of them was recent.
+func (h *Handover) take(matches func(word) bool) (recent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	maps.DeleteFunc(h.probes, func(mac string, at time.Time) bool {
-		if !matches(mac) {
+	maps.DeleteFunc(h.words, func(w word, at time.Time) bool {
+		if !matches(w) {
 			return false
 		}
 		recent = recent || time.Since(at) <= maxFrameAge
@@ -114,28 +148,32 @@ func (h *Handover) take(matches func(mac string) bool) (recent bool) {
 func (h *Handover) Close() { h.wire.handovers.remove(h.addr, h) }
 
 // recordProbe records a probe for the address, received at the given time.
-func (h *Handover) recordProbe(mac net.HardwareAddr, at time.Time) {
+func (h *Handover) recordProbe(w word, at time.Time) {
 	h.mu.Lock()
-	maps.DeleteFunc(h.probes, func(_ string, at time.Time) bool { return time.Since(at) > maxFrameAge })
-	h.probes[string(mac)] = at
+	maps.DeleteFunc(h.words, func(_ word, at time.Time) bool { return time.Since(at) > maxFrameAge })
+	h.words[w] = at
 	h.mu.Unlock()
 	h.probed.Set()
 }
 
-// recordClaim removes the probe of a station that now claims the address.
+// recordClaim removes the words of a station that now claims the address.
 func (h *Handover) recordClaim(mac net.HardwareAddr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.probes, string(mac))
+	maps.DeleteFunc(h.words, func(w word, _ time.Time) bool { return w.mac == string(mac) })
 }
 
 // deliverToHandovers delivers a frame to the handovers of its address.
 func (w *Wire) deliverToHandovers(in Inbound, verdict Verdict) {
 	switch verdict {
 	case VerdictProbe:
-		addr, mac := arpProbed(in.Payload)
-		for _, h := range w.handovers.of(addr) {
-			h.recordProbe(mac, in.Received)
+		addr, mac, nonce := arpProbed(in.Payload)
+		handovers := w.handovers.of(addr)
+		if len(handovers) == 0 || nonce != (Nonce{}) && w.mayBeOwn(mac) {
+			return // ready and released carry the same nonce, and a switch may return a frame
+		}
+		for _, h := range handovers {
+			h.recordProbe(word{string(mac), nonce}, in.Received)
 		}
 	case VerdictClaim, VerdictOtherAddress:
 		addr, mac, _ := arpSender(in.Payload)

@@ -20,14 +20,24 @@ type Listener struct {
 	addr  netip.Addr
 	since time.Time // set before the reader sees the Listener, then constant
 
-	claims chan Claim // holds the latest claim; only the reader goroutine sends
+	claims chan Claim  // holds the latest claim; only the reader goroutine sends
+	all    func(Claim) // if set, called by the reader goroutine for every claim instead; must not block
 }
 
 // Listen subscribes to the claims of addr. Frames that the kernel received before
 // the call are ignored, even if they still wait in the socket. An IPv6 address has
 // no claims.
 func (w *Wire) Listen(addr netip.Addr) *Listener {
-	l := &Listener{wire: w, addr: addr.Unmap(), claims: make(chan Claim, 1)}
+	return w.listen(&Listener{addr: addr.Unmap(), claims: make(chan Claim, 1)})
+}
+
+// listenAll calls all for every claim of addr until the Listener is closed.
+func (w *Wire) listenAll(addr netip.Addr, all func(Claim)) *Listener {
+	return w.listen(&Listener{addr: addr.Unmap(), all: all})
+}
+
+func (w *Wire) listen(l *Listener) *Listener {
+	l.wire = w
 	w.listeners.add(l.addr, l, func() { l.since = time.Now() })
 	return l
 }
@@ -43,6 +53,10 @@ func (l *Listener) Close() { l.wire.listeners.remove(l.addr, l) }
 // deliver puts c into the channel and drops an older claim. It never blocks,
 // because the reader goroutine alone sends.
 func (l *Listener) deliver(c Claim) {
+	if l.all != nil {
+		l.all(c)
+		return
+	}
 	select {
 	case <-l.claims:
 	default:

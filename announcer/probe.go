@@ -189,10 +189,7 @@ func (l *Listener) await(ctx context.Context, timeout time.Duration) (claim *Cla
 // probeTarget returns the MAC to send probes to, or broadcast where mac cannot be
 // probed directly. A probe to this host's own MAC would prove nothing.
 func (w *Wire) probeTarget(mac net.HardwareAddr) net.HardwareAddr {
-	if !individual(mac) {
-		return broadcast
-	}
-	if own, err := w.lookUp(mac); own || err != nil {
+	if !individual(mac) || w.mayBeOwn(mac) {
 		return broadcast
 	}
 	return mac

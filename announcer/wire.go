@@ -37,8 +37,8 @@ var (
 // Options configures a [Wire]. The zero value is ready to use.
 type Options struct {
 	// Own reports whether a MAC belongs to an interface of this host. The Wire calls
-	// it only for a frame that would otherwise be a claim and for the target of a
-	// probe, so it may query the kernel each time. Several goroutines call it; the
+	// it only for a frame that would otherwise be a claim or a word of a handover, and
+	// for the target of a probe, so it may query the kernel each time. Several goroutines call it; the
 	// reader waits for it. Nil: only the interface's own MAC belongs to this host.
 	Own func(net.HardwareAddr) (bool, error)
 
@@ -59,6 +59,11 @@ type Wire struct {
 	tally     tally
 	listeners subscribers[*Listener]
 	handovers subscribers[*Handover]
+	neighbors neighbors
+	losses    losses
+	heard     heard
+	owned     atomic.Int64 // hosts that answer for an address of a Prove
+	checks    atomic.Int64 // frames per interval of all host checks
 
 	receiving, sending, lookingUp *failurelog.Log
 }
@@ -116,8 +121,8 @@ func (w *Wire) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close closes the socket and ends every Announce and Probe with ErrClosed. It may
-// be called more than once.
+// Close closes the socket and ends every Announce, Prove and CheckHost with
+// ErrClosed. It may be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()
 	return w.sock.Close()
@@ -173,6 +178,8 @@ func (w *Wire) dispatch(in Inbound) {
 		l.deliver(claim)
 	}
 	w.deliverToHandovers(in, verdict)
+	w.deliverToNeighbors(in, verdict)
+	w.recordHeard(in, verdict)
 }
 
 // isOwn reports whether mac belongs to this host. If the lookup fails, mac counts
@@ -181,6 +188,12 @@ func (w *Wire) dispatch(in Inbound) {
 func (w *Wire) isOwn(mac net.HardwareAddr) bool {
 	own, err := w.lookUp(mac)
 	return own && err == nil
+}
+
+// mayBeOwn reports whether mac belongs to this host, or the lookup fails.
+func (w *Wire) mayBeOwn(mac net.HardwareAddr) bool {
+	own, err := w.lookUp(mac)
+	return own || err != nil
 }
 
 // lookUp calls Options.Own unless mac is the MAC of the interface.

@@ -241,12 +241,12 @@ func (f *fakeVIP) Announce(ctx context.Context, a announcer.Announcement, restar
 
 func (f *fakeVIP) Listen(netip.Addr) listener { return f }
 
-func (f *fakeVIP) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr) error {
+func (f *fakeVIP) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr, _ announcer.Nonce) error {
 	f.record("send ready to " + owner.String())
 	return nil
 }
 
-func (f *fakeVIP) SendReleased(context.Context, netip.Addr) error {
+func (f *fakeVIP) SendReleased(context.Context, netip.Addr, net.HardwareAddr, announcer.Nonce) error {
 	f.record("send released")
 	return nil
 }
@@ -255,12 +255,12 @@ func (f *fakeVIP) Handover(netip.Addr) handover { return f }
 
 // A handover and a listener.
 
-func (f *fakeVIP) AwaitReady(context.Context, time.Duration) bool {
+func (f *fakeVIP) AwaitReady(context.Context, announcer.Nonce, time.Duration) bool {
 	f.record("await ready")
 	return !f.notReady
 }
 
-func (f *fakeVIP) AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool {
+func (f *fakeVIP) AwaitReleased(ctx context.Context, owner net.HardwareAddr, _ announcer.Nonce, timeout time.Duration) bool {
 	f.record("await released from " + owner.String())
 	sent := time.Until(f.releasedAt)
 	if f.releasedAt.IsZero() || sent > timeout {

@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"time"
 
+	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/lease"
 )
 
@@ -14,7 +16,7 @@ const readyTimeout = 500 * time.Millisecond
 
 // releaseWire is the wire as a release uses it: *announcer.Wire.
 type releaseWire interface {
-	SendReleased(ctx context.Context, addr netip.Addr) error
+	SendReleased(ctx context.Context, addr netip.Addr, successor net.HardwareAddr, n announcer.Nonce) error
 }
 
 // release stops announcing and unbinds the address, because of o. In a handover it
@@ -27,7 +29,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, o outco
 		reason, transferred = end.Reason, end.Kind == lease.Transferred
 	}
 	a.announcing.stop()
-	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), readyTimeout) {
+	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), announcer.Nonce{}, readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")
 	}
 	failed := a.unbind()
@@ -63,7 +65,7 @@ func (a *active) unbind() error {
 func (v *vip) sendReleased() {
 	ctx, cancel := context.WithTimeout(context.Background(), releasedTimeout)
 	defer cancel()
-	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr()); err != nil {
+	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr(), nil, announcer.Nonce{}); err != nil {
 		v.log.Warn("could not send released, the successor will probe", "error", err)
 	}
 }

@@ -33,7 +33,7 @@ const (
 
 // takeoverWire is the wire as a takeover uses it: *announcer.Wire.
 type takeoverWire interface {
-	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr) error
+	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr, n announcer.Nonce) error
 	Probe(ctx context.Context, p announcer.ProbeConfig) error
 }
 
@@ -125,10 +125,10 @@ func (t tenure) others() []leasestate.Before {
 func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bool {
 	owner := macOf(t.previous.Owner)
 	for range readyTries {
-		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner); err != nil && ctx.Err() == nil {
+		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner, announcer.Nonce{}); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not send ready", "error", err)
 		}
-		if handover.AwaitReleased(ctx, owner, releasedTimeout) {
+		if handover.AwaitReleased(ctx, owner, announcer.Nonce{}, releasedTimeout) {
 			return true
 		}
 		if ctx.Err() != nil {
@@ -146,7 +146,7 @@ func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bo
 func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before, began time.Time, handover handover) []leasestate.Before {
 	left := func() time.Duration { return v.ttlOf(before) - time.Since(began) }
 	v.log.Info("waiting for the previous owner's TTL", "for", v.ttlOf(before).String())
-	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), left()) {
+	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), announcer.Nonce{}, max(0, left())) {
 		v.log.Info("the previous owner has released the address", "from", t.previous.From)
 		before = t.others()
 	}

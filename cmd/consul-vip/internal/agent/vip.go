@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
@@ -47,8 +48,8 @@ func (c *currentState) MarshalText() ([]byte, error) { return []byte(c.String())
 
 // handover receives the frames of a handover: *announcer.Handover.
 type handover interface {
-	AwaitReady(ctx context.Context, timeout time.Duration) bool
-	AwaitReleased(ctx context.Context, owner net.HardwareAddr, timeout time.Duration) bool
+	AwaitReady(ctx context.Context, n announcer.Nonce, timeout time.Duration) bool
+	AwaitReleased(ctx context.Context, owner net.HardwareAddr, n announcer.Nonce, timeout time.Duration) bool
 	Close()
 }
 

@@ -1,0 +1,85 @@
+package announcer
+
+import (
+	"bytes"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// maxHeard is how many MACs a Wire remembers, more than a segment should have.
+const maxHeard = 4096
+
+// heard remembers when a frame of each MAC was received last. The zero value is ready
+// to use. It is safe for concurrent use.
+type heard struct {
+	mu        sync.Mutex // guards all following fields
+	last      map[mac48]time.Time
+	forgotten time.Time // of any MAC a frame may have been received until then
+}
+
+// add records a frame from mac.
+func (h *heard) add(mac net.HardwareAddr, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := mac48(mac)
+	if _, known := h.last[key]; !known && len(h.last) >= maxHeard {
+		for _, t := range h.last {
+			if t.After(h.forgotten) {
+				h.forgotten = t
+			}
+		}
+		h.last = nil
+	}
+	if h.last == nil {
+		h.last = map[mac48]time.Time{}
+	}
+	h.last[key] = at
+}
+
+// HeardSince reports whether a frame from mac was received after t. It may also be
+// true if more than 4,096 stations have sent frames since then.
+func (w *Wire) HeardSince(mac net.HardwareAddr, t time.Time) bool {
+	if len(mac) != macLen {
+		return false
+	}
+	h := &w.heard
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last[mac48(mac)].After(t) || h.forgotten.After(t)
+}
+
+// LastHeard returns when the last frame from another host was received, or the zero
+// Time. It calls [Options.Own], for the MAC of this host's interfaces only as a rule.
+func (w *Wire) LastHeard() time.Time {
+	h := &w.heard
+	type frame struct {
+		mac mac48
+		at  time.Time
+	}
+	h.mu.Lock()
+	all, forgotten := make([]frame, 0, len(h.last)), h.forgotten
+	for mac, at := range h.last {
+		all = append(all, frame{mac, at})
+	}
+	h.mu.Unlock()
+	slices.SortFunc(all, func(a, b frame) int { return b.at.Compare(a.at) })
+	for _, f := range all {
+		if !w.isOwn(f.mac[:]) {
+			return f.at
+		}
+	}
+	return forgotten
+}
+
+// recordHeard records the sender of a frame.
+func (w *Wire) recordHeard(in Inbound, verdict Verdict) {
+	switch verdict {
+	case VerdictElsewhere, VerdictMalformed, VerdictForeign, VerdictBadMAC:
+		return
+	}
+	if mac := arpSenderMAC(in.Payload); individual(mac) && !bytes.Equal(mac, *w.mac.Load()) {
+		w.heard.add(mac, in.Received)
+	}
+}

@@ -1,0 +1,120 @@
+package announcer
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Witnesses are hosts whose answers prove that other stations hear this one. Then the
+// silence of another host means that it is dead, or that it is cut off.
+type Witnesses struct {
+	Gateway Host   // zero: none. Once it has answered on a Wire, it alone counts there
+	Others  []Host // they count as long as the gateway has never answered
+}
+
+// witnesses are the witnesses of one caller, which owns them.
+type witnesses struct {
+	wire    *Wire
+	gateway *neighbor // nil: none
+	others  []*neighbor
+	next    int       // of the others, to be asked
+	asked   time.Time // the last of the others
+	exclude func(net.HardwareAddr) bool
+}
+
+// newWitnesses returns the witnesses that are none of the watched hosts and have none
+// of the excluded MACs. They are asked from source; without one there are none.
+func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, watched []Host, exclude func(net.HardwareAddr) bool) *witnesses {
+	r := &witnesses{wire: w, exclude: exclude}
+	usable := func(h Host) bool {
+		addr := h.Addr.Unmap()
+		return addr.Is4() &&
+			!slices.ContainsFunc(watched, func(o Host) bool { return o.Addr.Unmap() == addr }) &&
+			!slices.ContainsFunc(h.MACs, exclude) && !exclude(w.neighbors.lastMAC(addr))
+	}
+	if !source.Unmap().Is4() {
+		return r
+	}
+	if usable(ws.Gateway) {
+		r.gateway = w.neighbors.of(ws.Gateway, source)
+	}
+	for _, h := range ws.Others {
+		if usable(h) {
+			r.others = append(r.others, w.neighbors.of(h, source))
+		}
+	}
+	return r
+}
+
+// gatewayCounts reports whether the gateway is the only witness, because it has
+// answered, and not as one of the excluded MACs.
+func (r *witnesses) gatewayCounts() bool {
+	if r.gateway == nil {
+		return false
+	}
+	mac := r.wire.neighbors.lastMAC(r.gateway.host.Addr)
+	return mac != nil && !r.exclude(mac)
+}
+
+// exist reports whether there is a witness that has to answer.
+func (r *witnesses) exist() bool { return r.gatewayCounts() || len(r.others) > 0 }
+
+// answered reports whether a witness has answered since t.
+func (r *witnesses) answered(since time.Time) bool {
+	if r.gateway != nil && r.answeredBy(r.gateway, since) {
+		return true
+	}
+	if r.gatewayCounts() {
+		return false
+	}
+	for _, n := range r.others {
+		if r.answeredBy(n, since) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *witnesses) answeredBy(n *neighbor, since time.Time) bool {
+	at, mac := n.lastAnswer()
+	return !at.Before(since) && !r.exclude(mac)
+}
+
+// ask sends echoes to the witnesses that have not answered since t, unless another
+// caller waits for their answers already. It returns only ErrClosed or the cause of
+// ctx: the silence of a witness tells that a frame was not sent.
+func (r *witnesses) ask(ctx context.Context, since time.Time) error {
+	if r.answered(since) {
+		return nil
+	}
+	var ask []*neighbor
+	if r.gateway != nil {
+		ask = append(ask, r.gateway)
+	}
+	if len(r.others) > 0 && !r.gatewayCounts() {
+		ask = append(ask, r.nextOther())
+	}
+	for _, n := range ask {
+		if n.waiting() {
+			continue
+		}
+		if _, err := r.wire.echo(ctx, n, urgentOrdinal); err != nil && !notAsked(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextOther returns the other to ask: the same as before as long as it answers.
+func (r *witnesses) nextOther() *neighbor {
+	n := r.others[r.next%len(r.others)]
+	if at, _ := n.lastAnswer(); !r.asked.IsZero() && at.Before(r.asked) {
+		r.next++
+		n = r.others[r.next%len(r.others)]
+	}
+	r.asked = time.Now()
+	return n
+}
