@@ -50,6 +50,20 @@ func (w *Wire) HeardSince(mac net.HardwareAddr, t time.Time) bool {
 	return h.last[mac48(mac)].After(t) || h.forgotten.After(t)
 }
 
+// heardFrom returns when a frame from one of the MACs was received last, or the zero
+// Time.
+func (w *Wire) heardFrom(macs []net.HardwareAddr) (last time.Time) {
+	h := &w.heard
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, mac := range macs {
+		if at := h.last[mac48(mac)]; at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
 // LastHeard returns when the last frame from another host was received, or the zero
 // Time. It calls [Options.Own], for the MAC of this host's interfaces only as a rule.
 func (w *Wire) LastHeard() time.Time {

@@ -61,8 +61,8 @@ type HostState struct {
 // heard again, and when it has been heard c.Misses times, before which it cannot be
 // dead. changed is called in the goroutine of the caller and must not block.
 //
-// An interval is missed if the host has not answered in it but a witness has. It is
-// void if no witness has answered either, if a timer of this process was late by a
+// An interval is missed if nothing was received from the host in it but a witness has
+// answered. It is void if no witness has answered either, if a timer of this process was late by a
 // quarter of the interval, if a frame was not sent, or if frames wait unread. Void
 // intervals neither count nor break a row.
 //
@@ -234,9 +234,11 @@ func (h *hostCheck) recordClaim(c Claim) {
 	h.answers.Set()
 }
 
-// hear takes note of an answer that was received since the last one.
+// hear takes note of an answer that was received since the last one. Any other frame
+// shows as well that the host lives: it may have no address of its own at the moment, or
+// not answer for it.
 func (h *hostCheck) hear(iv *interval) {
-	last, _ := h.neighbor.lastAnswer()
+	last := h.wire.heardFrom(h.config.Host.MACs)
 	h.mu.Lock()
 	if h.claimed.After(last) {
 		last = h.claimed

@@ -118,3 +118,36 @@ func (r *witnesses) nextOther() *neighbor {
 	r.asked = time.Now()
 	return n
 }
+
+// askedTimes is how often Witnessed asks, and mostAsked how many hosts.
+const (
+	askedTimes = 5
+	mostAsked  = 4
+)
+
+// Witnessed reports whether this host hears any other station. It asks the witnesses,
+// and waits 50 ms at most. Unlike in a proof, every station counts, because nobody's
+// silence is to be judged.
+func (w *Wire) Witnessed(ctx context.Context, source netip.Addr, ws Witnesses) bool {
+	began := time.Now()
+	hosts := append([]Host{ws.Gateway}, ws.Others...)
+	for range askedTimes {
+		for _, h := range hosts[:min(len(hosts), mostAsked)] {
+			if !h.Addr.Unmap().Is4() || !source.Unmap().Is4() {
+				continue
+			}
+			if _, err := w.echo(ctx, w.neighbors.of(h, source), urgentOrdinal); err != nil && !notAsked(err) {
+				return false
+			}
+		}
+		select {
+		case <-time.After(answerWindow):
+		case <-ctx.Done():
+			return false
+		}
+		if w.LastHeard().After(began) {
+			return true
+		}
+	}
+	return false
+}
