@@ -198,9 +198,9 @@ func TestContendsAgainAfterRelease(t *testing.T) {
 			held := <-h.held
 			synctest.Wait()
 			require.Empty(t, h.lost, "a State from before the release does not count")
-			require.NoError(t, held.Confirm(context.Background(), time.Millisecond))
+			require.NoError(t, held.Confirm(context.Background(), held.Now()-time.Millisecond))
 			h.stops("again")
-			require.Error(t, held.Confirm(context.Background(), 0))
+			require.Error(t, held.Confirm(context.Background(), held.Now()))
 		}
 	})
 }
@@ -236,7 +236,7 @@ func TestAnAnswerProvesTheTimeOfItsRequest(t *testing.T) {
 		held := <-h.held
 		known, _ := held.known.Get()
 		assert.GreaterOrEqual(t, held.Now()-known, 3*time.Second)
-		require.NoError(t, held.Confirm(context.Background(), time.Second))
+		require.NoError(t, held.Confirm(context.Background(), held.Now()-time.Second))
 		known, _ = held.known.Get()
 		assert.LessOrEqual(t, held.Now()-known, time.Second)
 		b.consul.Delay(nil)

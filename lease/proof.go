@@ -72,17 +72,17 @@ func (h *Held) CertainChanged() <-chan struct{} {
 	return changed
 }
 
-// Confirm returns nil once the lock is certain and was known to be ours at most
-// within ago. If it must ask Consul, the answer serves all locks of this process.
+// Confirm returns nil once the lock is certain and was known to be ours at the time
+// since, or later. If it must ask Consul, the answer serves all locks of this process.
 // The error is the cause of ctx, or of the hold's end.
-func (h *Held) Confirm(ctx context.Context, within time.Duration) error {
+func (h *Held) Confirm(ctx context.Context, since time.Duration) error {
 	for {
 		known, changed := h.known.Get()
-		now, gap := h.keeper.look()
+		_, gap := h.keeper.look()
 		switch {
 		case h.run.Err() != nil:
 			return context.Cause(h.run)
-		case known >= gap && now-known <= within:
+		case known >= max(gap, since):
 			return nil
 		}
 		h.keeper.reread.Set()

@@ -42,6 +42,7 @@ type active struct {
 	listener   listener
 	free       time.Time // claims from before come from a previous owner
 	began      time.Duration
+	phases     *phases
 	announcing *announcing
 
 	// Written by the goroutine of run, read by the announcer's goroutine: atomic. When
@@ -49,17 +50,20 @@ type active struct {
 	until atomic.Int64
 
 	// Owned by the goroutine of run. Times are on the clock of the hold.
-	address bound                  // nil: not bound until the lock is certain
-	turn    *turn                  // to refresh the address; nil: that is not due
-	claims  <-chan announcer.Claim // nil while calm is set: claims wait in the listener
-	calm    <-chan time.Time       // fires when claims are handled again
-	rebound []time.Duration        // when another program had removed the address
+	address bound // nil: not bound until the lock is certain
+	// isolated is since when this host hears neither others nor Consul; 0: it does. The
+	// address is not bound again before Consul has confirmed the lock.
+	isolated time.Duration
+	turn     *turn                  // to refresh the address; nil: that is not due
+	claims   <-chan announcer.Claim // nil while calm is set: claims wait in the listener
+	calm     <-chan time.Time       // fires when claims are handled again
+	rebound  []time.Duration        // when another program had removed the address
 }
 
 // activate makes a bound address active: it starts to announce. The listener has
 // listened for claims since before the address was free.
-func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, free time.Time) *active {
-	a := &active{vip: v, tenure: t, listener: l, free: free, began: t.Now(), address: b.address, claims: l.Claims()}
+func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, free time.Time, p *phases) *active {
+	a := &active{vip: v, tenure: t, listener: l, free: free, began: t.Now(), phases: p, address: b.address, claims: l.Claims()}
 	a.until.Store(int64(b.until))
 	t.Bound()
 	a.announcing = a.announce(ctx)
@@ -87,6 +91,7 @@ func (a *active) run(ctx context.Context) (o outcome) {
 			a.claims, a.calm = a.listener.Claims(), nil
 		case <-tick.C:
 			a.queue()
+			o = a.checkIsolation(ctx)
 		case <-a.missing:
 			a.queue()
 		case <-known:
@@ -96,6 +101,8 @@ func (a *active) run(ctx context.Context) (o outcome) {
 			a.endTurn()
 		case <-a.taken:
 			o = a.checkTaken()
+		case <-a.heard:
+			a.announcing.restart.Set() // the host that is back hears whose the address is
 		case <-changed:
 			link, changed = a.link.state.Get()
 			o = a.onLinkChanged(link)
@@ -130,7 +137,11 @@ func (a *active) onKnown() {
 // mayAnnounce reports whether the address may be announced now. The announcer's
 // goroutine calls it before every frame.
 func (a *active) mayAnnounce() bool {
-	return a.Certain() && a.Remaining() > 0 && a.inKernel()
+	may := a.Certain() && a.Remaining() > 0 && a.inKernel()
+	if may {
+		a.phases.announced(a.log)
+	}
+	return may
 }
 
 // inKernel reports whether the kernel has the address.

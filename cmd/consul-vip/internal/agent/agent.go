@@ -101,10 +101,7 @@ type Machine struct {
 
 // Host is the interfaces and addresses of a machine: *netif.Host, adapted by
 // hostKernel.
-type Host interface {
-	host
-	Own(mac net.HardwareAddr) (bool, error)
-}
+type Host = host
 
 // Address is an address while it is bound.
 type Address = bound

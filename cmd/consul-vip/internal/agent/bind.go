@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -21,6 +22,7 @@ const longestGap = lease.LongestGap
 type kernel interface {
 	Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (bound, error)
 	Foreign(addr netip.Addr) error
+	Own(mac net.HardwareAddr) (bool, error)
 }
 
 // lasting is an address whose lifetime can be extended: *netif.Address. Only Refresh
@@ -57,7 +59,7 @@ func (v *vip) bind(ctx context.Context, t tenure) (b binding, o outcome) {
 		if left := kernelLifetime(v.cfg(), t); left < time.Second {
 			wait(ctx, max(t.Remaining(), refreshInterval)) // the deadline moves, or ends the hold
 		}
-		if t.Confirm(ctx, longestGap) != nil || !v.awaitBindTurn(ctx, func() { b, o = v.bindOnce(ctx, t, limit) }) {
+		if t.Confirm(ctx, t.Now()-longestGap) != nil || !v.awaitBindTurn(ctx, func() { b, o = v.bindOnce(ctx, t, limit) }) {
 			return binding{}, outcome{how: holdEnded}
 		}
 	}
@@ -78,11 +80,15 @@ func (v *vip) awaitBindTurn(ctx context.Context, act func()) bool {
 }
 
 // bindOnce looks at the clock and the lock before and after it binds the address. It
-// returns no binding if that was not in time.
+// returns no binding if that was not in time, or if a host that counted as dead is
+// heard again.
 func (v *vip) bindOnce(ctx context.Context, t tenure, limit time.Duration) (binding, outcome) {
 	began, lifetime := t.Now(), kernelLifetime(v.cfg(), t)
 	if !t.Certain() || lifetime < time.Second || ctx.Err() != nil {
 		return binding{}, outcome{}
+	}
+	if t.victim != nil && t.victim.sure && !v.stillDead(t) {
+		return binding{}, outcome{how: returned}
 	}
 	v.drainEvents()
 	address, err := v.kernel.Bind(v.link.index, v.cfg().Prefix, lifetime)

@@ -45,7 +45,7 @@ func TestHoldDeadlineBeforeBinding(t *testing.T) {
 // A process that is paused before it binds the address may have lost the lock
 // meanwhile.
 func TestPausedBeforeBinding(t *testing.T) {
-	probe := "probe 02:00:00:00:00:02 for 15s"
+	probe := "prove 02:00:00:00:00:02 for 15s"
 	for name, test := range map[string]struct {
 		lost  bool
 		calls []string
@@ -57,7 +57,7 @@ func TestPausedBeforeBinding(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
 				f.lost.Store(test.lost)
-				f.probe = func(announcer.ProbeConfig) error {
+				f.prove = func(announcer.ProofConfig) error {
 					f.pause(2 * time.Second)
 					return nil
 				}

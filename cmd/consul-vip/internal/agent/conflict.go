@@ -23,6 +23,10 @@ const (
 	// defendWithin is how old the confirmation may be with which the address is
 	// defended: the next owner announces it as soon as it has the lock.
 	defendWithin = 250 * time.Millisecond
+
+	// lateAnswer is how long after released an answer of the previous owner may come.
+	// Ethernet keeps the order of frames to one station only, not of those to everybody.
+	lateAnswer = 25 * time.Millisecond
 )
 
 // ErrConflict says that another station claims a VIP.
@@ -47,23 +51,21 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
 // handleClaim reacts to a claim by another station as on_conflict says. A claim from
-// before the address was free comes from a previous owner, and one that comes while
-// the lock is not certain may come from the next: then the address is unbound at
-// once, and Consul is asked.
+// before the address was free comes from a previous owner, and so does, for a while,
+// one of a host that was found dead and is back. One of a member, or one that comes
+// while the lock is not certain, may come from the next owner.
 func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome {
-	if claim.Received.Before(a.free) {
+	switch {
+	case claim.Received.Before(a.free), a.mayBeLate(claim):
+		return outcome{}
+	case a.mayReturn(claim.MAC):
+		a.log.Info("the previous owner is back, announcing the address", "mac", claim.MAC.String(), "from", a.victim.node)
+		a.announcing.restart.Set()
+		a.pauseClaims()
 		return outcome{}
 	}
-	if !a.Certain() || !a.inKernel() {
-		o := a.drop("another station claims the address")
-		_ = a.confirm(ctx, longestGap) // without an answer it is a conflict
-		switch {
-		case o.how != goesOn:
-			return o
-		case ctx.Err() != nil:
-			return outcome{how: holdEnded}
-		}
-		a.queue()
+	if o, over := a.doubt(ctx, claim); over {
+		return o
 	}
 	policy := a.cfg().OnConflict
 	switch policy {
@@ -81,16 +83,53 @@ func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome
 		return a.onClaim(a.tenure, claim)
 	}
 	a.log.Warn("address conflict", "mac", claim.MAC.String(), "on_conflict", string(policy))
-	// Until calm fires, the listener keeps the latest claim.
-	a.claims, a.calm = nil, time.After(defendInterval)
+	a.pauseClaims()
 	return outcome{}
+}
+
+// mayBeLate reports whether a claim may be an answer of a previous owner that released,
+// which was broadcast, has overtaken.
+func (a *active) mayBeLate(claim announcer.Claim) bool {
+	return a.handedOver() && claim.Received.Sub(a.free) < lateAnswer && sameHost(DecodeOwner(a.previous.Owner).host(), claim.MAC)
+}
+
+// pauseClaims handles no claim for a while. Until calm fires, the listener keeps the
+// latest.
+func (a *active) pauseClaims() { a.claims, a.calm = nil, time.After(defendInterval) }
+
+// doubt unbinds the address at once if the claim may come from the next owner, and
+// asks Consul. A member that has found this host dead has taken the lock before it
+// claims the address, so its claim is not answered until Consul has said whose the
+// lock is, however long that takes. It returns whether the claim is settled by that.
+func (a *active) doubt(ctx context.Context, claim announcer.Claim) (o outcome, over bool) {
+	keys, _ := a.locks.State()
+	node := memberWith(keys, claim.MAC)
+	certain := a.Certain() && a.inKernel()
+	if certain && node == "" {
+		return outcome{}, false
+	}
+	began := a.Now()
+	o = a.drop("another station claims the address")
+	switch {
+	case o.how != goesOn:
+		return o, true
+	case node != "":
+		_ = a.Confirm(ctx, began) // its error is ctx's
+	default:
+		_ = a.confirm(ctx, longestGap) // without an answer it is a conflict
+	}
+	if ctx.Err() != nil {
+		return outcome{how: holdEnded}, true
+	}
+	a.queue()
+	return outcome{}, false
 }
 
 // confirm asks Consul, if it must, whether the lock is still ours.
 func (a *active) confirm(ctx context.Context, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	return a.Confirm(ctx, within)
+	return a.Confirm(ctx, a.Now()-within)
 }
 
 // onClaim is the outcome of a claim that ends the service of the address. The first

@@ -16,6 +16,9 @@ import (
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
+// proofTime is how long a proof takes in these tests.
+const proofTime = 50 * time.Millisecond
+
 // claim receives a claim now.
 func (f *fakeVIP) claim(mac net.HardwareAddr) {
 	f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: mac, Received: time.Now()}
@@ -175,13 +178,13 @@ func TestClaimAtTheHoldDeadline(t *testing.T) {
 func TestClaimsAroundTheProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		f.probe = func(announcer.ProbeConfig) error {
+		f.prove = func(announcer.ProofConfig) error {
 			f.claims <- announcer.Claim{Addr: f.vip.cfg().Addr(), MAC: strangerMAC, Received: time.Now()}
-			time.Sleep(announcer.ProbeWindow)
+			time.Sleep(proofTime)
 			return nil
 		}
 		f.serve(t, crashed, func(stop stopper) {
-			time.Sleep(announcer.ProbeWindow)
+			time.Sleep(proofTime)
 			synctest.Wait()
 			assert.Contains(t, f.recorded(), "announce")
 			stop(stopped)

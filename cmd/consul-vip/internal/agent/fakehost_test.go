@@ -17,8 +17,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -46,6 +49,19 @@ type fakeHost struct {
 	ends       map[string]lease.End      // by address: what Hold returns at once
 	stopEnd    lease.End                 // what Hold returns when its context ends
 	contenders map[string]*hostContender // by address: those not closed
+
+	identity  map[int]netif.Identity // by interface index
+	described leasestate.Owner
+	keys      latest.Latest[*leasestate.State]
+	inLine    map[string]int // by address: this host's place among the successors
+	checks    []*hostCheckCall
+}
+
+// hostCheckCall is a check of a host that runs, or has run.
+type hostCheckCall struct {
+	announcer.HostCheckConfig
+	changed func(announcer.HostState)
+	ended   bool
 }
 
 var errNoLink = errors.New("no such interface")
@@ -152,6 +168,12 @@ func (h *fakeHost) Watch(ctx context.Context, events chan<- netif.Event) error {
 	}
 }
 
+func (h *fakeHost) Identity(ifindex int) (netif.Identity, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.identity[ifindex], nil
+}
+
 func (h *fakeHost) open(ifi *net.Interface) (segment, error) {
 	h.record("open " + ifi.Name)
 	return &fakeWire{host: h, name: ifi.Name}, nil
@@ -173,6 +195,18 @@ func (w *fakeWire) Run(ctx context.Context) error {
 func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
 
 func (w *fakeWire) Handover(netip.Addr) handover { return fakeHandover{} }
+
+func (w *fakeWire) CheckHost(ctx context.Context, c announcer.HostCheckConfig, changed func(announcer.HostState)) error {
+	call := &hostCheckCall{HostCheckConfig: c, changed: changed}
+	w.host.mu.Lock()
+	w.host.checks = append(w.host.checks, call)
+	w.host.mu.Unlock()
+	<-ctx.Done()
+	w.host.mu.Lock()
+	defer w.host.mu.Unlock()
+	call.ended = true
+	return nil
+}
 
 // fakeHandover can only be closed.
 type fakeHandover struct{ handover }
@@ -245,6 +279,19 @@ func (h *fakeHost) Prioritize(delta int) int {
 }
 
 func (h *fakeHost) Leave() { h.record("leave") }
+
+func (h *fakeHost) Describe(owner leasestate.Owner) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.described = owner
+}
+
+func (h *fakeHost) State() (*leasestate.State, <-chan struct{}) { return h.keys.Get() }
+
+func (h *fakeHost) InLine(_ *leasestate.State, name string) (int, bool) {
+	position, ok := h.inLine[name]
+	return position, ok
+}
 
 // configured returns a configuration of these addresses. Each may be followed by
 // the lines of its block, separated by "; ".

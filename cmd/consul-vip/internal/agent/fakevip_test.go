@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,7 +69,10 @@ type fakeVIP struct {
 	finish    func(lease.End)
 
 	// The wire.
-	probe       func(announcer.ProbeConfig) error // nil: no station answers
+	prove       func(announcer.ProofConfig) error // nil: no station answers
+	heardAt     time.Time                         // when any other station was heard last; zero: never
+	witnessed   bool
+	keys        *leasestate.State
 	mayAnnounce func() bool
 	schedule    func() announcer.Schedule
 	claims      chan announcer.Claim
@@ -108,6 +112,10 @@ func (f *fakeVIP) Contend(lock lease.Lock) contender {
 	f.contender.Set(lock)
 	return f.contender
 }
+
+func (f *fakeVIP) State() (*leasestate.State, <-chan struct{}) { return f.keys, nil }
+
+func (f *fakeVIP) InLine(*leasestate.State, string) (int, bool) { return 0, false }
 
 // fakeContender records the lock and returns one end after the other from Hold, then
 // waits for ctx.
@@ -187,8 +195,8 @@ func (f *fakeVIP) confirm() {
 
 // Confirm asks only if the lock is not certain, or at most a quarter of a second may
 // have passed.
-func (f *fakeVIP) Confirm(ctx context.Context, within time.Duration) error {
-	if f.Certain() && within > defendWithin {
+func (f *fakeVIP) Confirm(ctx context.Context, since time.Duration) error {
+	if f.Certain() && f.Now()-since > defendWithin {
 		return nil
 	}
 	f.record("confirm")
@@ -217,12 +225,32 @@ func (f *fakeVIP) Run(ctx context.Context) error {
 
 func (f *fakeVIP) SetHardwareAddr(net.HardwareAddr) {}
 
-func (f *fakeVIP) Probe(_ context.Context, p announcer.ProbeConfig) error {
-	f.record(fmt.Sprintf("probe %s for %s", p.Target, p.Timeout))
-	if f.probe == nil {
-		return nil
+func (f *fakeVIP) Prove(ctx context.Context, c announcer.ProofConfig) (announcer.Proof, error) {
+	var owners []string
+	for _, h := range c.Owners {
+		owners = append(owners, strings.Join(texts(h.MACs), "+"))
 	}
-	return f.probe(p)
+	f.record(fmt.Sprintf("prove %s for %s", strings.Join(append(owners, texts(c.Strangers)...), ","), c.Timeout))
+	if f.prove != nil {
+		if err := f.prove(c); err != nil {
+			return announcer.Proof{}, err
+		}
+	}
+	return announcer.Proof{Since: time.Now()}, context.Cause(ctx)
+}
+
+func (f *fakeVIP) HeardSince(_ net.HardwareAddr, t time.Time) bool { return f.heardAt.After(t) }
+
+func (f *fakeVIP) LastHeard() time.Time { return f.heardAt }
+
+func (f *fakeVIP) Witnessed(context.Context, netip.Addr, announcer.Witnesses) bool {
+	f.record("ask the witnesses")
+	return f.witnessed
+}
+
+func (f *fakeVIP) CheckHost(ctx context.Context, _ announcer.HostCheckConfig, _ func(announcer.HostState)) error {
+	<-ctx.Done()
+	return nil
 }
 
 func (f *fakeVIP) Announce(ctx context.Context, a announcer.Announcement, restart <-chan struct{}) error {
@@ -241,27 +269,39 @@ func (f *fakeVIP) Announce(ctx context.Context, a announcer.Announcement, restar
 
 func (f *fakeVIP) Listen(netip.Addr) listener { return f }
 
-func (f *fakeVIP) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr, _ announcer.Nonce) error {
-	f.record("send ready to " + owner.String())
+func (f *fakeVIP) SendReady(_ context.Context, _ netip.Addr, owner net.HardwareAddr, n announcer.Nonce) error {
+	f.record(nonced("send ready to "+owner.String(), n))
 	return nil
 }
 
-func (f *fakeVIP) SendReleased(context.Context, netip.Addr, net.HardwareAddr, announcer.Nonce) error {
-	f.record("send released")
+func (f *fakeVIP) SendReleased(_ context.Context, _ netip.Addr, successor net.HardwareAddr, n announcer.Nonce) error {
+	f.record(nonced(strings.TrimSpace("send released "+successor.String()), n))
 	return nil
+}
+
+// nonced is a call with the nonce of a handover, if there is one.
+func nonced(call string, n announcer.Nonce) string {
+	if n == (announcer.Nonce{}) {
+		return call
+	}
+	return fmt.Sprintf("%s, nonce %x", call, n[:])
 }
 
 func (f *fakeVIP) Handover(netip.Addr) handover { return f }
 
 // A handover and a listener.
 
-func (f *fakeVIP) AwaitReady(context.Context, announcer.Nonce, time.Duration) bool {
-	f.record("await ready")
+func (f *fakeVIP) AwaitReady(_ context.Context, n announcer.Nonce, _ time.Duration) bool {
+	f.record(nonced("await ready", n))
 	return !f.notReady
 }
 
-func (f *fakeVIP) AwaitReleased(ctx context.Context, owner net.HardwareAddr, _ announcer.Nonce, timeout time.Duration) bool {
-	f.record("await released from " + owner.String())
+func (f *fakeVIP) AwaitReleased(ctx context.Context, owner net.HardwareAddr, n announcer.Nonce, timeout time.Duration) bool {
+	if timeout >= 0 {
+		f.record(nonced("await released from "+owner.String(), n))
+	} else {
+		timeout = time.Hour
+	}
 	sent := time.Until(f.releasedAt)
 	if f.releasedAt.IsZero() || sent > timeout {
 		wait(ctx, timeout)
@@ -289,6 +329,8 @@ func (f *fakeVIP) Bind(_ int, _ netip.Prefix, lifetime time.Duration) (bound, er
 	f.live(lifetime)
 	return f, nil
 }
+
+func (f *fakeVIP) Own(mac net.HardwareAddr) (bool, error) { return bytes.Equal(mac, ownMAC), nil }
 
 func (f *fakeVIP) Foreign(netip.Addr) error {
 	f.mu.Lock()

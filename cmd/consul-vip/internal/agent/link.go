@@ -22,6 +22,7 @@ type segment interface {
 	Handover(addr netip.Addr) handover
 	Run(ctx context.Context) error
 	SetHardwareAddr(mac net.HardwareAddr)
+	hostCheckWire
 }
 
 // carrierDebounce is how long a link may be down before this host gives up the
@@ -41,6 +42,7 @@ type link struct {
 	// Owned by the loop.
 	reported  bool      // the kernel has reported the link
 	downSince time.Time // while the link is down and still usable
+	alone     bool      // it was logged that nobody can prove that this host is heard
 }
 
 // linkState is the latest that the kernel has reported about a link.
@@ -48,6 +50,8 @@ type linkState struct {
 	up     bool // administratively up, and with a carrier
 	usable bool // up, or down for less than carrierDebounce
 	mac    net.HardwareAddr
+	// identity is what other hosts see of this one.
+	identity netif.Identity
 }
 
 // newLink assumes that the link is up. The watch of the kernel begins with a report
@@ -95,7 +99,7 @@ func (l *link) debounce() (ended bool, left time.Duration) {
 }
 
 func (s linkState) equal(o linkState) bool {
-	return s.up == o.up && s.usable == o.usable && bytes.Equal(s.mac, o.mac)
+	return s.up == o.up && s.usable == o.usable && bytes.Equal(s.mac, o.mac) && s.identity.Equal(o.identity)
 }
 
 // onLinkReport applies a report of the kernel to the link and the locks on it. A
@@ -116,6 +120,10 @@ func (a *agent) onLinkReport(e netif.LinkChanged) {
 	}
 	if before.usable != after.usable || !bytes.Equal(before.mac, after.mac) {
 		a.updateLocks(l)
+		a.checks.updateSoon(lineDebounce)
+	}
+	if !bytes.Equal(before.mac, after.mac) {
+		a.identify(l)
 	}
 	a.debounceLinks()
 }
@@ -131,6 +139,7 @@ func (a *agent) debounceLinks() {
 			state, _ := l.state.Get()
 			a.logLink(l, state)
 			a.updateLocks(l)
+			a.checks.updateSoon(lineDebounce)
 		}
 		if left > 0 && (next == 0 || left < next) {
 			next = left
@@ -139,6 +148,34 @@ func (a *agent) debounceLinks() {
 	if next > 0 {
 		a.debounce = time.After(next)
 	}
+}
+
+// onIdentityChanged finds out what other hosts see now of this one; 0: on every link.
+func (a *agent) onIdentityChanged(ifindex int) {
+	for _, l := range a.links {
+		if ifindex == 0 || ifindex == l.index {
+			a.identify(l)
+		}
+	}
+}
+
+// identify brings what other hosts see of this one on a link to the locks and to the
+// other members. Without an answer of the kernel everything stays as it is.
+func (a *agent) identify(l *link) {
+	identity, err := a.host.Identity(l.index)
+	if err != nil {
+		a.log.Warn("could not read this host's own addresses", "interface", l.name, "error", err)
+		return
+	}
+	state, _ := l.state.Get()
+	if state.identity.Equal(identity) {
+		return
+	}
+	state.identity = identity
+	l.state.Set(state)
+	a.updateLocks(l)
+	a.describe()
+	a.checks.updateSoon(lineDebounce)
 }
 
 // logLink logs a change of a link, once for all its addresses.
@@ -188,6 +225,7 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 		l.update(report)
 	}
 	a.links[ifi.Index] = l
+	a.identify(l)
 	ctx, cancel := context.WithCancel(a.backgroundCtx)
 	l.close = cancel
 	a.runInBackground(ctx, wire.Run)
@@ -223,4 +261,5 @@ func (a *agent) closeIfUnused(l *link) {
 	}
 	l.close()
 	delete(a.links, l.index)
+	a.describe()
 }

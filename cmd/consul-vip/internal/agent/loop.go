@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/config"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
 
@@ -20,6 +21,11 @@ type keeper interface {
 	Run(ctx context.Context) error
 	Prioritize(delta int) (offset int)
 	Leave()
+	// Describe says what the other members read about this host.
+	Describe(owner leasestate.Owner)
+	// InLine is how many others would take a lock from its holder rather than this
+	// process, or false if it is no candidate.
+	InLine(s *leasestate.State, name string) (position int, ok bool)
 }
 
 // host is this machine: *netif.Host, adapted by hostKernel.
@@ -28,6 +34,7 @@ type host interface {
 	Find(addr netip.Addr, name string) (*net.Interface, error)
 	Clear(addrs []netip.Addr) ([]netip.Prefix, error)
 	Watch(ctx context.Context, events chan<- netif.Event) error
+	Identity(ifindex int) (netif.Identity, error)
 }
 
 // agent runs the VIPs and what they depend on.
@@ -45,6 +52,7 @@ type agent struct {
 	slots   map[netip.Addr]*slot      // one per address that runs
 	links   map[int]*link             // by interface index
 	reports map[int]netif.LinkChanged // the latest event of each interface
+	checks  hostChecks
 
 	debounce <-chan time.Time // fires when a link has been down for too long; may be nil
 
@@ -95,6 +103,7 @@ func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owne
 		slots:   map[netip.Addr]*slot{},
 		links:   map[int]*link{},
 		reports: map[int]netif.LinkChanged{},
+		checks:  newHostChecks(),
 		failed:  make(chan error),
 		ended:   make(chan end),
 	}
@@ -138,6 +147,7 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 	stopped, reload, priority := ctx.Done(), o.Reload, o.Priority
 	for reason == nil || len(a.slots) > 0 {
 		var err error
+		_, keysChanged := a.keeper.State()
 		select {
 		case <-stopped:
 			err = context.Cause(ctx)
@@ -148,6 +158,12 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 			a.dispatch(e)
 		case <-a.debounce:
 			a.debounceLinks()
+		case <-keysChanged:
+			a.checks.updateSoon(lineDebounce)
+		case <-a.checks.due:
+			a.updateHostChecks()
+		case <-a.checks.changed:
+			a.onHostStates()
 		case cfg := <-reload:
 			a.reload(cfg)
 		case delta := <-priority:
@@ -224,6 +240,8 @@ func (a *agent) dispatch(e netif.Event) {
 	switch e := e.(type) {
 	case netif.LinkChanged:
 		a.onLinkReport(e)
+	case netif.IdentityChanged:
+		a.onIdentityChanged(e.Index)
 	case netif.AddressRemoved:
 		if s, ok := a.slots[e.Addr]; ok {
 			s.vip.onRemoved(e.Index)

@@ -18,6 +18,7 @@ const (
 	contested              // a stranger has the address, and the process goes on
 	addressLost            // another program keeps removing the address
 	failed                 // the kernel or the wire refused something
+	returned               // the host from which the lock was taken is heard again
 )
 
 // outcome is how a step ended. The zero outcome goes on.

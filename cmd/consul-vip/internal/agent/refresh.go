@@ -47,6 +47,8 @@ func (a *active) refresh(ctx context.Context) outcome {
 		return outcome{} // less than a second is left to extend it by
 	case !lasts && !a.Certain():
 		return a.drop("its lifetime has ended while the lock is not certain")
+	case a.address == nil && a.stillIsolated():
+		return outcome{}
 	case a.address == nil:
 		return a.bindAgain(ctx, now, lifetime)
 	case !a.Certain():

@@ -8,6 +8,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 // readyTimeout is how long the owner waits for ready after it has transferred the
@@ -24,18 +25,22 @@ type releaseWire interface {
 // short as possible, if this host still has the address.
 func (v *vip) release(ctx context.Context, handover handover, a *active, o outcome) outcome {
 	reason, transferred := o.err, false
+	var word leasestate.Record // the record that tells the successor of the handover
 	if o.how == holdEnded {
 		end := a.Ended()
 		reason, transferred = end.Reason, end.Kind == lease.Transferred
+		if end.Handover != nil {
+			word = *end.Handover
+		}
 	}
 	a.announcing.stop()
-	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), announcer.Nonce{}, readyTimeout) {
+	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), nonceOf(word), readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")
 	}
 	failed := a.unbind()
 	fields := o.conflictFields(time.Now())
 	if transferred && failed == nil {
-		v.sendReleased()
+		v.sendReleased(word)
 	}
 	v.fitness.served(a.Now() - a.began)
 	if o.how == foreign {
@@ -61,11 +66,26 @@ func (a *active) unbind() error {
 	return a.address.Unbind()
 }
 
-// sendReleased tells the successor that it may bind the address.
-func (v *vip) sendReleased() {
+// sendReleased tells the successor that it may bind the address, directly and by
+// broadcast.
+func (v *vip) sendReleased(word leasestate.Record) {
 	ctx, cancel := context.WithTimeout(context.Background(), releasedTimeout)
 	defer cancel()
-	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr(), nil, announcer.Nonce{}); err != nil {
+	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr(), v.successorMAC(word), nonceOf(word)); err != nil {
 		v.log.Warn("could not send released, the successor will probe", "error", err)
 	}
+}
+
+// successorMAC is the MAC of the node that a handover names, on this segment; nil
+// where it has told none.
+func (v *vip) successorMAC(word leasestate.Record) net.HardwareAddr {
+	keys, _ := v.locks.State()
+	if keys == nil {
+		return nil
+	}
+	state, _ := v.link.state.Get()
+	if h := descriptionOf(keys.Members[word.Node]).on(state.identity); len(h.MACs) > 0 {
+		return h.MACs[0]
+	}
+	return nil
 }

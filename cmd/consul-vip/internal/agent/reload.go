@@ -190,6 +190,7 @@ func (a *agent) apply(p plan, found prepared) {
 		a.applyVIP(placement{v, found.links[v.Addr()], found.foreign[v.Addr()]})
 	}
 	a.closeUnusedLinks()
+	a.checks.updateSoon(lineDebounce)
 }
 
 // applyVIP starts or changes a VIP. If it moves to another link or prefix, the

@@ -11,6 +11,9 @@ import (
 // locks are the locks of a cluster: *lease.Keeper, adapted by leaseKeeper.
 type locks interface {
 	Contend(lock lease.Lock) contender
+	// State is the latest State of the keys, nil before the first, and a channel that
+	// closes when there is a newer one.
+	State() (*leasestate.State, <-chan struct{})
 }
 
 // contender contends for one lock: *lease.Contender.
@@ -35,7 +38,7 @@ type deadline interface {
 type certainty interface {
 	Certain() bool
 	CertainChanged() <-chan struct{}
-	Confirm(ctx context.Context, within time.Duration) error
+	Confirm(ctx context.Context, since time.Duration) error
 }
 
 // hold is a lock that is held: *lease.Held.
@@ -53,10 +56,16 @@ type tenure struct {
 	previous leasestate.Record
 	before   []leasestate.Before   // whose kernels may still have the address
 	stranger *leasestate.Contested // that had the address in the last minutes; may be nil
+	victim   *victim               // the lock was taken from it; nil: it was free, or transferred
+	commit   time.Duration         // how long the write that acquired the lock took
 }
 
-func newTenure(held *lease.Held) tenure {
-	return tenure{hold: held, previous: held.Previous, before: held.Before, stranger: held.Contested}
+func (v *vip) newTenure(held *lease.Held) tenure {
+	t := tenure{hold: held, previous: held.Previous, before: held.Before, stranger: held.Contested, commit: held.Committed}
+	if held.TookFrom != "" {
+		t.victim = v.victimOf(held)
+	}
+	return t
 }
 
 // fields returns what the record says, as log fields.
@@ -71,6 +80,9 @@ func (t tenure) fields() (fields []any) {
 	if t.stranger != nil {
 		fields = append(fields, "contested_by", t.stranger.MAC)
 	}
+	if t.victim != nil {
+		fields = append(fields, "took_from", t.victim.node)
+	}
 	return fields
 }
 
@@ -82,8 +94,9 @@ func (v *vip) lock() lease.Lock {
 		Name:         cfg.Addr().String(),
 		Priority:     cfg.Priority,
 		PreemptDelay: cfg.PreemptDelay,
-		Owner:        v.owner.on(v.link).encode(),
+		Owner:        v.owner.on(v.link, cfg.Addr()).encode(),
 		Ineligible:   v.ineligible(),
+		Dead:         v.deadSession(),
 		Logger:       v.log.Named("lease"),
 	}
 }

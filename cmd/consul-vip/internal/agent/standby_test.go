@@ -76,7 +76,7 @@ func TestNoChangeAfterClose(t *testing.T) {
 
 func TestTenureOfAHold(t *testing.T) {
 	held := &lease.Held{Previous: crashed.previous, Before: crashed.before}
-	got := newTenure(held)
+	got := newFakeVIP(nil).vip.newTenure(held)
 	assert.Equal(t, crashed.before, got.before)
 	assert.Equal(t, []any{"previous_owner", "h2", "record", "held"}, got.fields())
 	assert.Equal(t, []any{"transferred_by", "h2", "record", "handover"}, transferred.fields())

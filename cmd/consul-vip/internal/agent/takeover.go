@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -25,22 +24,19 @@ const (
 	// unknownTTL is how long a previous owner may keep answering, at least, if its
 	// record does not tell its session TTL.
 	unknownTTL = 30 * time.Second
-
-	// probeSlack is how long before the end of a probe a claim may have come that the
-	// probe has not seen. An older one would have been an answer.
-	probeSlack = announcer.ProbeWindow / 2
 )
 
 // takeoverWire is the wire as a takeover uses it: *announcer.Wire.
 type takeoverWire interface {
 	SendReady(ctx context.Context, addr netip.Addr, owner net.HardwareAddr, n announcer.Nonce) error
-	Probe(ctx context.Context, p announcer.ProbeConfig) error
+	Prove(ctx context.Context, c announcer.ProofConfig) (announcer.Proof, error)
+	HeardSince(mac net.HardwareAddr, t time.Time) bool
 }
 
 // awaitFree returns when no previous owner's kernel has the address any more, and
 // since when that is so. It knows it from the record, which was written after the
-// address had left the kernel; from the owner's released frame in a handover; or
-// from probes without an answer.
+// address had left the kernel; from the owner's released frame in a handover; from
+// the host check, if this lock was taken from a dead host; or from a proof on the wire.
 func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since time.Time, o outcome) {
 	began := time.Now()
 	if o := v.awaitLink(ctx); o.how != goesOn {
@@ -57,9 +53,8 @@ func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since
 		before = v.awaitTTL(usable, t, before, began, handover)
 		since = time.Now()
 	}
-	if len(before) > 0 || t.stranger != nil {
-		o = v.probe(usable, t, before)
-		since = time.Now().Add(-probeSlack)
+	if (len(before) > 0 || t.stranger != nil) && !v.stillDead(t) {
+		since, o = v.prove(usable, t, before, handover)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -123,12 +118,12 @@ func (t tenure) others() []leasestate.Before {
 // exchangeReady sends ready and reports whether the owner has answered with
 // released.
 func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bool {
-	owner := macOf(t.previous.Owner)
+	owner, nonce := macOf(t.previous.Owner), nonceOf(t.previous)
 	for range readyTries {
-		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner, announcer.Nonce{}); err != nil && ctx.Err() == nil {
+		if err := v.link.wire.SendReady(ctx, v.cfg().Addr(), owner, nonce); err != nil && ctx.Err() == nil {
 			v.log.Warn("could not send ready", "error", err)
 		}
-		if handover.AwaitReleased(ctx, owner, announcer.Nonce{}, releasedTimeout) {
+		if handover.AwaitReleased(ctx, owner, nonce, releasedTimeout) {
 			return true
 		}
 		if ctx.Err() != nil {
@@ -146,7 +141,7 @@ func (v *vip) exchangeReady(ctx context.Context, t tenure, handover handover) bo
 func (v *vip) awaitTTL(ctx context.Context, t tenure, before []leasestate.Before, began time.Time, handover handover) []leasestate.Before {
 	left := func() time.Duration { return v.ttlOf(before) - time.Since(began) }
 	v.log.Info("waiting for the previous owner's TTL", "for", v.ttlOf(before).String())
-	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), announcer.Nonce{}, max(0, left())) {
+	if t.handedOver() && len(before) == len(t.before) && handover.AwaitReleased(ctx, macOf(t.previous.Owner), nonceOf(t.previous), max(0, left())) {
 		v.log.Info("the previous owner has released the address", "from", t.previous.From)
 		before = t.others()
 	}
@@ -162,83 +157,6 @@ func (v *vip) ttlOf(before []leasestate.Before) (longest time.Duration) {
 		longest = max(longest, b.OwnerTTL(max(unknownTTL, v.sessionTTL)))
 	}
 	return longest
-}
-
-// probe goes on when no station answers for the address any more. A station that
-// still answers after the TTL of everybody before is a stranger. A known stranger
-// that answers has the address still.
-func (v *vip) probe(ctx context.Context, t tenure, before []leasestate.Before) outcome {
-	began := time.Now()
-	target, timeout := net.HardwareAddr(nil), v.ttlOf(before)
-	if len(before) > 0 {
-		target = macOf(before[0].Owner)
-	}
-	var answeredBy net.HardwareAddr
-	var err error
-	suspect := t.suspect(before)
-	if suspect != nil {
-		answeredBy, err = v.probeOnce(ctx, suspect, 0)
-	}
-	if suspect == nil || (len(before) > 0 && err == nil && answeredBy.String() != suspect.String()) {
-		answeredBy, err = v.probeOnce(ctx, target, timeout)
-	}
-	probedFor := time.Since(began).Round(time.Millisecond).String()
-	switch {
-	case ctx.Err() != nil:
-		return outcome{how: holdEnded}
-	case answeredBy != nil:
-		o := v.stillContested(t, announcer.Claim{MAC: answeredBy})
-		v.logConflict(o, "probed_for", probedFor)
-		return o
-	case err != nil:
-		return v.unprobed(err)
-	}
-	v.log.Info("no station answers for the address", "probed_for", probedFor)
-	return outcome{}
-}
-
-// suspect is the MAC of a known stranger that is nobody before.
-func (t tenure) suspect(before []leasestate.Before) net.HardwareAddr {
-	if t.stranger == nil {
-		return nil
-	}
-	mac, _ := net.ParseMAC(t.stranger.MAC)
-	for _, b := range before {
-		if macOf(b.Owner).String() == mac.String() {
-			return nil
-		}
-	}
-	return mac
-}
-
-// probeOnce probes until no station answers, or for that long. It returns the MAC
-// that still answers then.
-func (v *vip) probeOnce(ctx context.Context, target net.HardwareAddr, timeout time.Duration) (answeredBy net.HardwareAddr, err error) {
-	err = v.link.wire.Probe(ctx, announcer.ProbeConfig{Addr: v.cfg().Addr(), Target: target, Timeout: timeout})
-	var inUse *announcer.InUseError
-	if errors.As(err, &inUse) {
-		return inUse.MAC, nil
-	}
-	return nil, err
-}
-
-// unprobed is the outcome of a probe that proves nothing. If no frame can be sent
-// although the link is up, the address is left to others for a while: this node may
-// be the best placed one and would take the lock again and again.
-func (v *vip) unprobed(err error) outcome {
-	if !errors.Is(err, announcer.ErrNotSent) {
-		return outcome{how: failed, err: err}
-	}
-	backOff := v.fitness.fail(err)
-	v.log.Warn("no frame can be sent, leaving the address to others", "for", backOff.String(), "error", err)
-	return outcome{how: notSent, err: err}
-}
-
-// macOf returns the MAC of an owner, or nil where the owner does not tell. Frames to
-// it are then broadcast.
-func macOf(owner leasestate.Owner) net.HardwareAddr {
-	mac, _ := net.ParseMAC(DecodeOwner(owner).MAC)
-	return mac
 }
 
 // wait returns after d, or when ctx ends.

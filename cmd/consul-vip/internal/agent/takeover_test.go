@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,9 +43,9 @@ func TestTakeoverProbesWhatMayAnswer(t *testing.T) {
 		calls []string
 	}{
 		"nobody":                 {free, nil},
-		"one":                    {crashed, []string{"probe 02:00:00:00:00:02 for 15s"}},
-		"two: the longer TTL":    {both, []string{"probe 02:00:00:00:00:02 for 20s"}},
-		"somebody unknown":       {unknown, []string{"probe  for 40s"}},
+		"one":                    {crashed, []string{"prove 02:00:00:00:00:02 for 15s"}},
+		"two: the longer TTL":    {both, []string{"prove 02:00:00:00:00:02,02:00:00:00:00:03 for 20s"}},
+		"somebody unknown":       {unknown, []string{"prove  for 40s"}},
 		"stopped before, h1 too": {tenure{previous: leasestate.Record{State: leasestate.RecordHandover, From: "h2", At: &time.Time{}}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,8 +67,8 @@ func TestTakeoverAfterATransfer(t *testing.T) {
 		calls    []string
 	}{
 		"released":                               {transferred, true, exchange},
-		"no released":                            {transferred, false, with(exchange, exchange, exchange, "probe 02:00:00:00:00:02 for 15s")},
-		"released, but somebody else may answer": {both, true, with(exchange, "probe 02:00:00:00:00:03 for 20s")},
+		"no released":                            {transferred, false, with(exchange, exchange, exchange, "prove 02:00:00:00:00:02 for 15s")},
+		"released, but somebody else may answer": {both, true, with(exchange, "prove 02:00:00:00:00:03 for 20s")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,9 +93,9 @@ func TestStrictTakeoverWaitsForTheTTL(t *testing.T) {
 		wait  time.Duration
 		calls []string
 	}{
-		"of the previous owner": {crashed, 15 * time.Second, []string{"probe 02:00:00:00:00:02 for 15s"}},
+		"of the previous owner": {crashed, 15 * time.Second, []string{"prove 02:00:00:00:00:02 for 15s"}},
 		// The own session TTL is longer than 30 s.
-		"unknown": {unknown, 40 * time.Second, []string{"probe  for 40s"}},
+		"unknown": {unknown, 40 * time.Second, []string{"prove  for 40s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -143,10 +144,15 @@ func TestStrictTakeoverHearsReleased(t *testing.T) {
 }
 
 func TestTakeoverFindsAStranger(t *testing.T) {
-	answers := func(mac net.HardwareAddr, d time.Duration) func(announcer.ProbeConfig) error {
-		return func(p announcer.ProbeConfig) error {
-			if p.Timeout < d {
-				time.Sleep(p.Timeout)
+	// A stranger of the configuration ends the proof at once, as the wire does.
+	answers := func(mac net.HardwareAddr, d time.Duration) func(announcer.ProofConfig) error {
+		return func(c announcer.ProofConfig) error {
+			stranger := slices.ContainsFunc(c.Strangers, func(s net.HardwareAddr) bool { return s.String() == mac.String() })
+			switch {
+			case stranger:
+				return &announcer.InUseError{MAC: mac}
+			case c.Timeout < d:
+				time.Sleep(c.Timeout)
 				return &announcer.InUseError{MAC: mac}
 			}
 			time.Sleep(d)
@@ -157,7 +163,7 @@ func TestTakeoverFindsAStranger(t *testing.T) {
 	mac2, _ := net.ParseMAC("02:00:00:00:00:02")
 	for name, test := range map[string]struct {
 		facts  tenure
-		answer func(announcer.ProbeConfig) error
+		answer func(announcer.ProofConfig) error
 		after  time.Duration
 		tries  int // of the outcome; 0: the address is bound
 	}{
@@ -174,7 +180,7 @@ func TestTakeoverFindsAStranger(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeVIP(nil)
-				f.probe = test.answer
+				f.prove = test.answer
 				o := f.serve(t, test.facts, func(stop stopper) {
 					time.Sleep(test.after)
 					synctest.Wait()
@@ -202,7 +208,7 @@ func TestTakeoverFindsAStranger(t *testing.T) {
 func TestFramesThatCannotBeSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		f.probe = func(announcer.ProbeConfig) error { return fmt.Errorf("%w: filtered", announcer.ErrNotSent) }
+		f.prove = func(announcer.ProofConfig) error { return fmt.Errorf("%w: filtered", announcer.ErrNotSent) }
 		for _, backOff := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 			o := f.serve(t, crashed, endsByItself)
 			assert.Equal(t, notSent, o.how)
@@ -214,12 +220,12 @@ func TestFramesThatCannotBeSent(t *testing.T) {
 			synctest.Wait()
 			require.NoError(t, f.contender.last().Ineligible, backOff)
 		}
-		f.probe = nil
+		f.prove = nil
 		f.serve(t, crashed, func(stop stopper) {
 			time.Sleep(time.Minute)
 			stop(stopped)
 		})
-		f.probe = func(announcer.ProbeConfig) error { return announcer.ErrNotSent }
+		f.prove = func(announcer.ProofConfig) error { return announcer.ErrNotSent }
 		f.serve(t, crashed, endsByItself)
 		time.Sleep(time.Second)
 		synctest.Wait()

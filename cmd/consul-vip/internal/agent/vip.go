@@ -74,6 +74,7 @@ type vip struct {
 	// Written by the loop, read by any goroutine: atomic. Prefix and interface never
 	// change.
 	settings atomic.Pointer[config.VIP]
+	dead     atomic.Pointer[dead] // nil: the owner's host answers, or is not watched
 
 	// Written by the goroutine of run, read wherever a line is logged: atomic.
 	state currentState
@@ -81,6 +82,7 @@ type vip struct {
 	// Set by the loop, received by the goroutine of run.
 	missing latest.Wake // the address may have been removed
 	taken   latest.Wake // another program may have bound the address
+	heard   latest.Wake // a host that counted as dead is heard again
 
 	updating  sync.Mutex // guards all following fields; held during Set, so that the newest lock wins
 	contender contender
@@ -90,7 +92,7 @@ type vip struct {
 // newVIP makes this process contend for the lock of an address, until close. An
 // address that another program has bound is not eligible from the start.
 func newVIP(cfg config.VIP, l *link, bound error, s shared) *vip {
-	v := &vip{shared: s, link: l, missing: latest.NewWake(), taken: latest.NewWake()}
+	v := &vip{shared: s, link: l, missing: latest.NewWake(), taken: latest.NewWake(), heard: latest.NewWake()}
 	v.fitness = &fitness{changed: v.update, foreign: bound}
 	v.settings.Store(&cfg)
 	v.log = s.log.With("vip", cfg.Addr().String(), "state", &v.state)
@@ -136,7 +138,7 @@ func (v *vip) run(ctx context.Context) error {
 		v.enter(stateStandby, reason)
 		var own outcome
 		end := v.contender.Hold(ctx, func(ctx context.Context, held *lease.Held) lease.Left {
-			own = v.serve(ctx, newTenure(held), handover)
+			own = v.serve(ctx, v.newTenure(held), handover)
 			return own.left()
 		})
 		if end.Kind == lease.Stopped {
@@ -156,19 +158,27 @@ func (v *vip) run(ctx context.Context) error {
 // address is unbound.
 func (v *vip) serve(ctx context.Context, t tenure, handover handover) outcome {
 	v.enter(stateAcquired, "lock acquired", t.fields()...)
+	phases := newPhases(t)
 	// From here on no claim is lost. Those from before the address was free do not
 	// count.
 	listener := v.link.wire.Listen(v.cfg().Addr())
 	defer listener.Close()
-	free, o := v.awaitFree(ctx, t, handover)
-	if o.how != goesOn {
-		return o
+	var free time.Time
+	var b binding
+	for o := (outcome{}); b.address == nil; {
+		if free, o = v.awaitFree(ctx, t, handover); o.how == goesOn {
+			phases.proved()
+			b, o = v.bind(ctx, t)
+		}
+		switch {
+		case o.how == returned:
+			t.victim.sure = false
+		case o.how != goesOn:
+			return o
+		}
 	}
-	b, o := v.bind(ctx, t)
-	if o.how != goesOn {
-		return o
-	}
-	a := v.activate(ctx, t, b, listener, free)
+	phases.bound()
+	a := v.activate(ctx, t, b, listener, free, phases)
 	return v.release(ctx, handover, a, a.run(ctx))
 }
 

@@ -15,6 +15,9 @@ const (
 	kernelSlack = 500 * time.Millisecond
 	// carrierReport is how late the kernel may report a lost carrier.
 	carrierReport = time.Second
+	// checkSlack is how long an ordinary takeover may last after a host check has found
+	// the owner dead.
+	checkSlack = 100 * time.Millisecond
 )
 
 // logWorstCases logs the longest outages that this configuration allows: for each
@@ -22,12 +25,15 @@ const (
 // successor has bound it.
 func logWorstCases(log hclog.Logger, cfg *config.Config) {
 	ttl := cfg.Consul.SessionTTL
-	deadMan, probing := time.Duration(0), announcer.ProbeWindow
+	deadMan, proving := time.Duration(0), announcer.LoneSilence
+	checking, slowest := true, time.Duration(0)
 	for _, v := range cfg.VIPs {
 		deadMan = max(deadMan, v.DeadMan)
 		if v.Takeover == config.TakeoverStrict {
-			probing = ttl + announcer.ProbeWindow
+			proving = ttl + announcer.LoneSilence
 		}
+		checking = checking && v.Takeover != config.TakeoverStrict && v.HostCheck.Misses > 0
+		slowest = max(slowest, v.HostCheck.Interval*time.Duration(v.HostCheck.Misses))
 	}
 	deadMan += kernelSlack
 	detected := cfg.Consul.CheckTTL
@@ -38,11 +44,14 @@ func logWorstCases(log hclog.Logger, cfg *config.Config) {
 		log.Info("worst case", append([]any{"failure", failure}, args...)...)
 	}
 	worst("this process is killed or frozen",
-		"address_gone_within", deadMan.String(), "taken_over_within", (max(detected, deadMan) + probing).String())
+		"address_gone_within", deadMan.String(), "taken_over_within", (max(detected, deadMan) + proving).String())
 	worst("this node cannot reach Consul's servers",
-		"address_gone_within", (ttl - lease.Margin).String(), "taken_over_within", (2*ttl + probing).String(),
+		"address_gone_within", (ttl - lease.Margin).String(), "taken_over_within", (2*ttl + proving).String(),
 		"usually", "as soon as it is gone: Serf notices within seconds")
-	worst("this host dies",
-		"taken_over_within", (2*ttl + probing).String(), "usually", "some 6s, as Serf notices")
+	usually := "some 6s, as Serf notices"
+	if checking {
+		usually = "within " + (slowest + checkSlack).String() + ", as host_check notices"
+	}
+	worst("this host dies", "taken_over_within", (2*ttl + proving).String(), "usually", usually)
 	worst("the link loses its carrier", "address_gone_within", (carrierReport + carrierDebounce).String())
 }

@@ -108,6 +108,10 @@ func newCluster(seed uint64) *cluster {
 	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed), takes: newTakes()}
 	c.net.client.violated = c.violate
 	c.base = drawConfig(draw)
+	c.net.segment.noise = drawNoise(rand.New(rand.NewPCG(seed, 8)), c.theme)
+	if c.net.segment.noise > 0 {
+		c.tolerate()
+	}
 	c.net.longestLifetime = c.base.Consul.SessionTTL - lease.Margin
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
@@ -127,11 +131,24 @@ func newCluster(seed uint64) *cluster {
 		c.hosts = append(c.hosts, h)
 	}
 	c.net.drawSegment(rand.New(rand.NewPCG(seed, 7)))
-	if c.net.segment.noise >= 0.05 {
-		// One of 100,000 owners that answer leaves five probes in a row unanswered.
-		c.net.excuse(excuse{name: "frames lost one by one", limit: c.unheard()})
-	}
 	return c
+}
+
+// drawNoise draws which share of all frames is lost as long as the cluster exists.
+func drawNoise(draw *rand.Rand, t theme) float64 {
+	if t == bearableFaults {
+		return pick(draw, 0, 0, 0, 0, 0, 0, 0, 0.01)
+	}
+	return pick(draw, 0, 0, 0, 0, 0, 0, 0.01, 0.05)
+}
+
+// tolerate configures as many misses as are needed where frames get lost.
+func (c *cluster) tolerate() {
+	for i := range c.base.VIPs {
+		if check := &c.base.VIPs[i].HostCheck; check.Misses > 0 {
+			check.Misses = config.DefaultHostCheckMisses
+		}
+	}
 }
 
 // drawConfig draws a configuration. The TTLs are short, because a cluster with longer
@@ -142,6 +159,7 @@ func drawConfig(draw *rand.Rand) config.Config {
 		SessionTTL: 10 * time.Second,
 		CheckTTL:   pick(draw, 2*time.Second, 3*time.Second, 3*time.Second, 5*time.Second, 0),
 	}}
+	check := drawHostCheck(draw)
 	for i := range pick(draw, 1, 2, 2, 3, 3, 4, 6) {
 		v := config.VIP{
 			Prefix:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)}), 32),
@@ -153,12 +171,27 @@ func drawConfig(draw *rand.Rand) config.Config {
 			DeadMan:    max(3*time.Second, cfg.Consul.CheckTTL+2*time.Second),
 			Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
 		}
+		if v.Takeover != config.TakeoverStrict {
+			v.HostCheck = check
+		}
 		if draw.IntN(3) == 0 {
 			v.PreemptDelay = pick(draw, time.Second, 3*time.Second, 10*time.Second)
 		}
 		cfg.VIPs = append(cfg.VIPs, v)
 	}
 	return cfg
+}
+
+// drawHostCheck draws a host check. Most are slow: a cluster with the default, whose
+// frames make up most of what is simulated, does the same.
+func drawHostCheck(draw *rand.Rand) config.HostCheck {
+	return pick(draw,
+		config.HostCheck{Interval: config.DefaultHostCheckInterval, Misses: config.DefaultHostCheckMisses},
+		config.HostCheck{Interval: 200 * time.Millisecond, Misses: 3},
+		config.HostCheck{Interval: 200 * time.Millisecond, Misses: 5},
+		config.HostCheck{Interval: time.Second, Misses: 3},
+		config.HostCheck{Interval: time.Second}, // off
+	)
 }
 
 // drawPriorities draws a host's own priorities.

@@ -172,7 +172,19 @@ func shorterThanLifetime(c *config.Config) time.Duration { return c.VIPs[0].Dead
 func shorterThanSession(*config.Config) time.Duration { return 1500 * ms }
 
 // shorterThanDebounce is for a carrier.
-func shorterThanDebounce(*config.Config) time.Duration { return 400 * ms }
+func shorterThanDebounce(c *config.Config) time.Duration { return min(400*ms, shorterThanDead(c)) }
+
+// shorterThanDead is for a host of which others hear nothing, or not enough. Half of
+// the misses are left for frames that get lost by chance.
+func shorterThanDead(c *config.Config) time.Duration {
+	shortest := forEver(c)
+	for _, v := range c.VIPs {
+		if v.HostCheck.Misses > 0 {
+			shortest = min(shortest, v.HostCheck.Interval*time.Duration(v.HostCheck.Misses/2))
+		}
+	}
+	return shortest
+}
 
 // kinds are all kinds of faults. It is set by init, because their functions use it.
 var kinds []kind

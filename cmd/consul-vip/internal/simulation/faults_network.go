@@ -6,15 +6,15 @@ import "time"
 var networkFaults = []kind{
 	{name: "link down", weight: 6, shortest: 50 * ms, longest: 20 * sec, begin: linkDown, bearable: shorterThanDebounce, exits: []int{exitConflict}},
 	{name: "link flaps", weight: 3, shortest: 500 * ms, longest: 8 * sec, begin: linkFlaps, exits: []int{exitConflict}},
-	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, bearable: forEver, exits: []int{exitConflict}},
-	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, bearable: forEver, exits: []int{exitConflict}},
-	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, bearable: forEver, exits: []int{exitConflict}},
-	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, bearable: forEver, exits: []int{exitConflict}},
+	{name: "loss", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: loss, bearable: shorterThanDead, exits: []int{exitConflict}},
+	{name: "disorder", weight: 4, shortest: 500 * ms, longest: 20 * sec, begin: disorder, bearable: shorterThanDead, exits: []int{exitConflict}},
+	{name: "one-way cut", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: oneWayCut, bearable: shorterThanDead, exits: []int{exitConflict}},
+	{name: "split", weight: 3, shortest: 500 * ms, longest: 20 * sec, begin: split, bearable: shorterThanDead, exits: []int{exitConflict}},
 	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "mute stranger", weight: 2, shortest: 500 * ms, longest: 40 * sec, begin: muteStranger, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "forged claim", weight: 4, begin: forgedClaim, exits: []int{exitConflict}, address: true, ends: 1},
-	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused, bearable: forEver},
-	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, bearable: forEver, exits: []int{exitConflict}},
+	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused, bearable: shorterThanDead},
+	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, bearable: shorterThanDead, exits: []int{exitConflict}},
 }
 
 // unheard is how long two hosts may answer if they cannot hear each other: until the

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
@@ -12,7 +11,7 @@ import (
 // silenceFaults are the faults of which other stations only see that a machine does not
 // answer, or answers no more.
 var silenceFaults = []kind{
-	{name: "stall of a host", weight: 8, lengths: stalls, begin: hostStalls, bearable: shorterThanSilence, exits: []int{exitLost, exitConflict}},
+	{name: "stall of a host", weight: 8, lengths: stalls, begin: hostStalls, bearable: shorterThanDead, exits: []int{exitLost, exitConflict}},
 	{name: "stall of the switch", weight: 4, shortest: 2 * sec, longest: 2 * sec, begin: switchStalls, bearable: forEver, exits: []int{exitConflict}},
 	{name: "router down", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: routerDown, bearable: forEver},
 	{name: "own address unanswered", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: ownUnanswered, bearable: forEver},
@@ -24,9 +23,6 @@ var silenceFaults = []kind{
 // stalls are how long a host may stall: for less than others take it for dead, just as
 // long, and longer.
 var stalls = []time.Duration{50 * ms, 150 * ms, 400 * ms, 2 * sec}
-
-// shorterThanSilence is for a host of which nothing is heard.
-func shorterThanSilence(*config.Config) time.Duration { return 150 * ms }
 
 // hostStalls drops the frames of a host in both directions. Its processes run on. On one
 // network with Consul, its agent is cut off as well.

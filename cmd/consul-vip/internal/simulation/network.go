@@ -37,7 +37,6 @@ func newNetwork(log *journal, seed uint64) *network {
 
 // drawSegment draws what the segment is like for as long as the cluster exists.
 func (n *network) drawSegment(draw *rand.Rand) {
-	n.segment.noise = pick(draw, 0, 0, 0, 0, 0, 0, 0.01, 0.05)
 	switch draw.IntN(4) {
 	case 0: // there is no router
 	case 1:

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/consul-vip/consul-vip/announcer"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
+	"github.com/consul-vip/consul-vip/netif"
+)
+
+// Description is what an instance tells the others about its host, whether it owns an
+// address or not: the fields of its member key that package lease does not know.
+type Description struct {
+	Links []DescribedLink `json:"links,omitempty"`
+}
+
+// DescribedLink is a link of an instance that has, or may get, addresses.
+type DescribedLink struct {
+	Interface string         `json:"interface"`
+	MACs      []string       `json:"macs"`
+	Addrs     []netip.Prefix `json:"addrs,omitempty"` // the host's own
+}
+
+// describe tells the other members how this host can be seen on its links.
+func (a *agent) describe() {
+	var d Description
+	for _, l := range a.links {
+		state, _ := l.state.Get()
+		d.Links = append(d.Links, DescribedLink{l.name, texts(state.identity.MACs), state.identity.Addrs})
+	}
+	slices.SortFunc(d.Links, func(a, b DescribedLink) int { return cmp.Compare(a.Interface, b.Interface) })
+	encoded, _ := leasestate.NewOwner(d) // a Description is text
+	a.keeper.Describe(encoded)
+}
+
+func texts(macs []net.HardwareAddr) (texts []string) {
+	for _, mac := range macs {
+		texts = append(texts, mac.String())
+	}
+	return texts
+}
+
+// descriptionOf returns the description of a member; an older instance gives none.
+func descriptionOf(m leasestate.Member) (d Description) {
+	_ = m.Owner.Decode(&d)
+	return d
+}
+
+// has reports whether a MAC is one of the host's.
+func (d Description) has(mac net.HardwareAddr) bool {
+	return slices.ContainsFunc(d.Links, func(l DescribedLink) bool { return slices.Contains(l.MACs, mac.String()) })
+}
+
+// on returns the host as it can be seen on the segment of a link of this host: by its
+// own address in a subnet of that link. The zero Host: it cannot.
+func (d Description) on(here netif.Identity) announcer.Host {
+	for _, l := range d.Links {
+		for _, there := range l.Addrs {
+			if slices.ContainsFunc(here.Addrs, func(own netip.Prefix) bool { return own.Contains(there.Addr()) }) {
+				return announcer.Host{Addr: there.Addr(), MACs: parseMACs(l.MACs)}
+			}
+		}
+	}
+	return announcer.Host{}
+}
+
+// memberWith returns the node of the member that has a MAC, other than this host; else
+// an empty string.
+func memberWith(s *leasestate.State, mac net.HardwareAddr) string {
+	if s == nil {
+		return ""
+	}
+	for node, m := range s.Members {
+		if descriptionOf(m).has(mac) {
+			return node
+		}
+	}
+	return ""
+}
+
+// witnesses returns the hosts on the segment of a link that can prove that this host is
+// heard: the gateway and all members but this one and the node without.
+func witnesses(s *leasestate.State, here linkState, without string) (w announcer.Witnesses) {
+	w.Gateway.Addr = here.identity.Gateway
+	if s == nil {
+		return w
+	}
+	for node, m := range s.Members {
+		d := descriptionOf(m)
+		if h := d.on(here.identity); node != without && h.Addr.IsValid() && !d.has(here.mac) {
+			w.Others = append(w.Others, h)
+		}
+	}
+	slices.SortFunc(w.Others, func(a, b announcer.Host) int { return a.Addr.Compare(b.Addr) })
+	return w
+}
+
+// sameHost reports whether a host has one of these MACs.
+func sameHost(h announcer.Host, mac net.HardwareAddr) bool {
+	return slices.ContainsFunc(h.MACs, func(m net.HardwareAddr) bool { return bytes.Equal(m, mac) })
+}
