@@ -59,6 +59,15 @@ func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAd
 	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return arpWord(to, own, addr, n) })
 }
 
+// probeTarget returns the MAC to send probes to, or broadcast where mac cannot be
+// probed directly. A probe to this host's own MAC would prove nothing.
+func (w *Wire) probeTarget(mac net.HardwareAddr) net.HardwareAddr {
+	if !individual(mac) || w.mayBeOwn(mac) {
+		return broadcast
+	}
+	return mac
+}
+
 // A Handover receives the ready and released frames of one address. The owner and
 // the successor both use one. Create it with [Wire.Handover] before the handover
 // begins, because the first frame may arrive early, and close it after use. One

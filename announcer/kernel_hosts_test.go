@@ -124,23 +124,6 @@ func TestKernelProveSilentHost(t *testing.T) {
 	require.Less(t, proof.Took, kernelTimeout)
 }
 
-func TestKernelProveLinkDown(t *testing.T) {
-	ours, peer, w := newHosts(t)
-	require.NoError(t, ours.nl.LinkSetDown(ours.link(t)))
-	_, err := w.Prove(t.Context(), kernelConfig(vip))
-	require.ErrorIs(t, err, ErrNotSent)
-	require.NoError(t, ours.nl.LinkSetUp(ours.link(t)))
-	requireUp(t, &ours, true)
-	_, err = w.Prove(t.Context(), kernelConfig(vip))
-	require.NoError(t, err)
-
-	// Without a carrier the kernel would accept frames and drop them.
-	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
-	requireUp(t, &ours, false)
-	_, err = w.Prove(t.Context(), kernelConfig(vip))
-	require.ErrorIs(t, err, ErrNotSent)
-}
-
 // newBridgedHosts makes two hosts and a gateway, joined by a bridge on ours. So ours
 // keeps its carrier while the link of the peer is down.
 func newBridgedHosts(t *testing.T) (peer host, w *Wire) {

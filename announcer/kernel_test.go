@@ -262,39 +262,6 @@ func TestKernelIdle(t *testing.T) {
 	next <- struct{}{}
 }
 
-func TestKernelProbe(t *testing.T) {
-	ours, peer := newSegment(t)
-	w := ours.run(t)
-	start := time.Now()
-	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC}), "no station has the address")
-	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
-
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(32, 32)}}
-	require.NoError(t, peer.nl.AddrAdd(peer.link(t), addr))
-	for _, target := range []net.HardwareAddr{nil, peerMAC, ourMAC, {2, 0, 0, 0, 0, 0x77}} {
-		err := w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: target, Timeout: 100 * time.Millisecond})
-		var inUse *InUseError
-		require.ErrorAs(t, err, &inUse, "target %s", target)
-		require.Equal(t, peerMAC, inUse.MAC)
-	}
-
-	probed := make(chan error, 1)
-	go func() {
-		probed <- w.Probe(t.Context(), ProbeConfig{Addr: vip, Target: peerMAC, Timeout: kernelTimeout})
-	}()
-	requireMoreClaims(t, w, 5)
-	require.NoError(t, peer.nl.AddrDel(peer.link(t), addr))
-	gone := time.Now()
-	require.NoError(t, <-probed)
-	require.GreaterOrEqual(t, time.Since(gone), 30*time.Millisecond)
-}
-
-func requireMoreClaims(t *testing.T, w *Wire, n uint64) {
-	t.Helper()
-	now := w.Counts()[VerdictClaim]
-	require.Eventually(t, func() bool { return w.Counts()[VerdictClaim] >= now+n }, kernelTimeout, time.Millisecond)
-}
-
 func TestKernelLinkDown(t *testing.T) {
 	ours, peer := newSegment(t)
 	w, tap := ours.run(t), peer.tap(t)
@@ -304,17 +271,21 @@ func TestKernelLinkDown(t *testing.T) {
 	nextClaim(t, l)
 
 	require.NoError(t, ours.nl.LinkSetDown(ours.link(t)))
-	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
+	probe := func() error {
+		_, err := w.Prove(t.Context(), ProofConfig{Addr: vip})
+		return err
+	}
+	require.ErrorIs(t, probe(), ErrNotSent)
 	require.NoError(t, ours.nl.LinkSetUp(ours.link(t)))
 	requireUp(t, &ours, true)
-	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
+	require.NoError(t, probe())
 	tap.send(t, unhex(t, toAll+peerRequest))
 	nextClaim(t, l)
 
 	// Without a carrier the kernel would accept frames and drop them.
 	require.NoError(t, peer.nl.LinkSetDown(peer.link(t)))
 	requireUp(t, &ours, false)
-	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrNotSent)
+	require.ErrorIs(t, probe(), ErrNotSent)
 }
 
 func requireUp(t *testing.T, h *host, up bool) {
@@ -364,12 +335,14 @@ func TestKernelClose(t *testing.T) {
 	w := ours.open(t)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
-	require.NoError(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}))
+	_, err := w.Prove(t.Context(), ProofConfig{Addr: vip})
+	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, <-ended, ErrClosed)
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, w.sock.Send(Outbound{To: broadcast}), ErrClosed)
-	require.ErrorIs(t, w.Probe(t.Context(), ProbeConfig{Addr: vip}), ErrClosed)
+	_, err = w.Prove(t.Context(), ProofConfig{Addr: vip})
+	require.ErrorIs(t, err, ErrClosed)
 }
 
 func TestKernelOpenWithoutInterface(t *testing.T) {

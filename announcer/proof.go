@@ -2,6 +2,8 @@ package announcer
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 )
 
@@ -40,6 +42,17 @@ func (b ProofBy) String() string {
 		return "silence"
 	}
 	return fmt.Sprintf("proof %d", int(b))
+}
+
+// InUseError says that a station kept answering for an address.
+type InUseError struct {
+	Addr netip.Addr
+	MAC  net.HardwareAddr // of the station that answered last
+}
+
+// Error names the address and the MAC that has it.
+func (e *InUseError) Error() string {
+	return fmt.Sprintf("%s is in use by %s", e.Addr, e.MAC)
 }
 
 const (

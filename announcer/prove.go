@@ -39,6 +39,9 @@ const (
 	// ownedOrdinal ranks such probes after all other frames.
 	ownedOrdinal = 1 << 10
 
+	// maxUnsent is how long Prove keeps trying when it can send no probe.
+	maxUnsent = time.Second
+
 	// maxLeads bounds what forged answers cost.
 	maxLeads = 64
 )
