@@ -125,7 +125,8 @@ func setPort(index int, state byte) error {
 	port := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
 	port.AddRtAttr(nl.IFLA_BRPORT_STATE, []byte{state})
 	request.AddData(port)
-	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+	// A port whose cable is out cannot forward. It will when it gets its cable back.
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("state of a port: %w", err)
 	}
 	return nil
