@@ -15,15 +15,15 @@ const (
 	// hearLimit is how long a host that comes back may go on to serve an address that
 	// another host has taken meanwhile: until it hears that host, or its watch.
 	hearLimit = 1500 * time.Millisecond
-	// deafLimit is the same if its instance is killed or frozen, so that only its kernel
+	// unawareLimit is the same if its instance is killed or frozen, so that only its kernel
 	// ends the address, after the longest dead_man.
-	deafLimit = orphanLimit + time.Second
+	unawareLimit = orphanLimit + time.Second
 )
 
 // Names of the cases in which two hosts may answer, as the README's limits allow it.
 const (
-	takenWhileAway     = "taken from while away"
-	takenWhileAwayDeaf = "taken from while away, killed or frozen"
+	takenWhileAway        = "taken from while away"
+	takenWhileAwayUnaware = "taken from while away, killed or frozen"
 )
 
 // absence is a time in which no frame of a host got through.
@@ -33,9 +33,9 @@ type absence struct {
 }
 
 // excuses knows which hosts were away, and counts the questions with two answers that
-// this explains. It is safe for concurrent use, except that deaf does not change.
+// this explains. It is safe for concurrent use, except that unaware does not change.
 type excuses struct {
-	deaf func(host string, since time.Time) bool // its instance was killed or frozen at any time since then
+	unaware func(host string, since time.Time) bool // its instance was killed or frozen at any time since then
 
 	mu       sync.Mutex // guards all following fields
 	absences []*absence
@@ -95,8 +95,8 @@ func (e *excuses) find(d lab.Double) (name string, after time.Duration, excused 
 		if after <= hearLimit {
 			return takenWhileAway, after, true
 		}
-		if after <= deafLimit && e.deaf(a.host, a.from.Add(-deafLimit)) {
-			return takenWhileAwayDeaf, after, true
+		if after <= unawareLimit && e.unaware(a.host, a.from.Add(-unawareLimit)) {
+			return takenWhileAwayUnaware, after, true
 		}
 	}
 	return "", 0, false

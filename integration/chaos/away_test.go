@@ -11,8 +11,8 @@ import (
 )
 
 func TestExcuses(t *testing.T) {
-	deaf := false
-	e := &excuses{deaf: func(string, time.Time) bool { return deaf }}
+	unaware := false
+	e := &excuses{unaware: func(string, time.Time) bool { return unaware }}
 	e.absences = []*absence{{"h1", at(0), at(time.Second)}, {"h2", at(time.Minute), time.Time{}}}
 	double := func(d time.Duration, hosts ...string) lab.Double {
 		return lab.Double{Addr: vipOf(0), At: at(d), Hosts: hosts}
@@ -22,10 +22,10 @@ func TestExcuses(t *testing.T) {
 	require.False(t, e.excused(double(1200*time.Millisecond+1, "h3", "h2")), "no host of these was away")
 	late := double(time.Second+hearLimit+1, "h1", "h3")
 	require.False(t, e.excused(late), "it had time to hear")
-	deaf = true
+	unaware = true
 	require.False(t, e.excused(late), "the first look decides")
 	require.True(t, e.excused(double(5*time.Second, "h1", "h3")))
-	require.False(t, e.excused(double(time.Second+deafLimit+1, "h1", "h3")))
+	require.False(t, e.excused(double(time.Second+unawareLimit+1, "h1", "h3")))
 	require.True(t, e.excused(double(time.Hour, "h2", "h3")), "it is still away")
 	var out strings.Builder
 	e.print(&out)

@@ -66,7 +66,7 @@ func newChaosLab(ctx context.Context, o options, j *journal, violated reportViol
 	}
 	l := &chaosLab{Lab: started, journal: j}
 	l.foreign.host = l.Client
-	l.excuses.deaf = func(host string, since time.Time) bool { return l.nodeOf(host).instance.deaf(since) }
+	l.excuses.unaware = func(host string, since time.Time) bool { return l.nodeOf(host).instance.unaware(since) }
 	l.switchOff = &refcount{
 		do:   func() error { return l.SetSwitch(false) },
 		undo: func() error { return l.SetSwitch(true) },

@@ -88,7 +88,7 @@ func (h *Host) NewClients(every time.Duration, targets ...netip.Addr) (*ClientGr
 	}
 	cs.id = cs.sender & 0xffff // no two open sockets have the same descriptor
 	cs.receiving.Go(cs.receive)
-	cs.sending.Go(func() { pace(every/time.Duration(len(targets)), cs.quit, cs.taker()) })
+	cs.sending.Go(func() { pace(every/time.Duration(len(targets)), cs.quit, cs.turns()) })
 	return cs, nil
 }
 
@@ -102,8 +102,8 @@ func (cs *ClientGroup) openSender() (err error) {
 	return unix.SetsockoptInt(cs.sender, unix.SOL_RAW, unix.ICMP_FILTER, -1)
 }
 
-// taker returns a function that sends the next request of one client after the other.
-func (cs *ClientGroup) taker() func() {
+// turns returns a function that sends the next request of one client after the other.
+func (cs *ClientGroup) turns() func() {
 	next := 0
 	return func() {
 		cs.All[next%len(cs.All)].send()
