@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
@@ -181,7 +183,10 @@ func (e *entry) clear(ctx context.Context) error {
 		bound, err := e.boundOn(ctx, h)
 		errs = append(errs, err)
 		for _, addr := range bound {
-			errs = append(errs, h.RemoveAddress("eth0", netip.PrefixFrom(addr, 32)))
+			// Its lifetime may have ended in the meantime.
+			if err := h.RemoveAddress("eth0", netip.PrefixFrom(addr, 32)); !errors.Is(err, unix.EADDRNOTAVAIL) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -128,8 +127,5 @@ func (w *web) end() error {
 	if w.client != nil {
 		errs = append(errs, w.client.Kill())
 	}
-	if err := errors.Join(errs...); !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	return nil
+	return errors.Join(errs...)
 }
