@@ -67,14 +67,7 @@ func newChaosLab(ctx context.Context, o options, j *journal, violated reportViol
 	l := &chaosLab{Lab: started, journal: j}
 	l.foreign.host = l.Client
 	l.excuses.unaware = func(host string, since time.Time) bool { return l.nodeOf(host).instance.unaware(since) }
-	l.switchOff = &refcount{
-		do:   func() error { return l.SetSwitch(false) },
-		undo: func() error { return l.SetSwitch(true) },
-	}
-	l.lossy = &refcount{
-		do:   func() error { return l.Lose(context.Background(), lossPercent) },
-		undo: func() error { return l.Lose(context.Background(), 0) },
-	}
+	l.harmSwitch()
 	machines := make(map[*lab.ConsulAgent]*machine)
 	for _, a := range l.Cluster.All() {
 		machines[a] = newMachine(a)
@@ -90,6 +83,18 @@ func newChaosLab(ctx context.Context, o options, j *journal, violated reportViol
 		l.nodes = append(l.nodes, n)
 	}
 	return l, nil
+}
+
+// harmSwitch prepares the harms of the switch of the addresses.
+func (l *chaosLab) harmSwitch() {
+	l.switchOff = &refcount{
+		do:   func() error { return l.SetSwitch(false) },
+		undo: func() error { return l.SetSwitch(true) },
+	}
+	l.lossy = &refcount{
+		do:   func() error { return l.Lose(context.Background(), lossPercent) },
+		undo: func() error { return l.Lose(context.Background(), 0) },
+	}
 }
 
 func newMachine(a *lab.ConsulAgent) *machine {
