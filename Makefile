@@ -69,9 +69,11 @@ integration: deps consul nomad build ## run the tests with Consul and Nomad in n
 demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)
 
-# How Consul runs in chaos and bench: client agents on the hosts and the servers elsewhere,
-# or servers on the hosts.
-WORLD ?= clients
+# How Consul runs in chaos and bench: "clients" has client agents on the hosts and the
+# servers elsewhere, "servers" has servers on the hosts. Without it, chaos runs in the first
+# world, and bench in both.
+WORLD ?=
+IN_WORLD = $(if $(WORLD),-world $(WORLD))
 
 SEED ?= 1
 FAULTS ?= 20000
@@ -84,11 +86,11 @@ mutations: ## break the program on purpose in several ways; the simulation must 
 	go test -count=1 -timeout 30m -v -run TestMutations $(SIMULATION) -args -mutations
 
 chaos: deps consul build ## inject 200 random faults; SEED=n repeats a run, WORLD=clients (default) or servers
-	go run ./integration/chaos -bin $(BIN) -world $(WORLD) -faults 200 -seed $(SEED)
+	go run ./integration/chaos -bin $(BIN) $(IN_WORLD) -faults 200 -seed $(SEED)
 
-bench: consul build ## compare with keepalived and consul lock, WORLD as above; writes docs/benchmarks.md
+bench: consul build ## compare with keepalived and consul lock in both worlds, or in WORLD; writes docs/benchmarks.md
 	@sh integration/deps.sh bench
-	go run ./integration/bench -bin $(BIN) -world $(WORLD) -out docs/benchmarks.md
+	go run ./integration/bench -bin $(BIN) $(IN_WORLD) -out docs/benchmarks.md
 
 deps: ## install the missing Debian packages
 	@sh integration/deps.sh

@@ -83,3 +83,14 @@ func numberOf(t *testing.T, env string, number int) int {
 	}
 	return number
 }
+
+// durationOf returns the duration that a variable of the environment has, or the default.
+func durationOf(t *testing.T, env string, d time.Duration) time.Duration {
+	t.Helper()
+	if text := os.Getenv(env); text != "" {
+		var err error
+		d, err = time.ParseDuration(text)
+		require.NoError(t, err, env)
+	}
+	return d
+}

@@ -21,6 +21,8 @@ need libc6-dev test -e /usr/include/stdlib.h # the race detector needs it
 if [ "${1-}" = bench ]; then
 	need keepalived command -v keepalived # its service does not start without a configuration
 	need iputils-arping command -v arping # the script below "consul lock" announces with it
+	need nginx-light command -v nginx     # a web server behind the address
+	need wrk command -v wrk               # its client
 fi
 
 [ -n "$missing" ] || exit 0

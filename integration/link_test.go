@@ -35,11 +35,30 @@ func TestCarrierLost(t *testing.T) {
 	s.owner()
 }
 
-// TestCarrierLostHandsOver takes out the cable of the address alone: Consul is
-// behind another one. The address does not return with the cable.
-func TestCarrierLostHandsOver(t *testing.T) {
+// TestCarrierLostTaken takes out the cable of the address alone: Consul is behind another
+// one. Another host finds out, and has the address before the owner hands it over. The
+// address does not return with the cable.
+func TestCarrierLostTaken(t *testing.T) {
 	s := newClientsScene(t)
 	procs := s.startAll(config{})
+	h1 := procs[0].Host
+	s.pass(calm) // the host check has heard the owner often enough
+	s.unplug(h1, "eth0")
+	next := s.takenOver(h1)
+	s.await(s.noted(next, noteOf(h1), true))
+
+	s.NoError(h1.Plug("eth0"))
+	s.await(s.memberOn(h1))
+	s.pass(calm)
+	s.await(s.ownedBy(next))
+	s.seen(h1, next)
+	s.running(procs...)
+}
+
+// TestCarrierLostHandsOver is the same without a host check: the owner hands over.
+func TestCarrierLostHandsOver(t *testing.T) {
+	s := newClientsScene(t)
+	procs := s.startAll(config{vip: "host_check { misses = 0 }"})
 	h1 := procs[0].Host
 	s.unplug(h1, "eth0")
 	next := s.takenOver(h1)

@@ -19,6 +19,7 @@ func (consulLock) needsConsul() bool       { return true }
 func (consulLock) killsAll() bool          { return false }
 func (consulLock) oldKeepsAnswering() bool { return true }
 func (consulLock) elects() bool            { return false }
+func (consulLock) lockKey(e *entry) string { return "bench/" + e.id() + "/.lock" }
 
 // lockScript binds the address, announces it every five seconds, and removes it when
 // it gets a signal to end. It also ends when the benchmark has ended: if its "consul

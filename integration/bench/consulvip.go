@@ -3,23 +3,40 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// consulVIP is the program of this repository, in its default configuration.
-type consulVIP struct{}
+// consulVIP is the program of this repository, in its default configuration except for
+// the host check.
+type consulVIP struct {
+	hostCheck string // the content of the block; "": the default
+}
 
-func (consulVIP) name() string            { return "consul-vip" }
+func (c consulVIP) name() string {
+	if c == quickCheck {
+		return "consul-vip 10ms"
+	}
+	return "consul-vip"
+}
 func (consulVIP) needsConsul() bool       { return true }
 func (consulVIP) killsAll() bool          { return true }
 func (consulVIP) oldKeepsAnswering() bool { return false }
 func (consulVIP) elects() bool            { return false }
+func (consulVIP) lockKey(e *entry) string { return lab.DefaultKeys.Lock(e.addr) }
 
-func (consulVIP) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
-	// The benchmark reads the log, so it is JSON; all else is the default.
-	file, err := h.WriteFile("consul-vip.hcl", fmt.Appendf(nil, "log_json = true\nvip %q {}\n", e.addr))
+func (c consulVIP) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
+	// The benchmark reads the log, so it is JSON.
+	text := []byte("log_json = true\n")
+	if c.hostCheck != "" {
+		text = fmt.Appendf(text, "host_check {\n  %s\n}\n", strings.ReplaceAll(c.hostCheck, "  ", "\n  "))
+	}
+	for _, addr := range e.addrs {
+		text = fmt.Appendf(text, "vip %q {}\n", addr)
+	}
+	file, err := h.WriteFile("consul-vip.hcl", text)
 	return e.AgentCommand(file), err
 }
 
@@ -29,8 +46,11 @@ func (consulVIP) ready(e *entry, p *lab.Process, rank int) error {
 	if rank == 0 {
 		want = "active"
 	}
-	if got := p.States()[e.addr.String()]; got != want {
-		return fmt.Errorf("consul-vip on %s is in state %q, not %q", p.Host.Name, got, want)
+	states := p.States()
+	for _, addr := range e.addrs {
+		if got := states[addr.String()]; got != want {
+			return fmt.Errorf("consul-vip on %s is in state %q for %s, not %q", p.Host.Name, got, addr, want)
+		}
 	}
 	member, _, err := e.Cluster.Of(p.Host).API.KV().Get(lab.DefaultKeys.Member(p.Host.Name), nil)
 	if err != nil {

@@ -7,9 +7,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
@@ -23,24 +26,62 @@ type entry struct {
 	*trial
 	peer    peer
 	number  int // among the trial's entries, from 0
-	addr    netip.Addr
+	addrs   []netip.Addr
+	addr    netip.Addr   // the first, where there are several
 	daemons []*daemon    // in the order of the trial's hosts
 	old     *lab.Process // the owner's, when the failure began
 
-	client *lab.Client   // nil: does not run
-	wire   *lab.Observer // nil: does not run
-	result result
+	clients *lab.ClientGroup // of all addresses; nil: does not run
+	wire    *lab.Observer    // nil: does not run
+	web     *web             // nil: does not run
+	result  result
 }
 
-// newEntry prepares a peer's part. The first one's address is 10.77.0.100.
+const (
+	// many is the number of addresses of the scenarios with many.
+	many = 100
+	// manyClientInterval and manyObserveInterval are the times between two requests and
+	// between two questions about each of them: on a machine with two cores, the
+	// measurement must leave most of the time to what it measures.
+	manyClientInterval  = 10 * time.Millisecond
+	manyObserveInterval = 50 * time.Millisecond
+)
+
+// newEntry prepares a peer's part. The first one's address is 10.77.0.100, and that of
+// many is 10.77.1.1.
 func newEntry(t *trial, p peer, number int) *entry {
-	return &entry{trial: t, peer: p, number: number, addr: netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + number)})}
+	e := &entry{trial: t, peer: p, number: number}
+	if t.scenario.many {
+		for i := range byte(many) {
+			e.addrs = append(e.addrs, netip.AddrFrom4([4]byte{10, 77, 1, 1 + i}))
+		}
+	} else {
+		e.addrs = []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + number)})}
+	}
+	e.addr = e.addrs[0]
+	return e
+}
+
+// clientInterval is the time between two requests of a client.
+func (s scenario) clientInterval() time.Duration {
+	if s.many {
+		return manyClientInterval
+	}
+	return lab.ClientInterval
+}
+
+// observeInterval is the time between two questions of the observer about an address.
+func (s scenario) observeInterval() time.Duration {
+	if s.many {
+		return manyObserveInterval
+	}
+	return lab.ObserveInterval
 }
 
 // id names the entry in a key, a file name and an environment variable.
 func (e *entry) id() string {
 	id := fmt.Sprintf("%s-%s-%d-%d", e.peer.name(), e.scenario.name, e.repetition, e.number)
-	return strings.ReplaceAll(id, " ", "-")
+	return strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(id)
 }
 
 // start starts all daemons, the client and the observer. It returns when the first
@@ -63,13 +104,27 @@ func (e *entry) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if e.wire, err = e.Observer.NewObserver(lab.ObserveInterval, e.addr); err != nil {
+	if e.wire, err = e.Observer.NewObserver(e.scenario.observeInterval(), e.addrs...); err != nil {
 		return err
 	}
-	if e.client, err = e.Client.NewClient(e.addr); err != nil {
+	if e.clients, err = e.Client.NewClients(e.scenario.clientInterval(), e.addrs...); err != nil {
 		return err
 	}
-	return lab.Await(ctx, func() error { return e.client.CheckAnsweredBy(e.owner) })
+	if err := lab.Await(ctx, e.answeredByOwner); err != nil || !e.scenario.web {
+		return err
+	}
+	e.web, err = e.startWeb(ctx)
+	return err
+}
+
+// answeredByOwner returns an error unless the owner answers all clients.
+func (e *entry) answeredByOwner() error {
+	for _, c := range e.clients.All {
+		if err := c.CheckAnsweredBy(e.owner); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startDaemon starts the daemon of the host with this rank.
@@ -103,32 +158,49 @@ func (e *entry) daemonOf(name string) *lab.Process {
 
 // end stops everything that was started. It goes on after an error.
 func (e *entry) end() error {
-	if e.client != nil {
-		e.client.Stop()
+	if e.clients != nil {
+		e.clients.Stop()
 	}
 	if e.wire != nil {
 		e.wire.Stop()
 	}
-	errs := make([]error, len(e.daemons), len(e.daemons)+1)
+	errs := make([]error, len(e.daemons), len(e.daemons)+2)
 	var ended sync.WaitGroup
 	for i, d := range e.daemons {
 		ended.Go(func() { errs[i] = d.end() })
 	}
 	ended.Wait()
+	if e.web != nil {
+		errs = append(errs, e.web.end())
+	}
 	return errors.Join(append(errs, e.keepLogs())...)
 }
 
-// clear removes the address from every host that still has it.
+// clear removes the addresses from every host that still has them.
 func (e *entry) clear(ctx context.Context) error {
 	var errs []error
 	for _, h := range e.hosts {
-		owns, err := h.Owns(ctx, e.addr)
-		if owns {
-			err = h.RemoveAddress("eth0", netip.PrefixFrom(e.addr, 32))
-		}
+		bound, err := e.boundOn(ctx, h)
 		errs = append(errs, err)
+		for _, addr := range bound {
+			// Its lifetime may have ended in the meantime.
+			if err := h.RemoveAddress("eth0", netip.PrefixFrom(addr, 32)); !errors.Is(err, unix.EADDRNOTAVAIL) {
+				errs = append(errs, err)
+			}
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// boundOn returns which of the addresses a host has.
+func (e *entry) boundOn(ctx context.Context, h *lab.Host) (bound []netip.Addr, err error) {
+	all, err := h.Addresses(ctx)
+	for _, a := range all {
+		if addr := a.Prefix.Addr(); slices.Contains(e.addrs, addr) {
+			bound = append(bound, addr)
+		}
+	}
+	return bound, err
 }
 
 // keepLogs writes the daemons' output to files, if logs are to be kept.

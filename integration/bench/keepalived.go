@@ -18,6 +18,7 @@ func (keepalived) needsConsul() bool       { return false }
 func (keepalived) killsAll() bool          { return true }
 func (keepalived) oldKeepsAnswering() bool { return false }
 func (keepalived) elects() bool            { return true }
+func (keepalived) lockKey(*entry) string   { return "" }
 
 func (k keepalived) command(e *entry, h *lab.Host, rank int) (lab.Command, error) {
 	file, err := h.WriteFile(filepath.Join(e.id(), "keepalived.conf"), []byte(k.config(e, h, rank)))

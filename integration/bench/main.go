@@ -1,6 +1,7 @@
 // Command bench runs consul-vip, keepalived and "consul lock" with a script through
 // the same failures, on three hosts in network namespaces with a real Consul, whose
-// agents there are clients or servers, and prints what a client and an observer on the segment saw of each.
+// agents there are clients and then servers, and prints what a client and an observer on
+// the segment saw of each.
 //
 // Progress goes to standard error, the report in Markdown to standard output and to
 // the file that -out names. It exits with 0 if every repetition could be measured,
@@ -21,12 +22,12 @@ import (
 
 // options are the command line.
 type options struct {
-	bin   string
-	world lab.World
-	n     int
-	only  *regexp.Regexp
-	out   string
-	logs  string
+	bin    string
+	worlds []lab.World
+	n      int
+	only   *regexp.Regexp
+	out    string
+	logs   string
 }
 
 func main() {
@@ -41,9 +42,12 @@ func main() {
 // parse reads the command line.
 func parse() (o options, err error) {
 	flag.StringVar(&o.bin, "bin", lab.Binary(), "the consul-vip `binary` to measure (default: built now, as bin/consul-vip)")
-	o.world = lab.Clients
-	flag.Var(&o.world, "world", "how Consul runs: \"clients\" on the hosts, its servers elsewhere and on a network of their own,\nor \"servers\" on the hosts and one network")
-	flag.IntVar(&o.n, "n", 5, "repetitions of each")
+	o.worlds = lab.Worlds
+	flag.Func("world", "how Consul runs: \"clients\" on the hosts, its servers elsewhere and on a network of their own,\nor \"servers\" on the hosts and one network (default: both, one after the other)", func(name string) error {
+		o.worlds = make([]lab.World, 1)
+		return o.worlds[0].Set(name)
+	})
+	flag.IntVar(&o.n, "n", 10, "repetitions of each failure with consul-vip; half as many with the other programs")
 	only := flag.String("only", "", "run only what this regular `expression` matches, in \"PROGRAM/FAILURE\" such as \"consul-vip/planned stop\"")
 	flag.StringVar(&o.out, "out", "", "write the report to this `file` too")
 	flag.StringVar(&o.logs, "logs", "", "keep all logs and configurations in this new `directory`")
@@ -72,16 +76,34 @@ func run(ctx context.Context, o options) (err error) {
 	if err := o.makeLogs(); err != nil {
 		return err
 	}
-	b, err := newBenchLab(ctx, lab.Config{Programs: provided, Dir: o.logs, Cluster: o.world.Cluster()}, p)
+	m, err := describe(ctx, provided, p)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-	r := b.runAll(ctx, plan(o))
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	var all []worldResults
+	for _, w := range o.worlds {
+		r, err := o.runWorld(ctx, w, provided, p)
+		if err != nil {
+			return err
+		}
+		all = append(all, worldResults{w, r})
 	}
-	return publish(ctx, b, o, r)
+	return publish(m, o, all)
+}
+
+// runWorld measures all that is planned in a world.
+func (o options) runWorld(ctx context.Context, w lab.World, provided lab.Programs, p programs) (r results, err error) {
+	c := lab.Config{Programs: provided, Cluster: w.Cluster()}
+	if o.logs != "" {
+		c.Dir = filepath.Join(o.logs, w.String())
+	}
+	b, err := newBenchLab(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	r = b.runAll(ctx, plan(o, w))
+	return r, context.Cause(ctx)
 }
 
 // makeLogs makes the directory for the logs, if they are to be kept. The directory
@@ -97,19 +119,19 @@ func (o *options) makeLogs() (err error) {
 }
 
 // publish prints the report and writes it to the file, if there is to be one.
-func publish(ctx context.Context, b *benchLab, o options, r results) error {
-	m, err := describe(ctx, b)
-	if err != nil {
-		return err
-	}
-	text := report(m, o, r)
+func publish(m machine, o options, all []worldResults) error {
+	text := report(m, o, all)
 	fmt.Print(text)
 	if o.out != "" {
 		if err := os.WriteFile(o.out, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
-	if failed := r.failed(); failed > 0 {
+	failed := 0
+	for _, w := range all {
+		failed += w.failed()
+	}
+	if failed > 0 {
 		return fmt.Errorf("%d repetitions could not be measured", failed)
 	}
 	return nil

@@ -12,19 +12,21 @@ import (
 type result struct {
 	err   error // it could not be measured, and no other field counts
 	owner string
-	led   bool // the owner's host was Consul's leader too
 
-	gap    time.Duration // the client's longest since the failure
-	lost   int           // requests in that gap
-	open   bool          // the gap had not ended when the repetition ended
-	double time.Duration // with two owners
-	left   bool          // the old host still has the address
+	gaps   []time.Duration // each client's longest since the failure
+	gap    time.Duration   // the longest of all
+	lost   int             // requests in that gap
+	open   bool            // the gap had not ended when the repetition ended
+	double time.Duration   // with two owners
+	left   bool            // the old host still has the address
 
 	next      string        // the host that answered the client then, "" if no other did
-	takenOver time.Duration // from the failure to that answer
+	takenOver time.Duration // from the failure to that answer, for the last address
 
 	reaction time.Duration // consul-vip: from a foreign frame until the address was unbound
 	handover handover      // consul-vip
+	phases   phases        // consul-vip
+	web      webLoad       // of the scenarios with a web server
 }
 
 // String returns the result in one line.
@@ -37,9 +39,6 @@ func (r result) String() string {
 		moved = fmt.Sprintf("from %s to %s after %s ms", r.owner, r.next, ms(r.takenOver))
 	}
 	text := fmt.Sprintf("%s; longest gap %s ms (%d lost), two owners %s ms", moved, ms(r.gap), r.lost, ms(r.double))
-	if r.led {
-		text += "; " + r.owner + " was Consul's leader"
-	}
 	if r.open {
 		text += "; no answer at the end"
 	}
@@ -51,6 +50,12 @@ func (r result) String() string {
 	}
 	if h := r.handover; h.transferred > 0 {
 		text += fmt.Sprintf("; %s", h)
+	}
+	if len(r.phases) > 0 {
+		text += fmt.Sprintf("; %s", r.phases)
+	}
+	if r.web.Requests > 0 {
+		text += fmt.Sprintf("; %s", r.web)
 	}
 	return text
 }
@@ -107,25 +112,35 @@ func doublesAfter(doubles []lab.Double, failure time.Time) int {
 	return n
 }
 
-// spread is the median and the maximum of several durations.
-type spread struct{ median, worst time.Duration }
+// spread is the median of several durations, the worst that nine of ten keep to, and the
+// greatest.
+type spread struct{ median, worst, max time.Duration }
 
-// spreadOf returns the spread of a value of each repetition. There must be at least one
-// repetition. The median of an even number is the mean of the two in the middle.
+// spreadOf returns the spread of a value of each repetition.
 func spreadOf(cell []result, value func(result) time.Duration) spread {
 	var values []time.Duration
 	for _, r := range cell {
 		values = append(values, value(r))
 	}
-	slices.Sort(values)
-	upper := len(values) / 2
-	lower := (len(values) - 1) / 2
-	return spread{median: (values[lower] + values[upper]) / 2, worst: values[len(values)-1]}
+	return spreadOfAll(values)
 }
 
-func gapOf(r result) time.Duration      { return r.gap }
-func doubleOf(r result) time.Duration   { return r.double }
-func reactionOf(r result) time.Duration { return r.reaction }
+// spreadOfAll returns the spread of at least one value. The median of an even number is
+// the mean of the two in the middle.
+func spreadOfAll(values []time.Duration) spread {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	return spread{
+		median: (values[(n-1)/2] + values[n/2]) / 2,
+		worst:  values[(9*n+9)/10-1], // with less than ten, the greatest
+		max:    values[n-1],
+	}
+}
+
+func gapOf(r result) time.Duration       { return r.gap }
+func doubleOf(r result) time.Duration    { return r.double }
+func reactionOf(r result) time.Duration  { return r.reaction }
+func takenOverOf(r result) time.Duration { return r.takenOver }
 
 // ms formats a duration in milliseconds, with one decimal below ten and two below one.
 func ms(d time.Duration) string {

@@ -21,16 +21,18 @@ func gaps(values ...int) []result {
 
 func TestSpread(t *testing.T) {
 	for name, tt := range map[string]struct {
-		values        []int
-		median, worst time.Duration
+		values []int
+		want   spread
 	}{
-		"one":       {[]int{7}, 7 * time.Millisecond, 7 * time.Millisecond},
-		"odd":       {[]int{9, 1, 2}, 2 * time.Millisecond, 9 * time.Millisecond},
-		"even":      {[]int{4, 1, 9, 3}, 3500 * time.Microsecond, 9 * time.Millisecond},
-		"all equal": {[]int{5, 5, 5, 5, 5}, 5 * time.Millisecond, 5 * time.Millisecond},
+		"one":       {[]int{7}, spread{7 * time.Millisecond, 7 * time.Millisecond, 7 * time.Millisecond}},
+		"odd":       {[]int{9, 1, 2}, spread{2 * time.Millisecond, 9 * time.Millisecond, 9 * time.Millisecond}},
+		"even":      {[]int{4, 1, 9, 3}, spread{3500 * time.Microsecond, 9 * time.Millisecond, 9 * time.Millisecond}},
+		"all equal": {[]int{5, 5, 5, 5, 5}, spread{5 * time.Millisecond, 5 * time.Millisecond, 5 * time.Millisecond}},
+		"ten":       {[]int{10, 1, 2, 3, 4, 5, 6, 7, 8, 9}, spread{5500 * time.Microsecond, 9 * time.Millisecond, 10 * time.Millisecond}},
+		"eleven":    {[]int{11, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9}, spread{6 * time.Millisecond, 10 * time.Millisecond, 11 * time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, spread{tt.median, tt.worst}, spreadOf(gaps(tt.values...), gapOf))
+			require.Equal(t, tt.want, spreadOf(gaps(tt.values...), gapOf))
 		})
 	}
 }
@@ -97,4 +99,34 @@ func TestResultInOneLine(t *testing.T) {
 	require.Equal(t, "stays on h1; longest gap 40000 ms (40000 lost), two owners 0 ms; no answer at the end; "+
 		"the address is still on h1; unbound after 0.54 ms", r.String())
 	require.Equal(t, "FAILED: broken", result{err: errors.New("broken")}.String())
+	r = result{owner: "h1", next: "h3", takenOver: time.Second, gap: time.Second,
+		phases: phases{"prove": 4 * time.Millisecond, "detect": 200 * time.Millisecond}, web: webLoad{Requests: 9, Errors: 1, Slowest: 3500}}
+	require.Equal(t, "from h1 to h3 after 1000 ms; longest gap 1000 ms (0 lost), two owners 0 ms; detect 200, prove 4.0 ms; "+
+		"9 requests, 1 errors, slowest 3.5 ms", r.String())
+}
+
+// TestAddSeveralAddresses has the longest gap and the latest takeover of all addresses
+// count.
+func TestAddSeveralAddresses(t *testing.T) {
+	failure, owner := time.Unix(1000, 0), &lab.Host{Name: "h1"}
+	at := func(ms int) time.Time { return failure.Add(time.Duration(ms) * time.Millisecond) }
+	seen := func(host string, from, to int) lab.Report {
+		return lab.Report{
+			Gaps:  []lab.Gap{{From: at(from), To: at(to), Lost: to - from}},
+			Owned: []lab.Reign{{Host: "h1", First: at(-9), Last: at(from)}, {Host: host, First: at(to), Last: at(to + 9)}},
+		}
+	}
+	var r result
+	r.add(seen("h2", 1, 30), false, owner, failure)
+	r.add(seen("h3", 5, 50), false, owner, failure)
+	r.add(seen("h2", 30, 60), false, owner, failure)
+	require.Equal(t, result{
+		gaps: []time.Duration{29 * time.Millisecond, 45 * time.Millisecond, 30 * time.Millisecond},
+		gap:  45 * time.Millisecond, lost: 45, next: "h2", takenOver: 60 * time.Millisecond,
+	}, r)
+	r.add(lab.Report{Gaps: []lab.Gap{{From: at(1), To: at(90), Lost: 89}}}, true, owner, failure)
+	require.Empty(t, r.next, "not all were taken over")
+	require.True(t, r.open)
+	r.add(seen("h3", 5, 50), false, owner, failure)
+	require.Empty(t, r.next)
 }

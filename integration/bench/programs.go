@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,12 +12,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
 // programs are the paths of the programs that must be installed.
 type programs struct {
 	keepalived string
 	arping     string
+	nginx      string
+	wrk        string
 }
 
 // findPrograms looks for the programs. The error says how to install those that are
@@ -30,6 +35,8 @@ func findPrograms() (programs, error) {
 	}{
 		{&p.keepalived, "keepalived", "keepalived"},
 		{&p.arping, "arping", "iputils-arping"},
+		{&p.nginx, "nginx", "nginx-light"},
+		{&p.wrk, "wrk", "wrk"},
 	} {
 		if *need.path = find(need.name); *need.path == "" {
 			missing = append(missing, need.debs)
@@ -57,7 +64,7 @@ func find(name string) string {
 
 // machine describes the machine and the programs that were measured.
 type machine struct {
-	consulVIP, consul, keepalived, goVersion, kernel string
+	consulVIP, consul, keepalived, nginx, wrk, goVersion, kernel string
 
 	cores    int
 	memoryGB int
@@ -65,18 +72,21 @@ type machine struct {
 }
 
 // describe asks the programs and the kernel for their versions.
-func describe(ctx context.Context, b *benchLab) (machine, error) {
+func describe(ctx context.Context, provided lab.Programs, p programs) (machine, error) {
 	m := machine{goVersion: runtime.Version(), cores: runtime.NumCPU(), date: time.Now().UTC().Format(time.DateOnly)}
 	for _, program := range []struct {
 		version *string
 		args    []string
 	}{
-		{&m.consulVIP, []string{b.ConsulVIP, "version"}},
-		{&m.consul, []string{b.Consul, "version"}},
-		{&m.keepalived, []string{b.programs.keepalived, "--version"}},
+		{&m.consulVIP, []string{provided.ConsulVIP, "version"}},
+		{&m.consul, []string{provided.Consul, "version"}},
+		{&m.keepalived, []string{p.keepalived, "--version"}},
+		{&m.nginx, []string{p.nginx, "-v"}},
+		{&m.wrk, []string{p.wrk, "-v"}},
 	} {
 		out, err := exec.CommandContext(ctx, program.args[0], program.args[1:]...).CombinedOutput()
-		if err != nil {
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) { // wrk fails when it has printed its version
 			return m, fmt.Errorf("%q: %w", program.args, err)
 		}
 		*program.version, _, _ = strings.Cut(strings.TrimSpace(string(out)), "\n")

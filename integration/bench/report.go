@@ -4,34 +4,59 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
+// worldResults are the results in a world.
+type worldResults struct {
+	world lab.World
+	results
+}
+
 // report returns the complete page in Markdown.
-func report(m machine, o options, all results) string {
+func report(m machine, o options, all []worldResults) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, intro, bound/time.Second, longBound/time.Second)
 	b.WriteString(conditions(m, o))
-	b.WriteString("\n## The longest time without an answer\n\n" + gapText + table(all, gapCell) + leaders(all))
-	b.WriteString("\n## Time until another host answered\n\n" + takenText + table(all, takenCell))
-	b.WriteString("\n## Time with two owners\n\n" + doubleText + table(all, doubleCell))
-	fmt.Fprintf(&b, "\n## The address on the old host afterwards\n\n"+leftText+"%s", longWatch/time.Second, table(all, leftCell))
-	b.WriteString("\n## consul-vip against its aims\n\n" + aimsText + aimsTable(all))
-	b.WriteString("\n## Where a planned stop of consul-vip spends its time\n\n" + handovers(all))
-	b.WriteString("\n## Where another program is better\n\n" + better(all))
-	fmt.Fprintf(&b, "\n## How it is measured\n\n"+method, longWatch/time.Second, worlds[o.world].consul, worlds[o.world].link)
+	for _, w := range all {
+		b.WriteString(w.section())
+	}
+	fmt.Fprintf(&b, "\n## How it is measured\n\n"+method, longWatch/time.Second)
+	return b.String()
+}
+
+// section returns the section of a world.
+func (w worldResults) section() string {
+	var b strings.Builder
+	part := func(title, text, table string) { b.WriteString("\n### " + title + "\n\n" + text + table) }
+	text := worlds[w.world]
+	b.WriteString("\n## " + text.title + "\n\n" + text.consul + "\n")
+	part("The longest time without an answer", gapText, w.table(single, gapCell))
+	part("Time until another host answered", takenText, w.table(single, takenCell))
+	part("A hundred addresses", manyText, w.manyTable())
+	part("A web server behind the address", webText, w.table(withWeb, webCell))
+	part("Time with two owners", doubleText, w.table(anyKind, doubleCell))
+	part("The address on the old host afterwards", fmt.Sprintf(leftText, longWatch/time.Second), w.table(single, leftCell))
+	part("consul-vip against its aims", aimsText, w.aimsTable())
+	part("Where a planned stop of consul-vip spends its time", "", w.handovers())
+	part("Where other takeovers of consul-vip spend their time", phasesText, w.phasesTable())
+	part("Where another program is better", "", w.better())
 	return b.String()
 }
 
 // conditions returns the table of what the figures were measured with.
 func conditions(m machine, o options) string {
+	ours, theirs := o.repetitions(consulVIP{}, scenario{}), o.repetitions(consulLock{}, scenario{})
 	rows := [][2]string{
 		{"date", m.date},
-		{"command", fmt.Sprintf("`go run ./integration/bench -bin bin/consul-vip -world %s -n %d%s`", o.world, o.n, onlyText(o))},
-		{"world", worlds[o.world].row},
-		{"repetitions", fmt.Sprint(o.n)},
+		{"command", "`" + o.command() + "`"},
+		{"repetitions", fmt.Sprintf("%d of consul-vip, %d of the others; with a web server half as many", ours, theirs)},
 		{"consul-vip", m.consulVIP},
 		{"Consul", m.consul},
 		{"keepalived", m.keepalived},
+		{"nginx", m.nginx},
+		{"wrk", m.wrk},
 		{"Go", m.goVersion},
 		{"Linux", m.kernel},
 		{"machine", fmt.Sprintf("%d cores, %d GB of memory", m.cores, m.memoryGB)},
@@ -44,41 +69,46 @@ func conditions(m machine, o options) string {
 	return b.String()
 }
 
-func onlyText(o options) string {
-	if o.only.String() == "" {
-		return ""
+// command is the command line that measures the same again.
+func (o options) command() string {
+	text := "go run ./integration/bench -bin bin/consul-vip"
+	if len(o.worlds) == 1 {
+		text += " -world " + o.worlds[0].String()
 	}
-	return fmt.Sprintf(" -only '%s'", o.only)
+	text += fmt.Sprintf(" -n %d", o.n)
+	if o.only.String() != "" {
+		text += fmt.Sprintf(" -only '%s'", o.only)
+	}
+	return text
 }
 
-// leaders compares the death of the host that is also Consul's leader with the death of
-// another host: without a leader, Consul has to elect one first.
-func leaders(all results) string {
+// manyTable returns the table of the takeovers of a hundred addresses.
+func (w worldResults) manyTable() string {
 	var b strings.Builder
-	for _, p := range peers() {
-		if !p.needsConsul() {
-			continue
-		}
-		var led, other []result
-		for _, r := range all.of(p, "host death") {
-			if r.led {
-				led = append(led, r)
-			} else {
-				other = append(other, r)
+	for _, p := range []peer{consulVIP{}, quickCheck} {
+		for _, sc := range scenarios(w.world) {
+			cell := w.of(p, sc.name)
+			if !sc.many || len(cell) == 0 {
+				continue
 			}
-		}
-		if len(led) > 0 && len(other) > 0 {
-			fmt.Fprintf(&b, "\nHost death with %s: %s ms if the host was Consul's leader too (%d of %d), %s ms if not.\n",
-				p.name(), spreadOf(led, gapOf), len(led), len(led)+len(other), spreadOf(other, gapOf))
+			var each []time.Duration
+			for _, r := range cell {
+				each = append(each, r.gaps...)
+			}
+			fmt.Fprintf(&b, "| %s, %s | %s | %s | %s |\n", p.name(), sc.name,
+				spreadOfAll(each), spreadOf(cell, gapOf), takenCell(sc, cell))
 		}
 	}
-	return b.String()
+	if b.Len() == 0 {
+		return "Not run.\n"
+	}
+	return "| | gap of each address | the longest of a run | all back |\n| --- | --- | --- | --- |\n" + b.String()
 }
 
 // handovers returns the table of the steps of a planned handover.
-func handovers(all results) string {
+func (w worldResults) handovers() string {
 	var done []result
-	for _, r := range all.of(consulVIP{}, "planned stop") {
+	for _, r := range w.of(consulVIP{}, plannedStop) {
 		if r.handover.transferred > 0 {
 			done = append(done, r)
 		}
@@ -105,16 +135,16 @@ func handovers(all results) string {
 
 // better lists the failures for which a peer's median gap is shorter than
 // consul-vip's.
-func better(all results) string {
+func (w worldResults) better() string {
 	var lines []string
-	for _, sc := range scenarios() {
-		ours := all.of(consulVIP{}, sc.name)
+	for _, sc := range scenarios(w.world) {
+		ours := w.of(consulVIP{}, sc.name)
 		if len(ours) == 0 {
 			continue
 		}
-		for _, p := range peers()[1:] {
-			theirs := all.of(p, sc.name)
-			if len(theirs) == 0 || spreadOf(theirs, gapOf).median >= spreadOf(ours, gapOf).median {
+		for _, p := range peers() {
+			theirs := w.of(p, sc.name)
+			if _, isOurs := p.(consulVIP); isOurs || len(theirs) == 0 || spreadOf(theirs, gapOf).median >= spreadOf(ours, gapOf).median {
 				continue
 			}
 			lines = append(lines, fmt.Sprintf("- %s, %s: the client's longest gap is %s ms, with consul-vip %s ms%s.\n",

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -23,13 +24,36 @@ const (
 	longWatch = 6 * time.Second
 )
 
+// Names of scenarios that are mentioned elsewhere.
+const (
+	plannedStop    = "planned stop"
+	hostDeath      = "host death"
+	leaderDeath    = "host death, Consul's leader"
+	carrierLoss    = "carrier loss"
+	foreignARP     = "foreign ARP"
+	manyKilled     = "100 addresses, SIGKILL"
+	manyDead       = "100 addresses, host death"
+	webPlannedStop = "web, planned stop"
+	webKilled      = "web, SIGKILL"
+)
+
 // undo reverses what a failure did to the host. It does not start daemons.
 type undo func(ctx context.Context) error
+
+// role says which host is to own the address, where each host has a Consul server.
+type role int
+
+const (
+	anyHost role = iota
+	notLeader
+	leader
+)
 
 // scenario is a failure of the host that owns the address.
 type scenario struct {
 	name  string
 	watch time.Duration // shortWatch or longWatch
+	role  role
 
 	// ofConsul: only peers that need Consul are affected.
 	ofConsul bool
@@ -39,22 +63,45 @@ type scenario struct {
 	hostGone bool
 	// mayStay: the owner may remain the owner, so there may be no takeover.
 	mayStay bool
+	// many: there are a hundred addresses. Only consul-vip is measured.
+	many bool
+	// web: there is a web server behind the address, and a load on it.
+	web bool
 
 	// cause makes the failure happen.
 	cause func(ctx context.Context, t *trial) (undo, error)
 }
 
-// scenarios returns all of them in the order of the tables.
-func scenarios() []scenario {
-	return []scenario{
-		{name: "planned stop", watch: shortWatch, cause: stop},
+// scenarios returns those of a world, in the order of the tables.
+func scenarios(w lab.World) []scenario {
+	return slices.DeleteFunc([]scenario{
+		{name: plannedStop, watch: shortWatch, cause: stop},
 		{name: "SIGKILL", watch: longWatch, cause: kill},
 		{name: "SIGSTOP", watch: longWatch, cause: freeze},
-		{name: "host death", watch: shortWatch, ofHost: true, hostGone: true, cause: killHost},
+		{name: "session destroyed", watch: shortWatch, ofConsul: true, mayStay: true, cause: destroySession},
+		{name: "key deleted", watch: shortWatch, ofConsul: true, mayStay: true, cause: deleteKey},
 		{name: "cut-off from Consul", watch: longWatch, ofHost: true, ofConsul: true, cause: cutOff},
-		{name: "carrier loss", watch: longWatch, ofHost: true, cause: unplug},
-		{name: "foreign ARP", watch: shortWatch, mayStay: true, cause: claim},
+		{name: hostDeath, watch: shortWatch, ofHost: true, hostGone: true, role: notLeader, cause: killHost},
+		{name: leaderDeath, watch: shortWatch, ofHost: true, ofConsul: true, hostGone: true, role: leader, cause: killHost},
+		{name: carrierLoss, watch: longWatch, ofHost: true, role: notLeader, cause: unplug},
+		{name: foreignARP, watch: shortWatch, mayStay: true, cause: claim},
+		{name: manyKilled, watch: longWatch, many: true, cause: kill},
+		{name: manyDead, watch: shortWatch, many: true, ofHost: true, hostGone: true, role: notLeader, cause: killHost},
+		{name: webPlannedStop, watch: shortWatch, web: true, cause: stop},
+		{name: webKilled, watch: longWatch, web: true, cause: kill},
+	}, func(sc scenario) bool { return sc.role == leader && w != lab.ServersOnHosts })
+}
+
+// applies reports whether the failure is measured with a peer.
+func (s scenario) applies(p peer) bool {
+	ours, isOurs := p.(consulVIP)
+	switch {
+	case isOurs && ours.hostCheck != "":
+		return s.ofHost && (s.hostGone || !s.ofConsul)
+	case isOurs:
+		return true
 	}
+	return !s.many && (p.needsConsul() || !s.ofConsul)
 }
 
 // boundOf returns how long to wait for a takeover by a peer.
@@ -68,6 +115,13 @@ func (s scenario) boundOf(p peer) time.Duration {
 // takesLong reports whether the peer takes over only most of a minute later.
 func (s scenario) takesLong(p peer) bool {
 	return !s.ofHost && s.watch == longWatch && p.oldKeepsAnswering()
+}
+
+// sideBySide reports whether all repetitions with a peer run at the same time: the
+// failures hit each of them alone, and the takeovers take seconds.
+func (s scenario) sideBySide(p peer) bool {
+	slow := s.takesLong(p) || s.ofConsul && p.oldKeepsAnswering()
+	return slow && !s.ofHost && !s.web
 }
 
 func stop(_ context.Context, t *trial) (undo, error) {
@@ -126,6 +180,42 @@ func unplug(_ context.Context, t *trial) (undo, error) {
 
 func cutOff(ctx context.Context, t *trial) (undo, error) {
 	return t.owner.Heal, t.fail(func() error { return t.owner.CutOff(ctx) })
+}
+
+// destroySession destroys the session that holds the lock, as an operator may do.
+func destroySession(_ context.Context, t *trial) (undo, error) {
+	api := t.Cluster.Servers[0].API
+	var sessions []string
+	for _, e := range t.entries {
+		pair, _, err := api.KV().Get(e.peer.lockKey(e), nil)
+		if err != nil {
+			return nil, err
+		}
+		if pair == nil || pair.Session == "" {
+			return nil, errors.New("no session holds the lock")
+		}
+		sessions = append(sessions, pair.Session)
+	}
+	return nil, t.fail(func() error {
+		var errs []error
+		for _, s := range sessions {
+			_, err := api.Session().Destroy(s, nil)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// deleteKey deletes the key of the lock, as an operator may do.
+func deleteKey(_ context.Context, t *trial) (undo, error) {
+	return nil, t.fail(func() error {
+		var errs []error
+		for _, e := range t.entries {
+			_, err := t.Cluster.Servers[0].API.KV().Delete(e.peer.lockKey(e), nil)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // claim sends a claim of the address by a stranger.

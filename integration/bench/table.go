@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 const (
@@ -12,9 +11,10 @@ const (
 	notApplicable = "–"
 )
 
-// table returns a table in Markdown, with a row for every failure and a column for every
-// peer. cell returns the text of a cell for the repetitions that could be measured.
-func table(all results, cell func(scenario, []result) string) string {
+// table returns a table in Markdown, with a row for every failure that is of this kind,
+// and a column for every peer. cell returns the text of a cell for the repetitions that
+// could be measured.
+func (w worldResults) table(kind func(scenario) bool, cell func(scenario, []result) string) string {
 	var b strings.Builder
 	b.WriteString("| |")
 	rule := "| --- |"
@@ -23,20 +23,28 @@ func table(all results, cell func(scenario, []result) string) string {
 		rule += " --- |"
 	}
 	b.WriteString("\n" + rule + "\n")
-	for _, sc := range scenarios() {
+	for _, sc := range scenarios(w.world) {
+		if !kind(sc) {
+			continue
+		}
 		fmt.Fprintf(&b, "| %s |", sc.name)
 		for _, p := range peers() {
-			fmt.Fprintf(&b, " %s |", fill(all, p, sc, cell))
+			fmt.Fprintf(&b, " %s |", fill(w.results, p, sc, cell))
 		}
 		b.WriteString("\n")
 	}
 	return b.String()
 }
 
+// Kinds of scenarios.
+func anyKind(scenario) bool    { return true }
+func single(sc scenario) bool  { return !sc.many && !sc.web }
+func withWeb(sc scenario) bool { return sc.web }
+
 // fill returns one cell, with a note if there are repetitions that could not be
 // measured.
 func fill(all results, p peer, sc scenario, cell func(scenario, []result) string) string {
-	if sc.ofConsul && !p.needsConsul() {
+	if !sc.applies(p) {
 		return notApplicable
 	}
 	repetitions := all[key{p.name(), sc.name}]
@@ -115,7 +123,7 @@ func takenCell(_ scenario, cell []result) string {
 	if len(moved) == 0 {
 		return "never"
 	}
-	text := spreadOf(moved, func(r result) time.Duration { return r.takenOver }).String()
+	text := spreadOf(moved, takenOverOf).String()
 	if never := len(cell) - len(moved); never > 0 {
 		text += ", " + some(never, len(cell), "never")
 	}
@@ -130,9 +138,25 @@ func some(n, of int, text string) string {
 	return fmt.Sprintf("%s in %d of %d", text, n, of)
 }
 
+// String returns the median and the worst, and in brackets the greatest if it is worse.
 func (s spread) String() string {
-	if s.median == s.worst {
-		return ms(s.median)
+	text := ms(s.median)
+	if s.worst != s.median {
+		text += " / " + ms(s.worst)
 	}
-	return ms(s.median) + " / " + ms(s.worst)
+	if s.max != s.worst {
+		text += " (" + ms(s.max) + ")"
+	}
+	return text
+}
+
+// webCell is what the web client saw in all repetitions.
+func webCell(_ scenario, cell []result) string {
+	var all webLoad
+	for _, r := range cell {
+		all.Requests += r.web.Requests
+		all.Errors += r.web.Errors
+		all.Slowest = max(all.Slowest, r.web.Slowest)
+	}
+	return fmt.Sprintf("%s; gap %s", all, spreadOf(cell, gapOf))
 }

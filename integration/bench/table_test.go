@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -48,97 +47,149 @@ func TestCells(t *testing.T) {
 	}
 }
 
+// clientsWith are results in the world of client agents.
+func clientsWith(rs results) worldResults { return worldResults{lab.Clients, rs} }
+
 func TestTable(t *testing.T) {
 	broken := result{err: errors.New("broken")}
-	got := table(results{
-		{"consul-vip", "planned stop"}:    gaps(1, 2, 3),
-		{"keepalived 1s", "planned stop"}: append(gaps(600), broken),
-		{"consul lock", "planned stop"}:   {broken},
-	}, gapCell)
+	got := clientsWith(results{
+		{"consul-vip", plannedStop}:    gaps(1, 2, 3),
+		{"keepalived 1s", plannedStop}: append(gaps(600), broken),
+		{"consul lock", plannedStop}:   {broken},
+	}).table(single, gapCell)
 	lines := strings.Split(got, "\n")
-	require.Equal(t, "| | consul-vip | keepalived 1s | keepalived 100ms | keepalived 10ms | consul lock |", lines[0])
-	require.Equal(t, "| planned stop | 2.0 / 3.0 | 600 (1 failed) | not run | not run | 1 failed |", lines[2])
-	require.Contains(t, got, "| cut-off from Consul | not run | – | – | – | not run |")
+	require.Equal(t, "| | consul-vip | consul-vip 10ms | keepalived 1s | keepalived 100ms | keepalived 10ms | consul lock |", lines[0])
+	require.Equal(t, "| planned stop | 2.0 / 3.0 | – | 600 (1 failed) | not run | not run | 1 failed |", lines[2])
+	require.Contains(t, got, "| cut-off from Consul | not run | – | – | – | – | not run |")
+	require.Contains(t, got, "| host death | not run | not run | not run | not run | not run | not run |")
+	require.NotContains(t, got, leaderDeath)
+	require.NotContains(t, got, manyKilled)
 	columns := strings.Count(lines[0], "|")
 	for _, line := range lines[:len(lines)-1] {
 		require.Equal(t, columns, strings.Count(line, "|"), line)
 	}
+	servers := worldResults{world: lab.ServersOnHosts}.table(single, gapCell)
+	require.Contains(t, servers, "| host death, Consul's leader | not run | not run | – | – | – | not run |")
+}
+
+func TestSpreadText(t *testing.T) {
+	const ms = time.Millisecond
+	for want, s := range map[string]spread{
+		"20":           {20 * ms, 20 * ms, 20 * ms},
+		"20 / 30":      {20 * ms, 30 * ms, 30 * ms},
+		"20 / 30 (40)": {20 * ms, 30 * ms, 40 * ms},
+		"0 (40)":       {0, 0, 40 * ms},
+	} {
+		require.Equal(t, want, s.String())
+	}
+}
+
+func TestManyTable(t *testing.T) {
+	run := gaps(50)
+	run[0].gaps, run[0].takenOver = []time.Duration{10 * time.Millisecond, 50 * time.Millisecond}, 5*time.Second
+	require.Contains(t, clientsWith(results{{"consul-vip", manyKilled}: run}).manyTable(),
+		"| consul-vip, 100 addresses, SIGKILL | 30 / 50 | 50 | 5000 |\n")
+}
+
+func TestWebCell(t *testing.T) {
+	runs := gaps(2, 2)
+	runs[0].web, runs[1].web = webLoad{1000, 1, 3500}, webLoad{500, 0, 9000}
+	require.Equal(t, "1500 requests, 1 errors, slowest 9.0 ms; gap 2.0", webCell(scenario{}, runs))
+}
+
+func TestPhasesTable(t *testing.T) {
+	runs := gaps(1, 1)
+	runs[0].phases = phases{"detect": 200 * time.Millisecond, "prove": 4 * time.Millisecond}
+	runs[1].phases = phases{"detect": 220 * time.Millisecond, "prove": 4 * time.Millisecond}
+	require.Equal(t, "| | detect | commit | prove | bind | announce |\n| --- | --- | --- | --- | --- | --- |\n"+
+		"| consul-vip, host death | 210 / 220 | – | 4.0 | – | – |\n",
+		clientsWith(results{{"consul-vip", hostDeath}: runs, {"consul-vip", "SIGKILL"}: gaps(1)}).phasesTable())
 }
 
 func TestAims(t *testing.T) {
-	require.Empty(t, aimsOf(nil))
-	rs := results{
-		{"consul-vip", "planned stop"}:    gaps(1, 2, 8),
-		{"keepalived 1s", "planned stop"}: gaps(600),
-		{"consul lock", "planned stop"}:   gaps(19),
-		{"consul-vip", "SIGKILL"}:         with(gaps(40, 40, 40), 1, func(r *result) { r.double = lab.ObserveInterval }),
-		{"consul-vip", "SIGSTOP"}:         gaps(75),
-		{"consul-vip", "foreign ARP"}:     gaps(70),
+	require.Equal(t, "Not run.\n", clientsWith(nil).aimsTable())
+	late := gaps(9, 9)
+	for i := range late {
+		late[i].takenOver = 600 * time.Millisecond
 	}
-	verdicts := make(map[string]bool)
-	for _, a := range aimsOf(rs) {
-		verdicts[a.what] = a.met
+	table := clientsWith(results{
+		{"consul-vip", plannedStop}:    gaps(1, 2, 8),
+		{"consul-vip", "SIGKILL"}:      with(gaps(9, 9, 9), 1, func(r *result) { r.double = lab.ObserveInterval }),
+		{"consul-vip 10ms", hostDeath}: gaps(70, 70, 70, 70, 70, 70, 70, 70, 70, 900),
+		{"consul-vip", foreignARP}:     gaps(30),
+		{"consul-vip", manyDead}:       late,
+	}).aimsTable()
+	for _, row := range []string{
+		"| consul-vip, planned stop: at most 2.0 ms in the median, at most 5.0 ms in nine of ten runs | 2.0 / 8.0 ms | **missed** |",
+		"| consul-vip, SIGKILL: at most 10 ms in the median, at most 25 ms in nine of ten runs | 9.0 ms | met |",
+		"| consul-vip 10ms, host death: at most 75 ms in the median, at most 120 ms in nine of ten runs | 70 (900) ms | met |",
+		"| consul-vip, foreign ARP: at most 40 ms in the median, at most 60 ms in nine of ten runs | 30 ms | met |",
+		"| consul-vip, foreign ARP: unbound after the frame at most 1.0 ms in the median | 0 ms | **missed** |", // no reaction at all
+		"| consul-vip, 100 addresses, host death: all addresses are back at most 500 ms in nine of ten runs | 600 ms | **missed** |",
+		"| consul-vip, every failure: never two owners | 10 ms in 19 runs | **missed** |",
+	} {
+		require.Contains(t, table, row+"\n")
 	}
-	require.Equal(t, map[string]bool{
-		"planned stop: at most 3 ms in the median":                         true,
-		"planned stop: 200 times shorter than keepalived 1s":               true,
-		"planned stop: 10 times shorter than consul lock":                  false,
-		"SIGKILL: at most 75 ms in the median, never two owners":           false, // had two once
-		"SIGSTOP: at most 75 ms in the median, never two owners":           true,
-		"foreign ARP: unbound at most 1 ms after the frame, in the median": false, // no reaction at all
-	}, verdicts)
-	require.Contains(t, aimsTable(rs), "| planned stop: 10 times shorter than consul lock | 9.5 times | **missed** |")
+	require.NotContains(t, table, "SIGSTOP", "it was not run")
 }
 
 func TestBetterNamesThePrice(t *testing.T) {
 	rs := results{
-		{"consul-vip", "SIGKILL"}:           gaps(50),
-		{"keepalived 1s", "SIGKILL"}:        with(gaps(0), 0, func(r *result) { r.double = time.Second }),
-		{"consul-vip", "host death"}:        gaps(5000),
-		{"keepalived 1s", "host death"}:     gaps(3400),
-		{"consul-vip", "planned stop"}:      gaps(1),
-		{"keepalived 10ms", "planned stop"}: gaps(8),
+		{"consul-vip", "SIGKILL"}:        gaps(50),
+		{"keepalived 1s", "SIGKILL"}:     with(gaps(0), 0, func(r *result) { r.double = time.Second }),
+		{"consul-vip", "host death"}:     gaps(5000),
+		{"keepalived 1s", "host death"}:  gaps(3400),
+		{"consul-vip", plannedStop}:      gaps(1),
+		{"keepalived 10ms", plannedStop}: gaps(8),
 	}
 	require.Equal(t, "- SIGKILL, keepalived 1s: the client's longest gap is 0 ms, with consul-vip 50 ms; but the address had two owners.\n"+
-		"- host death, keepalived 1s: the client's longest gap is 3400 ms, with consul-vip 5000 ms.\n", better(rs))
-}
-
-func TestLeaders(t *testing.T) {
-	led := func(r *result) { r.led = true }
-	require.Equal(t, "\nHost death with consul-vip: 15000 ms if the host was Consul's leader too (1 of 3), 5500 / 6000 ms if not.\n",
-		leaders(results{
-			{"consul-vip", "host death"}:    with(gaps(5000, 15000, 6000), 1, led),
-			{"consul lock", "host death"}:   gaps(20000),
-			{"keepalived 1s", "host death"}: with(gaps(3000, 3000), 0, led),
-		}))
+		"- host death, keepalived 1s: the client's longest gap is 3400 ms, with consul-vip 5000 ms.\n", clientsWith(rs).better())
 }
 
 func TestReportOfNothingIsAPage(t *testing.T) {
-	for _, world := range lab.Worlds {
-		page := report(machine{consulVIP: "consul-vip 1.2.3", cores: 2, memoryGB: 24}, options{world: world, n: 5, only: regexp.MustCompile("")}, nil)
-		require.Contains(t, page, "| consul-vip | consul-vip 1.2.3 |")
-		require.Contains(t, page, fmt.Sprintf("-world %s -n 5`", world))
-		require.Contains(t, page, fmt.Sprintf("| world | `%s`: ", world))
-		require.NotContains(t, page, "%!", "a format without its argument")
+	o := options{worlds: lab.Worlds, n: 10, only: regexp.MustCompile("")}
+	page := report(machine{consulVIP: "consul-vip 1.2.3", cores: 2, memoryGB: 24}, o, []worldResults{{world: lab.Clients}, {world: lab.ServersOnHosts}})
+	require.Contains(t, page, "| consul-vip | consul-vip 1.2.3 |")
+	require.Contains(t, page, "| repetitions | 10 of consul-vip, 5 of the others")
+	require.Contains(t, page, "bin/consul-vip -n 10`")
+	for _, w := range worlds {
+		require.Equal(t, 1, strings.Count(page, "\n## "+w.title+"\n"))
 	}
+	require.NotContains(t, page, "%!", "a format without its argument")
+	o.worlds = lab.Worlds[:1]
+	require.Contains(t, report(machine{}, o, nil), " -world clients -n 10`")
 }
 
 func TestPlanHasEverythingOnce(t *testing.T) {
+	for _, w := range lab.Worlds {
+		t.Run(string(w), func(t *testing.T) { testPlan(t, w) })
+	}
+}
+
+func testPlan(t *testing.T, w lab.World) {
+	o := options{n: 10, only: regexp.MustCompile("")}
 	seen := make(map[key]int)
-	for _, i := range plan(options{n: 5, only: regexp.MustCompile("")}) {
-		for _, p := range i.together {
-			seen[key{p.name(), i.scenario.name}] += i.repetitions
+	for _, i := range plan(o, w) {
+		for _, together := range i.trials {
+			for _, p := range together {
+				seen[key{p.name(), i.scenario.name}]++
+			}
 		}
 	}
-	for _, sc := range scenarios() {
+	for _, sc := range scenarios(w) {
 		for _, p := range peers() {
-			want := 5
-			if sc.ofConsul && !p.needsConsul() {
-				want = 0
+			want := 0
+			if sc.applies(p) {
+				want = o.repetitions(p, sc)
 			}
 			require.Equal(t, want, seen[key{p.name(), sc.name}], "%s, %s", p.name(), sc.name)
 		}
 	}
-	require.Len(t, plan(options{n: 1, only: regexp.MustCompile("^consul-vip/planned stop$")}), 1)
-	require.Empty(t, plan(options{n: 1, only: regexp.MustCompile("nothing")}))
+	require.Equal(t, 10, seen[key{"consul-vip", hostDeath}])
+	require.Equal(t, 10, seen[key{"consul-vip 10ms", hostDeath}])
+	require.Equal(t, 5, seen[key{"keepalived 1s", hostDeath}])
+	o = options{n: 1, only: regexp.MustCompile("^consul-vip/planned stop$")}
+	require.Len(t, plan(o, w), 1)
+	o.only = regexp.MustCompile("nothing")
+	require.Empty(t, plan(o, w))
 }

@@ -36,27 +36,30 @@ func (e *entry) await(ctx context.Context) error {
 	return e.awaitUnbound(ctx, taken.Add(longWatch))
 }
 
-// takenOver returns an error unless the takeover is complete, as the client sees it.
+// takenOver returns an error unless the takeover of every address is complete, as the
+// clients see it.
 func (e *entry) takenOver() error {
-	switch by := e.client.AnsweredBy(); {
-	case by == "":
-		return errors.New("no host answers the client")
-	case e.scenario.mayStay && time.Since(e.at) < e.scenario.watch:
-		return errors.New("the owner may still react")
-	case !e.scenario.mayStay && by == e.owner.Name:
-		return errors.New("the old owner still answers")
+	for _, c := range e.clients.All {
+		switch by := c.AnsweredBy(); {
+		case by == "":
+			return errors.New("no host answers the client")
+		case e.scenario.mayStay && time.Since(e.at) < e.scenario.watch:
+			return errors.New("the owner may still react")
+		case !e.scenario.mayStay && by == e.owner.Name:
+			return errors.New("the old owner still answers")
+		}
 	}
 	return nil
 }
 
-// awaitUnbound waits until the old owner has unbound the address too, which says how
-// long the address had two owners, or until the deadline.
+// awaitUnbound waits until the old owner has unbound the addresses too, which says how
+// long they had two owners, or until the deadline.
 func (e *entry) awaitUnbound(ctx context.Context, deadline time.Time) error {
 	limited, cancel := context.WithDeadlineCause(ctx, deadline, errBound)
 	defer cancel()
 	err := lab.Await(limited, func() error {
-		left, err := e.owner.Owns(ctx, e.addr)
-		if err == nil && left {
+		left, err := e.boundOn(ctx, e.owner)
+		if err == nil && len(left) > 0 {
 			err = errors.New("the old owner still has the address")
 		}
 		return err
@@ -67,33 +70,57 @@ func (e *entry) awaitUnbound(ctx context.Context, deadline time.Time) error {
 	return err
 }
 
-// collect returns what the client and the observer saw.
+// collect returns what the clients and the observer saw.
 func (e *entry) collect(ctx context.Context) (r result, err error) {
-	unanswered := e.client.AnsweredBy() == ""
-	seen := e.client.Stop()
-	e.client = nil
-	gap := longestAfter(seen.Gaps, e.at)
-	r = result{
-		owner:  e.owner.Name,
-		led:    e.led,
-		gap:    gap.Length(),
-		lost:   gap.Lost,
-		open:   unanswered && gap.Lost > 0 && gap == seen.Gaps[len(seen.Gaps)-1],
-		double: time.Duration(doublesAfter(e.wire.Doubles(), e.at)) * lab.ObserveInterval,
-	}
-	for _, reign := range seen.Owned {
-		if r.next == "" && reign.Host != e.owner.Name && reign.Last.After(e.at) {
-			r.next, r.takenOver = reign.Host, reign.First.Sub(e.at)
-		}
-	}
-	if !e.scenario.hostGone && (r.next != "" || !e.scenario.mayStay) {
-		if r.left, err = e.owner.Owns(ctx, e.addr); err != nil {
+	r.owner = e.owner.Name
+	if e.web != nil {
+		if r.web, err = e.web.stop(ctx); err != nil {
 			return r, err
 		}
 	}
+	unanswered := make([]bool, len(e.clients.All))
+	for i, c := range e.clients.All {
+		unanswered[i] = c.AnsweredBy() == ""
+	}
+	e.clients.Stop()
+	for i, c := range e.clients.All {
+		r.add(c.Report(), unanswered[i], e.owner, e.at)
+	}
+	e.clients = nil
+	r.double = time.Duration(doublesAfter(e.wire.Doubles(), e.at)) * e.scenario.observeInterval()
+	if !e.scenario.hostGone && (r.next != "" || !e.scenario.mayStay) {
+		left, err := e.boundOn(ctx, e.owner)
+		if err != nil {
+			return r, err
+		}
+		r.left = len(left) > 0
+	}
 	if _, is := e.peer.(consulVIP); is {
+		next := e.daemonOf(r.next)
 		r.reaction, _ = e.old.Reaction()
-		r.handover = handoverOf(e.at, e.old, e.daemonOf(r.next))
+		r.handover = handoverOf(e.at, e.old, next)
+		r.phases = phasesOf(e.at, next, e.addr.String())
 	}
 	return r, nil
+}
+
+// add adds what the client of one address saw. Of several addresses, the longest gap and
+// the latest takeover count.
+func (r *result) add(seen lab.Report, unanswered bool, owner *lab.Host, failure time.Time) {
+	gap := longestAfter(seen.Gaps, failure)
+	first := len(r.gaps) == 0
+	r.gaps = append(r.gaps, gap.Length())
+	r.open = r.open || unanswered && gap.Lost > 0 && gap == seen.Gaps[len(seen.Gaps)-1]
+	if first || gap.Length() > r.gap {
+		r.gap, r.lost = gap.Length(), gap.Lost
+	}
+	next, taken := "", time.Duration(0)
+	for _, reign := range seen.Owned {
+		if next == "" && reign.Host != owner.Name && reign.Last.After(failure) {
+			next, taken = reign.Host, reign.First.Sub(failure)
+		}
+	}
+	if first || next == "" || r.next != "" && taken > r.takenOver {
+		r.next, r.takenOver = next, taken
+	}
 }

@@ -8,9 +8,11 @@ const intro = `# Benchmarks
 
 ` + "`make bench`" + ` writes this page. It shows what a client sees when the host that owns
 the address fails: in one lab and in one run, with consul-vip and with two programs
-that do a similar job. Every figure is the median and the worst of all repetitions, in
-milliseconds; if both are equal, there is one figure. "Not taken over" means: not
-within %d s (%d s for a killed or frozen ` + "`consul lock`" + `).
+that do a similar job. Every figure is "median / worst" of all repetitions, in
+milliseconds. The worst is what nine of ten runs keep to; the slowest run of all follows
+in brackets if it took longer. Figures that are equal appear once. "Not taken over"
+means: not within %d s (%d s for a killed or frozen ` + "`consul lock`" + `). "–" means that
+there is nothing to measure.
 
 `
 
@@ -18,13 +20,35 @@ const gapText = `The client sends an echo request every millisecond. Less is bet
 
 `
 
+const manyText = `Each of a hundred addresses has a client that sends an echo request every
+10 ms, so a gap is 10 ms too long or too short at most. "All back" is the time from the
+failure until another host has answered for the last address; after SIGKILL, the kernel of
+the old host serves for some seconds more.
+
+`
+
+const webText = `nginx answers behind the address, and ` + "`wrk`" + ` sends requests through four
+connections at a time, a new one for each request, until the repetition ends. The figures
+are the sums of all repetitions, the slowest request of all, and the client's longest gap.
+The time of a request begins when its connection is established; a connection that has
+to wait for an owner shows as a gap.
+
+`
+
+const phasesText = `From the log of the successor: how long it took to detect the failure, to
+have Consul commit the lock, to prove that no station has the address any more, to bind
+it, and to announce it. An older consul-vip does not log this.
+
+`
+
 const takenText = `This is not the same: as long as the old owner answers, the client misses nothing.
 
 `
 
-const doubleText = `The observer asks by ARP every 10 ms which host has the address. The figure is the
-number of its questions that two hosts answered, times 10 ms. It must always be 0. ">"
-means that two hosts still had the address at the end of the repetition.
+const doubleText = `The observer asks by ARP every 10 ms which host has the address, and every 50 ms for each
+of a hundred addresses. The figure is the number of its questions that two hosts answered,
+times this interval. It must always be 0. ">" means that two hosts still had the address
+at the end of the repetition.
 
 `
 
@@ -34,7 +58,8 @@ its cable or its process comes back, it answers again. A dead host has no addres
 
 `
 
-const aimsText = `All figures are the client's longest gap, unless the aim says otherwise.
+const aimsText = `All figures are the client's longest gap, unless the aim says otherwise. The
+worst is that of nine of ten runs.
 
 `
 
@@ -45,14 +70,16 @@ so the last three are less exact than the client's gap.
 `
 
 const method = `Three hosts, a client and an observer are network namespaces on one machine; a bridge
-connects them. %[2]s
+connects them. Consul's ` + "`raft_multiplier`" + ` is 1.
 
-For each repetition, the daemons of all three hosts start anew. All daemons are ready for
-more than a second before the failure. A daemon that ends starts again after a second, as
+For each repetition, the daemons of all three hosts start anew, and another host is the
+owner, as far as its role allows it. All daemons are ready for more than a second before
+the failure. A daemon that ends starts again after a second, as
 a scheduler restarts it, except the one that the failure hits.
 
 - **consul-vip** has the configuration ` + "`vip \"10.77.0.100\" {}`" + ` and defaults for all else
-  (except that the log is JSON).
+  (except that the log is JSON). "consul-vip 10ms" also has
+  ` + "`host_check { interval = \"10ms\"  misses = 5 }`" + `; it is measured where a host fails.
 - **keepalived** is Debian's, with adverts every 1 s (VRRP version 2), 100 ms and
   10 ms (version 3), priorities 150, 100 and 50, and defaults for all else.
 - **consul lock** runs a script that binds the address, sends a gratuitous ARP with
@@ -65,21 +92,23 @@ The failures, all of the host that owns the address:
   first is killed, the second notices that and stops in an orderly way), but only to
   ` + "`consul lock`" + ` itself: its script is not the daemon and goes on.
 - *SIGSTOP*: to all processes, also to those of the script.
+- *session destroyed*, *key deleted*: the session that holds the lock, or the key of the
+  lock, is deleted through Consul's API.
 - *host death*: all cables are taken out, then all processes and the host's Consul agent
-  are killed. (With keepalived, the Consul agent goes on: keepalived does not use it.)
+  are killed. The agent is not Consul's leader, except in the row that says so.
 - *cut-off from Consul*: a firewall on the host drops the traffic between its Consul
   agent and the other hosts.
 - *carrier loss*: the cable of the address is taken out and stays out; no process is
-  touched. %[3]s
+  touched.
 - *foreign ARP*: one gratuitous ARP request for the address from a MAC that belongs to
   none of the hosts. The client believes it until another frame corrects it or its
   neighbour entry expires.
 
-A planned stop is measured with one program at a time, and so is every failure of
-consul-vip's process. Takeovers that take seconds are measured side by side, each with
-an address of its own, because otherwise the run would take an hour: keepalived with 1 s
-and with 100 ms; consul-vip and ` + "`consul lock`" + ` if the host fails; all repetitions of
-a killed or frozen ` + "`consul lock`" + `.
+A planned stop is measured with one program at a time, and so is every failure with
+consul-vip. Other takeovers that take seconds are measured side by side, each with an
+address of its own, because otherwise the run would take hours: keepalived with 1 s and
+with 100 ms, also with ` + "`consul lock`" + ` if the host fails; all repetitions of
+` + "`consul lock`" + ` that is killed, frozen, or loses its session or its key.
 
 The gap is the time from the first request without an answer to the next one with an
 answer. The figure is the longest gap that ended after the failure. A request without an
@@ -95,26 +124,21 @@ frames are not part of these figures.
 
 // worldTexts is what the page says about a world.
 type worldTexts struct {
-	row    string // in the table of the conditions
+	title  string
 	consul string // how Consul runs
-	link   string // what the cable of the address means for Consul
 }
 
 var worlds = map[lab.World]worldTexts{
 	lab.Clients: {
-		row: "`clients`: client agents on the hosts, servers elsewhere, a network for Consul",
-		consul: `Each host runs a
-Consul client agent. The three servers (` + "`raft_multiplier` 1" + `) are machines of their
-own, and Consul has a network of its own: every host has a second cable for it. Each
-repetition has another host as the owner.`,
-		link: "Consul stays reachable.",
+		title: "Client agents on the hosts (`clients`)",
+		consul: `Each host runs a Consul client agent. The three servers are machines of their own,
+Consul has a network of its own, and the segment of the addresses has a gateway. Without
+the cable of the address, Consul stays reachable. No host of the addresses is Consul's
+leader.`,
 	},
 	lab.ServersOnHosts: {
-		row: "`servers`: Consul's servers on the hosts, one network",
-		consul: `Each host runs a
-Consul server (` + "`raft_multiplier` 1" + `), which uses the same cable as the address. Each
-repetition has another host as the owner, so the owner's host is sometimes Consul's
-leader too.`,
-		link: "This cuts the host off from Consul too.",
+		title: "Servers on the hosts (`servers`)",
+		consul: `Each host runs a Consul server, which uses the same cable as the address. There is no
+gateway. A carrier loss cuts the host off from Consul too.`,
 	},
 }

@@ -27,17 +27,15 @@ type trial struct {
 	hosts      []*lab.Host // the owner first
 	owner      *lab.Host
 	entries    []*entry
-	led        bool      // the owner's host is Consul's leader too
 	at         time.Time // when the failure happened
 }
 
-// newTrial prepares a repetition. Each has another host as the owner.
+// errLeaderMoved says that Consul has elected another leader since the owner was chosen.
+var errLeaderMoved = errors.New("consul has elected another leader")
+
+// newTrial prepares a repetition.
 func (b *benchLab) newTrial(sc scenario, together []peer, repetition int) *trial {
 	t := &trial{benchLab: b, scenario: sc, repetition: repetition}
-	for i := range b.Servers {
-		t.hosts = append(t.hosts, b.Servers[(repetition+i)%len(b.Servers)])
-	}
-	t.owner = t.hosts[0]
 	for number, p := range together {
 		t.entries = append(t.entries, newEntry(t, p, number))
 	}
@@ -74,6 +72,9 @@ func (t *trial) play(ctx context.Context) (undo undo, err error) {
 			return undo, err
 		}
 	}
+	if err := t.chooseOwner(); err != nil {
+		return undo, err
+	}
 	each(t.entries, func(e *entry) error { return e.start(ctx) })
 	t.entries = slices.DeleteFunc(t.entries, func(e *entry) bool { return e.result.err != nil })
 	if len(t.entries) == 0 {
@@ -82,12 +83,8 @@ func (t *trial) play(ctx context.Context) (undo undo, err error) {
 	if err := lab.Sleep(ctx, settleTime); err != nil {
 		return undo, err
 	}
-	if t.needsConsul() {
-		leader, err := t.Cluster.Leader()
-		if err != nil {
-			return undo, err
-		}
-		t.led = leader.Host == t.owner
+	if err := t.checkRole(); err != nil {
+		return undo, err
 	}
 	if undo, err = t.scenario.cause(ctx, t); err != nil {
 		return undo, fmt.Errorf("causing the failure: %w", err)
@@ -101,6 +98,43 @@ func (t *trial) play(ctx context.Context) (undo undo, err error) {
 		return err
 	})
 	return undo, nil
+}
+
+// chooseOwner orders the hosts so that the first one has the role of the scenario. Each
+// repetition has another owner, as far as the role allows it.
+func (t *trial) chooseOwner() error {
+	for i := range t.Servers {
+		t.hosts = append(t.hosts, t.Servers[(t.repetition+i)%len(t.Servers)])
+	}
+	if t.scenario.role != anyHost && t.needsConsul() {
+		led, err := t.Cluster.Leader()
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(t.hosts, func(a, b *lab.Host) int { return t.unfit(a, led.Host) - t.unfit(b, led.Host) })
+	}
+	t.owner = t.hosts[0]
+	return nil
+}
+
+// unfit is 1 for a host that does not have the role of the scenario, else 0.
+func (t *trial) unfit(h, led *lab.Host) int {
+	if (h == led) == (t.scenario.role == leader) {
+		return 0
+	}
+	return 1
+}
+
+// checkRole returns an error unless the owner still has the role of the scenario.
+func (t *trial) checkRole() error {
+	if t.scenario.role == anyHost || !t.needsConsul() {
+		return nil
+	}
+	led, err := t.Cluster.Leader()
+	if err == nil && t.unfit(t.owner, led.Host) != 0 {
+		err = errLeaderMoved
+	}
+	return err
 }
 
 // resetConsul waits until Consul is ready and removes the keys of earlier repetitions.

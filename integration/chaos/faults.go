@@ -41,10 +41,14 @@ func (l *chaosLab) apply(ctx context.Context, f Fault) error {
 		return l.consulLock(ctx, n, vip, f.Lasts)
 	case Stop, Interrupt, Crash, Freeze, Reload, Priority:
 		return l.applyToInstance(ctx, f, n)
-	case HostDeath, Carrier, LinkDown, CutOff, AgentRestart, AgentFreeze:
+	case HostDeath, HostStall, Carrier, LinkDown, CutOff, AgentRestart, AgentFreeze:
 		return l.applyToHost(ctx, f, n)
 	case LeaderCrash, LeaderDeath, ConsulRestart:
 		return l.applyToServers(ctx, f)
+	case SwitchStall:
+		return during(func() { f.last(ctx) }, l.switchOff)
+	case FrameLoss:
+		return during(func() { f.last(ctx) }, l.lossy)
 	}
 	if err := l.applyToConsul(ctx, f, n, vip); err != nil {
 		return fmt.Errorf("%w: %w", errNoTarget, err)
@@ -94,8 +98,10 @@ func (l *chaosLab) applyToHost(ctx context.Context, f Fault, n *node) error {
 	switch f.Kind {
 	case HostDeath:
 		return during(func() { last(); l.removeAddresses(n) }, n.linkDown, n.unplugged, n.consulDown, n.halted)
+	case HostStall:
+		return l.excuses.during(n.Name, func() error { return during(last, n.stalled) })
 	case Carrier, LinkDown:
-		return during(last, n.linkDown)
+		return l.excuses.during(n.Name, func() error { return during(last, n.linkDown) })
 	case CutOff:
 		return during(last, n.cut)
 	case AgentRestart:

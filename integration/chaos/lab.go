@@ -17,6 +17,9 @@ import (
 // requestTimeout is how long one Consul server may take to answer.
 const requestTimeout = 2 * time.Second
 
+// lossPercent is how many of all frames a lossy switch loses.
+const lossPercent = 5
+
 // serviceInterface is where the addresses are, on every host.
 const serviceInterface = "eth0"
 
@@ -30,7 +33,10 @@ type chaosLab struct {
 	nodes   []*node
 	servers []*machine // of Consul; those of the nodes, if the servers are there
 	foreign foreign
+	excuses excuses
 	journal *journal
+
+	switchOff, lossy *refcount // of the switch of the addresses
 }
 
 // machine is a machine on which a Consul agent runs, with the harms that can be done to
@@ -40,6 +46,7 @@ type machine struct {
 	consul *lab.ConsulAgent
 
 	consulDown, consulFrozen, cut, unplugged *refcount // unplugged: Consul's cable
+	stalled                                  *refcount
 }
 
 // node is a machine with an instance of consul-vip, and the harms that can be done to
@@ -59,6 +66,8 @@ func newChaosLab(ctx context.Context, o options, j *journal, violated reportViol
 	}
 	l := &chaosLab{Lab: started, journal: j}
 	l.foreign.host = l.Client
+	l.excuses.unaware = func(host string, since time.Time) bool { return l.nodeOf(host).instance.unaware(since) }
+	l.harmSwitch()
 	machines := make(map[*lab.ConsulAgent]*machine)
 	for _, a := range l.Cluster.All() {
 		machines[a] = newMachine(a)
@@ -76,6 +85,18 @@ func newChaosLab(ctx context.Context, o options, j *journal, violated reportViol
 	return l, nil
 }
 
+// harmSwitch prepares the harms of the switch of the addresses.
+func (l *chaosLab) harmSwitch() {
+	l.switchOff = &refcount{
+		do:   func() error { return l.SetSwitch(false) },
+		undo: func() error { return l.SetSwitch(true) },
+	}
+	l.lossy = &refcount{
+		do:   func() error { return l.Lose(context.Background(), lossPercent) },
+		undo: func() error { return l.Lose(context.Background(), 0) },
+	}
+}
+
 func newMachine(a *lab.ConsulAgent) *machine {
 	h := a.Host
 	return &machine{
@@ -91,6 +112,7 @@ func newMachine(a *lab.ConsulAgent) *machine {
 			undo: func() error { return h.Heal(context.Background()) },
 		},
 		unplugged: cable(h, h.ConsulInterface),
+		stalled:   &refcount{do: h.Stall, undo: h.Resume},
 	}
 }
 
@@ -170,7 +192,7 @@ func (l *chaosLab) request(ctx context.Context, f func(context.Context, *api.Cli
 
 // harmed reports whether a fault keeps the machine's Consul agent from answering.
 func (m *machine) harmed() bool {
-	return m.consulDown.held() || m.consulFrozen.held() || m.unplugged.held() || m.cut.held()
+	return m.consulDown.held() || m.consulFrozen.held() || m.unplugged.held() || m.cut.held() || m.stalled.held()
 }
 
 // bound returns the names of the hosts that have each address, as their kernels say.
@@ -195,6 +217,9 @@ func (l *chaosLab) ownerOf(vip netip.Addr) (*node, error) {
 	}
 	return l.nodeOf(bound[vip][0]), nil
 }
+
+// allowed reports whether a question may have had two answers.
+func (l *chaosLab) allowed(d lab.Double) bool { return l.foreign.involved(d) || l.excuses.excused(d) }
 
 // nodeOf returns the node of a host by its name, or nil.
 func (l *chaosLab) nodeOf(name string) *node {

@@ -69,6 +69,7 @@ func chaos(ctx context.Context, o options) (found []violation, err error) {
 	err = g.Wait()
 	r.write(true)
 	r.summary.print(o.out)
+	r.lab.excuses.print(o.out)
 	return r.violations, err
 }
 

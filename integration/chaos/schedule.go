@@ -22,6 +22,9 @@ const (
 	Freeze           Kind = "freeze"            // SIGSTOP, then SIGCONT
 	HostDeath        Kind = "host death"        // all its processes killed and all cables out, then back
 	Carrier          Kind = "carrier flap"      // the cable of the addresses out, then in
+	HostStall        Kind = "host stall"        // all its processes and its frames stop, then go on
+	SwitchStall      Kind = "switch stall"      // the switch of the addresses passes no frame, but keeps all carriers
+	FrameLoss        Kind = "frame loss"        // the switch of the addresses loses 5 % of all frames
 	LinkDown         Kind = "link down"         // the same for longer, while Consul stays reachable
 	CutOff           Kind = "cut-off"           // a firewall between the host and Consul on all other machines
 	AgentRestart     Kind = "agent restart"     // the host's Consul agent killed and started
@@ -50,6 +53,7 @@ const (
 	aHost target = iota
 	aVIP
 	consul
+	theSwitch
 )
 
 // traits are the properties of a kind.
@@ -57,6 +61,8 @@ type traits struct {
 	target target
 	// shortest and longest limit how long the fault lasts.
 	shortest, longest time.Duration
+	// lasts are the only times that it may last, if there are some.
+	lasts []time.Duration
 	// consul means that Consul may take a while to recover.
 	consul bool
 	// world is the only one that has the kind; "" means all.
@@ -64,12 +70,16 @@ type traits struct {
 }
 
 var kinds = map[Kind]traits{
-	Stop:             {target: aHost},
-	Interrupt:        {target: aHost},
-	Crash:            {target: aHost},
-	Freeze:           {target: aHost, shortest: 500 * time.Millisecond, longest: 10 * time.Second},
-	HostDeath:        {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
-	Carrier:          {target: aHost, shortest: 100 * time.Millisecond, longest: 3 * time.Second, consul: true},
+	Stop:      {target: aHost},
+	Interrupt: {target: aHost},
+	Crash:     {target: aHost},
+	Freeze:    {target: aHost, shortest: 500 * time.Millisecond, longest: 10 * time.Second},
+	HostDeath: {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
+	Carrier:   {target: aHost, shortest: 100 * time.Millisecond, longest: 3 * time.Second, consul: true},
+	HostStall: {target: aHost, shortest: 150 * time.Millisecond, longest: 2 * time.Second, consul: true,
+		lasts: []time.Duration{150 * time.Millisecond, 400 * time.Millisecond, 2 * time.Second}},
+	SwitchStall:      {target: theSwitch, shortest: 500 * time.Millisecond, longest: 3 * time.Second, consul: true},
+	FrameLoss:        {target: theSwitch, shortest: time.Second, longest: 10 * time.Second, consul: true},
 	LinkDown:         {target: aHost, shortest: time.Second, longest: 15 * time.Second, world: lab.Clients},
 	CutOff:           {target: aHost, shortest: time.Second, longest: 15 * time.Second, consul: true},
 	AgentRestart:     {target: aHost, shortest: 0, longest: 8 * time.Second, consul: true},
@@ -223,7 +233,7 @@ func (s *scheduler) fault() Fault {
 		VIP:     s.r.IntN(vips),
 		Host:    s.r.IntN(hosts),
 		Owner:   t.target == aHost && s.r.IntN(3) > 0,
-		Lasts:   s.between(t.shortest, t.longest),
+		Lasts:   s.lasts(t),
 		Restart: s.between(0, 2*time.Second),
 		Other:   s.r.IntN(2) == 0,
 	}
@@ -233,6 +243,14 @@ func (s *scheduler) fault() Fault {
 func (s *scheduler) putBack(f Fault) {
 	s.bag = append([]Kind{f.Kind}, s.bag...)
 	s.number--
+}
+
+// lasts draws how long a fault of a kind lasts.
+func (s *scheduler) lasts(t traits) time.Duration {
+	if len(t.lasts) > 0 {
+		return t.lasts[s.r.IntN(len(t.lasts))]
+	}
+	return s.between(t.shortest, t.longest)
 }
 
 // between draws a time in full milliseconds, which are easy to read.

@@ -26,9 +26,11 @@ type supervisor struct {
 
 	running latest.Latest[instance] // set only while mu is locked
 
-	mu   sync.Mutex     // guards all following fields
-	done actions        // to the running process
-	all  []*lab.Process // that there ever were
+	mu        sync.Mutex     // guards all following fields
+	done      actions        // to the running process
+	all       []*lab.Process // that there ever were
+	frozen    int            // freezes under way
+	unawareAt time.Time      // when a process was last found to be frozen, or to have ended
 }
 
 // instance is what runs on the host.
@@ -104,7 +106,7 @@ func (s *supervisor) run(ctx context.Context) error {
 // start.
 func (s *supervisor) ended(p *lab.Process) time.Duration {
 	var done actions
-	s.update(func(i *instance) { done, i.process = s.done, nil })
+	s.update(func(i *instance) { done, i.process, s.unawareAt = s.done, nil, time.Now() })
 	code, err := p.Wait(context.Background())
 	if err != nil {
 		s.violated("exit", "%s: %v", s.host.Name, err)
@@ -190,18 +192,29 @@ func (s *supervisor) stop(ctx context.Context, sig os.Signal, restart time.Durat
 
 // freeze stops the process without ending it, for a time.
 func (s *supervisor) freeze(ctx context.Context, d time.Duration) error {
-	p := s.signal(syscall.SIGSTOP, func(*actions) {})
+	p := s.signal(syscall.SIGSTOP, func(*actions) { s.frozen++ })
 	if p == nil {
 		return errNoTarget
 	}
 	_ = lab.Sleep(ctx, d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.frozen--
+	s.unawareAt = time.Now()
 	if i, _ := s.running.Get(); i.process == p {
-		s.done.thawed = time.Now()
+		s.done.thawed = s.unawareAt
 	}
 	_ = p.Signal(syscall.SIGCONT) // it may have been killed in the meantime
 	return nil
+}
+
+// unaware reports whether at any time since then the instance did not react to what it
+// might have heard: it was frozen, or had ended.
+func (s *supervisor) unaware(since time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, _ := s.running.Get()
+	return i.process == nil || s.frozen > 0 || s.unawareAt.After(since)
 }
 
 // notify sends the process a signal that does not end it if the process handles it.

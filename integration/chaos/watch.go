@@ -73,7 +73,7 @@ func (w *watch) lookAtWire(d *doubles) {
 	for _, vip := range allVIPs() {
 		w.lookForAnswers(w.answers[vip])
 	}
-	news, first := d.look(slices.DeleteFunc(w.lab.Wire.Doubles(), w.lab.foreign.involved))
+	news, first := d.look(slices.DeleteFunc(w.lab.Wire.Doubles(), w.lab.allowed))
 	for _, n := range news {
 		w.lab.journal.noteAt(n.At, "wire", "%s: %s answered one question", n.Addr, strings.Join(n.Hosts, " and "))
 	}

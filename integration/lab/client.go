@@ -23,26 +23,35 @@ const (
 	answerTimeout = 100 * time.Millisecond
 )
 
-// Client sends an ICMP echo request to one address every millisecond and records
-// which requests were answered, when, and by which hardware address. The requests
-// pass the host's routing and neighbour cache as any program's packets do, so a
-// client sees what a user of the address sees. All methods are safe for concurrent
-// use, except that Stop must be called once.
+// Client sends ICMP echo requests to one address at an interval and records which
+// requests were answered, when, and by which hardware address. The requests pass the
+// host's routing and neighbour cache as any program's packets do, so a client sees what
+// a user of the address sees. All methods are safe for concurrent use.
 type Client struct {
 	target  netip.Addr
-	id      int // of the echo requests, tells them from another client's
-	sender  int // raw socket
-	wire    *packetSocket
-	segment *segment
-
-	quit      chan struct{} // closed by Stop
-	sending   sync.WaitGroup
-	receiving sync.WaitGroup
+	every   time.Duration
+	clients *ClientGroup
 
 	mu       sync.Mutex // guards all following fields
 	requests []request  // by sequence number
 	order    []int      // sequence numbers in the order of their answers
 	stopped  bool       // no answer counts any more
+}
+
+// ClientGroup are clients of several addresses on one host. They take turns, so that their
+// requests are spread evenly over the interval.
+type ClientGroup struct {
+	All []*Client // in the order of the addresses
+
+	id      int // of the echo requests, tells them from those of other clients
+	sender  int // raw socket
+	wire    *packetSocket
+	segment *segment
+	byAddr  map[netip.Addr]*Client
+
+	quit      chan struct{} // closed by Stop
+	sending   sync.WaitGroup
+	receiving sync.WaitGroup
 }
 
 // request is one echo request and its answer, if there was one.
@@ -52,31 +61,54 @@ type request struct {
 	mac      [6]byte   // of the host that answered
 }
 
-// NewClient starts to send requests from the host to an IPv4 address. Stop must be
-// called to end it.
+// NewClient starts to send requests from the host to an IPv4 address, one every
+// millisecond. Stop must be called once to end it.
 func (h *Host) NewClient(target netip.Addr) (*Client, error) {
-	c := &Client{target: target, segment: h.segment, quit: make(chan struct{})}
-	var err error
-	if c.wire, err = h.openPacket("eth0", unix.ETH_P_IP); err != nil {
+	clients, err := h.NewClients(ClientInterval, target)
+	if err != nil {
 		return nil, err
 	}
-	if err = h.ns.do(c.openSender); err != nil {
-		return nil, errors.Join(fmt.Errorf("client: %w", err), c.wire.close())
+	return clients.All[0], nil
+}
+
+// NewClients starts to send requests from the host to IPv4 addresses, to each at this
+// interval. Stop must be called once to end it.
+func (h *Host) NewClients(every time.Duration, targets ...netip.Addr) (*ClientGroup, error) {
+	cs := &ClientGroup{segment: h.segment, byAddr: make(map[netip.Addr]*Client), quit: make(chan struct{})}
+	for _, target := range targets {
+		c := &Client{target: target, every: every, clients: cs}
+		cs.All, cs.byAddr[target] = append(cs.All, c), c
 	}
-	c.id = c.sender & 0xffff // no two open sockets have the same descriptor
-	c.receiving.Go(c.receive)
-	c.sending.Go(func() { pace(ClientInterval, c.quit, c.send) })
-	return c, nil
+	var err error
+	if cs.wire, err = h.openPacket("eth0", unix.ETH_P_IP); err != nil {
+		return nil, err
+	}
+	if err = h.ns.do(cs.openSender); err != nil {
+		return nil, errors.Join(fmt.Errorf("client: %w", err), cs.wire.close())
+	}
+	cs.id = cs.sender & 0xffff // no two open sockets have the same descriptor
+	cs.receiving.Go(cs.receive)
+	cs.sending.Go(func() { pace(every/time.Duration(len(targets)), cs.quit, cs.turns()) })
+	return cs, nil
 }
 
 // openSender opens the raw socket. It must run in the host's namespace.
-func (c *Client) openSender() (err error) {
-	c.sender, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
+func (cs *ClientGroup) openSender() (err error) {
+	cs.sender, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
 	if err != nil {
 		return err
 	}
 	// The filter drops every type: the packet socket receives the answers.
-	return unix.SetsockoptInt(c.sender, unix.SOL_RAW, unix.ICMP_FILTER, -1)
+	return unix.SetsockoptInt(cs.sender, unix.SOL_RAW, unix.ICMP_FILTER, -1)
+}
+
+// turns returns a function that sends the next request of one client after the other.
+func (cs *ClientGroup) turns() func() {
+	next := 0
+	return func() {
+		cs.All[next%len(cs.All)].send()
+		next++
+	}
 }
 
 // send sends the next request.
@@ -87,7 +119,7 @@ func (c *Client) send() {
 	c.requests = append(c.requests, request{sent: time.Now().Round(0)})
 	c.mu.Unlock()
 	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{
-		ID: c.id, Seq: seq & 0xffff, Data: binary.BigEndian.AppendUint64(nil, uint64(seq)),
+		ID: c.clients.id, Seq: seq & 0xffff, Data: binary.BigEndian.AppendUint64(nil, uint64(seq)),
 	}}
 	packet, err := m.Marshal(nil)
 	if err != nil {
@@ -95,42 +127,46 @@ func (c *Client) send() {
 	}
 	// An error means that the host has no route to the target at present. Then the
 	// request gets no answer, and that is what the client measures.
-	_ = unix.Sendto(c.sender, packet, 0, &unix.SockaddrInet4{Addr: c.target.As4()})
+	_ = unix.Sendto(c.clients.sender, packet, 0, &unix.SockaddrInet4{Addr: c.target.As4()})
 }
 
 // receive records the answers until the socket is closed.
-func (c *Client) receive() {
+func (cs *ClientGroup) receive() {
 	buf := make([]byte, 2048)
 	for {
-		frame, at, err := c.wire.read(buf)
+		frame, at, err := cs.wire.read(buf)
 		if err != nil {
 			return
 		}
-		if mac, seq, ok := c.parse(frame); ok {
-			c.record(seq, at, mac)
+		if c, seq, ok := cs.parse(frame); ok {
+			c.record(seq, at, [6]byte(frame[6:12]))
 		}
 	}
 }
 
-// parse returns the sequence number and the sender of an answer to this client.
-func (c *Client) parse(frame []byte) (mac [6]byte, seq int, ok bool) {
+// parse returns whose answer a frame is, and its sequence number.
+func (cs *ClientGroup) parse(frame []byte) (c *Client, seq int, ok bool) {
 	const ethernet = 14
 	if len(frame) < ethernet+ipv4.HeaderLen {
-		return mac, 0, false
+		return nil, 0, false
 	}
 	header, err := ipv4.ParseHeader(frame[ethernet:])
-	if err != nil || header.Protocol != unix.IPPROTO_ICMP || !header.Src.Equal(c.target.AsSlice()) {
-		return mac, 0, false
+	if err != nil || header.Protocol != unix.IPPROTO_ICMP {
+		return nil, 0, false
+	}
+	source, _ := netip.AddrFromSlice(header.Src.To4())
+	if c = cs.byAddr[source]; c == nil {
+		return nil, 0, false
 	}
 	m, err := icmp.ParseMessage(unix.IPPROTO_ICMP, frame[ethernet+header.Len:])
 	if err != nil || m.Type != ipv4.ICMPTypeEchoReply {
-		return mac, 0, false
+		return nil, 0, false
 	}
 	echo, isEcho := m.Body.(*icmp.Echo)
-	if !isEcho || echo.ID != c.id || len(echo.Data) < 8 {
-		return mac, 0, false
+	if !isEcho || echo.ID != cs.id || len(echo.Data) < 8 {
+		return nil, 0, false
 	}
-	return [6]byte(frame[6:12]), int(binary.BigEndian.Uint64(echo.Data)), true
+	return c, int(binary.BigEndian.Uint64(echo.Data)), true
 }
 
 func (c *Client) record(seq int, at time.Time, mac [6]byte) {
@@ -156,7 +192,7 @@ func (c *Client) AnsweredBy() string {
 	if time.Since(last.answered) > answerTimeout {
 		return ""
 	}
-	return c.segment.nameOf(net.HardwareAddr(last.mac[:]))
+	return c.clients.segment.nameOf(net.HardwareAddr(last.mac[:]))
 }
 
 // CheckAnsweredBy returns an error unless this host gave the newest answer.
@@ -167,19 +203,26 @@ func (c *Client) CheckAnsweredBy(h *Host) error {
 	return nil
 }
 
-// Stop ends the client when the last requests had time to be answered, and returns
-// what it saw.
+// Stop ends the client, and all that were started with it, when the last requests had
+// time to be answered, and returns what it saw.
 func (c *Client) Stop() Report {
-	close(c.quit)
-	c.sending.Wait()
+	c.clients.Stop()
+	return c.Report()
+}
+
+// Stop ends the clients when the last requests had time to be answered.
+func (cs *ClientGroup) Stop() {
+	close(cs.quit)
+	cs.sending.Wait()
 	deadline := time.NewTimer(answerTimeout)
 	defer deadline.Stop()
 	<-deadline.C
-	c.wire.close()
-	c.receiving.Wait()
-	syscall.Close(c.sender)
-	c.mu.Lock()
-	c.stopped = true
-	c.mu.Unlock()
-	return c.Report()
+	cs.wire.close()
+	cs.receiving.Wait()
+	syscall.Close(cs.sender)
+	for _, c := range cs.All {
+		c.mu.Lock()
+		c.stopped = true
+		c.mu.Unlock()
+	}
 }

@@ -97,3 +97,17 @@ func TestClientWithoutAnyAnswer(t *testing.T) {
 	require.Empty(t, r.Hosts())
 	require.Empty(t, r.Gaps)
 }
+
+// TestClients has clients of several addresses, of which each sees only its own.
+func TestClients(t *testing.T) {
+	hosts := newHosts(t)
+	h1, other := hosts.Servers[0], vip.Next()
+	require.NoError(t, h1.AddAddress("eth0", vipNet))
+	cs, err := hosts.Client.NewClients(5*time.Millisecond, vip, other)
+	require.NoError(t, err)
+	eventually(t, atLeast(50, func() int { return cs.All[0].Report().Sent }))
+	cs.Stop()
+	require.Equal(t, []string{"h1"}, cs.All[0].Report().Hosts())
+	require.Empty(t, cs.All[1].Report().Hosts())
+	require.NotZero(t, cs.All[1].Report().Before)
+}

@@ -21,6 +21,9 @@ type ClusterConfig struct {
 	// ConsulNetwork gives Consul a network of its own: every machine has a second
 	// interface for it, and the servers' own machines have only that one.
 	ConsulNetwork bool
+	// Gateway gives the segment of the floating addresses a gateway, by which h1, h2 and
+	// h3 have their default route.
+	Gateway bool
 	// RaftMultiplier is Consul's own setting. Consul's default is 5; 1 makes elections
 	// quick and is what Consul recommends for production. 0 means 1.
 	RaftMultiplier int

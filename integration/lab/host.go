@@ -38,6 +38,7 @@ type Host struct {
 	ns        *namespace
 	nl        *netlink.Handle
 	consulMAC net.HardwareAddr // of the interface in Consul's own network; nil: none
+	gateway   netip.Addr       // of the default route; zero: none
 
 	mu        sync.Mutex // guards all following fields
 	processes []*Process
@@ -93,10 +94,26 @@ func (h *Host) SetLink(name string, up bool) error {
 	if err != nil {
 		return err
 	}
-	if up {
-		return h.nl.LinkSetUp(link)
+	if !up {
+		return h.nl.LinkSetDown(link) // the kernel removes the routes of the interface
 	}
-	return h.nl.LinkSetDown(link)
+	if err := h.nl.LinkSetUp(link); err != nil || name != serviceInterface || !h.gateway.IsValid() {
+		return err
+	}
+	return h.setGateway(h.gateway)
+}
+
+// setGateway gives the host a default route by eth0.
+func (h *Host) setGateway(gateway netip.Addr) error {
+	h.gateway = gateway
+	link, err := h.nl.LinkByName(serviceInterface)
+	if err != nil {
+		return err
+	}
+	if err := h.nl.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("default route of %s: %w", h.Name, err)
+	}
+	return nil
 }
 
 // AddAddress binds an address, as an administrator does by "ip addr add".

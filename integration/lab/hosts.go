@@ -3,8 +3,11 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Hosts are the machines of a lab.
@@ -16,6 +19,7 @@ type Hosts struct {
 	ConsulServers []*Host
 	Client        *Host // sends the echo requests
 	Observer      *Host // sends the ARP questions and the forged frames
+	Gateway       *Host // next hop of the default route of h1, h2 and h3; nil: they have none
 }
 
 // addHosts adds the machines of a lab to the segment.
@@ -31,8 +35,18 @@ func (s *segment) addHosts(c ClusterConfig) (hosts Hosts, err error) {
 	if hosts.Client, err = s.addHost("client", 40, attachment{service: true}); err != nil {
 		return Hosts{}, err
 	}
-	hosts.Observer, err = s.addHost("observer", 50, attachment{service: true})
-	return hosts, err
+	if hosts.Observer, err = s.addHost("observer", 50, attachment{service: true}); err != nil || !c.Gateway {
+		return hosts, err
+	}
+	if hosts.Gateway, err = s.addHost("gateway", 60, attachment{service: true}); err != nil {
+		return Hosts{}, err
+	}
+	for _, h := range hosts.Servers {
+		if err := h.setGateway(hosts.Gateway.Addr); err != nil {
+			return Hosts{}, err
+		}
+	}
+	return hosts, nil
 }
 
 // addThree adds three hosts with these first parts of their names and numbers.
@@ -102,4 +116,23 @@ func NamesOf(hosts []*Host) []string {
 		names = append(names, h.Name)
 	}
 	return names
+}
+
+// Neighbour returns the hardware address that the host's neighbour cache has for an
+// address on eth0, or nil.
+func (h *Host) Neighbour(addr netip.Addr) (net.HardwareAddr, error) {
+	link, err := h.nl.LinkByName(serviceInterface)
+	if err != nil {
+		return nil, err
+	}
+	found, err := h.nl.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, fmt.Errorf("neighbours of %s: %w", h.Name, err)
+	}
+	for _, n := range found {
+		if n.IP.Equal(addr.AsSlice()) {
+			return n.HardwareAddr, nil
+		}
+	}
+	return nil, nil
 }

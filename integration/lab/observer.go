@@ -82,7 +82,13 @@ func (o *Observer) asker() func() {
 	}
 }
 
-// askFrom returns the sender address of the questions with this number.
+// askFrom returns the sender address of the questions with this number. No machine of
+// the lab has it, and that matters: a question from an address of the client would be
+// answered to the client, and the answer would teach the client's neighbour cache which
+// host owns the floating address (RFC 826, packet reception). The answer goes to the
+// asker's hardware address alone, so the client learns nothing from the observer, and
+// what it sees is only the work of consul-vip's announcements and its own resolution.
+// TestObserverTeachesTheClientNothing shows both.
 func askFrom(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 77, 254, byte(1 + number)})
 }

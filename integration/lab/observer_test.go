@@ -80,3 +80,35 @@ func TestObserverTakesTwoInterfacesForOneHost(t *testing.T) {
 	require.Empty(t, o.Doubles())
 	require.Len(t, o.Owned(vip), 1)
 }
+
+// TestObserverTeachesTheClientNothing moves an address without any announcement while the
+// observer asks for it. The client keeps the old owner in its neighbour cache. One answer
+// to the client itself teaches it the new one.
+func TestObserverTeachesTheClientNothing(t *testing.T) {
+	hosts := newHosts(t)
+	h1, h2, client := hosts.Servers[0], hosts.Servers[1], hosts.Client
+	// The client must not resolve the address anew by itself.
+	require.NoError(t, client.SetSysctl("net/ipv4/neigh/eth0/base_reachable_time_ms", "3600000"))
+	require.NoError(t, h1.AddAddress("eth0", vipNet))
+	o, _ := newObserver(t, hosts.Observer, time.Millisecond, vip)
+	c, _ := newClient(t, client)
+	eventually(t, answered(c, h1))
+
+	require.NoError(t, h1.RemoveAddress("eth0", vipNet))
+	require.NoError(t, h2.AddAddress("eth0", vipNet))
+	before := answers(o.Owned(vip))
+	eventually(t, atLeast(before+allQuestions, func() int { return answers(o.Owned(vip)) }))
+	require.Equal(t, "h2", o.Owned(vip)[1].Host)
+	learnt, err := client.Neighbour(vip)
+	require.NoError(t, err)
+	require.Equal(t, h1.MAC, learnt)
+	require.Equal(t, []string{"h1"}, c.Report().Hosts())
+
+	eventually(t, func() error {
+		reply := ARP{To: client.MAC, Operation: ARPReply, SenderMAC: h2.MAC, SenderIP: vip, TargetMAC: client.MAC, TargetIP: client.Addr}
+		if err := h2.Send("eth0", reply.Frame()); err != nil {
+			return err
+		}
+		return c.CheckAnsweredBy(h2)
+	})
+}

@@ -64,19 +64,24 @@ func (h *Host) Start(c Command) (*Process, error) {
 // Run runs a program on the host to its end and returns its standard output. If the
 // program fails, the error is an [exec.ExitError] and has its standard error.
 func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
+	return h.ns.command(ctx, h.Name, h.Dir, c)
+}
+
+// command runs a program in the namespace of the machine of this name, in a directory.
+func (n *namespace) command(ctx context.Context, name, dir string, c Command) ([]byte, error) {
 	var stdout, stderr strings.Builder
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, &stdout, &stderr
-	cmd.Dir = h.Dir
+	cmd.Dir = dir
 	cmd.WaitDelay = drainTime
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := h.ns.do(cmd.Start)
+	err := n.do(cmd.Start)
 	if err == nil {
 		err = cmd.Wait()
 	}
 	if err != nil {
-		err = fmt.Errorf("%q on %s: %w: %s", c.Args, h.Name, err, strings.TrimSpace(stderr.String()))
+		err = fmt.Errorf("%q on %s: %w: %s", c.Args, name, err, strings.TrimSpace(stderr.String()))
 	}
 	return []byte(stdout.String()), err
 }

@@ -49,10 +49,10 @@ func HostsOf(reigns []Reign) []string {
 func (c *Client) Report() Report {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := reportOn(c.decided())
+	r := reportOn(c.decided(), c.every)
 	for _, seq := range c.order {
 		answered := c.requests[seq]
-		r.Owned = extend(r.Owned, c.segment.nameOf(net.HardwareAddr(answered.mac[:])), answered.answered)
+		r.Owned = extend(r.Owned, c.clients.segment.nameOf(net.HardwareAddr(answered.mac[:])), answered.answered)
 	}
 	return r
 }
@@ -70,8 +70,9 @@ func (c *Client) decided() []request {
 	return c.requests
 }
 
-// reportOn counts the requests and finds the gaps among them.
-func reportOn(requests []request) Report {
+// reportOn counts the requests, which were sent at this interval, and finds the gaps
+// among them.
+func reportOn(requests []request, every time.Duration) Report {
 	var r Report
 	open := false // the last gap has no end yet
 	for _, request := range requests {
@@ -89,7 +90,7 @@ func reportOn(requests []request) Report {
 			r.Lost++
 			gap := &r.Gaps[len(r.Gaps)-1]
 			gap.Lost++
-			gap.To = request.sent.Add(ClientInterval) // unless a later one is answered
+			gap.To = request.sent.Add(every) // unless a later one is answered
 		case open:
 			r.Gaps[len(r.Gaps)-1].To = request.sent
 		}

@@ -33,7 +33,7 @@ func TestReportOn(t *testing.T) {
 		"--.-..---": {Before: 2, Sent: 7, Lost: 4, Gaps: []Gap{gap(3, 4, 1), gap(6, 9, 3)}},
 		".--.":      {Sent: 4, Lost: 2, Gaps: []Gap{gap(1, 3, 2)}},
 	} {
-		require.Equal(t, want, reportOn(requestsOf(began, pattern)), pattern)
+		require.Equal(t, want, reportOn(requestsOf(began, pattern), time.Millisecond), pattern)
 	}
 }
 

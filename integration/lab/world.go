@@ -8,8 +8,10 @@ type World string
 const (
 	// Clients is how Consul is usually run: a client agent on each host, the servers on
 	// machines elsewhere, and a network that is not the one of the floating addresses.
+	// There is a gateway.
 	Clients World = "clients"
-	// ServersOnHosts has a Consul server on each host, and a single network.
+	// ServersOnHosts has a Consul server on each host, and a single network without a
+	// gateway.
 	ServersOnHosts World = "servers"
 )
 
@@ -18,7 +20,7 @@ var Worlds = []World{Clients, ServersOnHosts}
 
 // Cluster returns how to set up Consul.
 func (w World) Cluster() ClusterConfig {
-	return ClusterConfig{ClientAgents: w == Clients, ConsulNetwork: w == Clients}
+	return ClusterConfig{ClientAgents: w == Clients, ConsulNetwork: w == Clients, Gateway: w == Clients}
 }
 
 // String and Set implement [flag.Value].

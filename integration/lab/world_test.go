@@ -19,6 +19,6 @@ func TestWorldFlag(t *testing.T) {
 }
 
 func TestWorlds(t *testing.T) {
-	require.Equal(t, ClusterConfig{ClientAgents: true, ConsulNetwork: true}, Clients.Cluster())
+	require.Equal(t, ClusterConfig{ClientAgents: true, ConsulNetwork: true, Gateway: true}, Clients.Cluster())
 	require.Equal(t, ClusterConfig{}, ServersOnHosts.Cluster())
 }
