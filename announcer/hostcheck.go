@@ -238,7 +238,10 @@ func (h *hostCheck) recordClaim(c Claim) {
 // shows as well that the host lives: it may have no address of its own at the moment, or
 // not answer for it.
 func (h *hostCheck) hear(iv *interval) {
-	last := h.wire.heardFrom(h.config.Host.MACs)
+	last, _ := h.neighbor.lastAnswer()
+	if other := h.wire.heardFrom(h.config.Host.MACs); other.After(last) {
+		last = other
+	}
 	h.mu.Lock()
 	if h.claimed.After(last) {
 		last = h.claimed
