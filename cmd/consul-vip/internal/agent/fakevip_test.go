@@ -63,6 +63,7 @@ type fakeVIP struct {
 	deadline  atomic.Int64 // the hold deadline on the clock of Now
 	uncertain atomic.Bool  // Consul has not confirmed the lock since a pause
 	silent    atomic.Bool  // Consul does not answer
+	onConfirm func()       // runs when Consul is asked
 	lost      atomic.Bool  // another node has the lock, Consul says if it is asked
 	known     latest.Latest[struct{}]
 	end       lease.End // valid once ctx has ended
@@ -200,6 +201,9 @@ func (f *fakeVIP) Confirm(ctx context.Context, since time.Duration) error {
 		return nil
 	}
 	f.record("confirm")
+	if f.onConfirm != nil {
+		f.onConfirm()
+	}
 	if f.lost.Load() {
 		f.finish(lease.End{Kind: lease.LockLost, Reason: lease.ErrLockLost})
 	}

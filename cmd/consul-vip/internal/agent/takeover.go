@@ -54,6 +54,7 @@ func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since
 		since = time.Now()
 	}
 	if (len(before) > 0 || t.stranger != nil) && !v.stillDead(t) {
+		t.victim.doubt()
 		since, o = v.prove(usable, t, before, handover)
 	}
 	switch {

@@ -42,12 +42,20 @@ func (v *vip) deadSession() string {
 }
 
 // victimOf returns from whom this host has taken a lock.
-func (v *vip) victimOf(held *lease.Held) *victim {
-	n := &victim{node: held.TookFrom, host: DecodeOwner(held.Previous.Owner).host(), took: held.Now()}
+func (v *vip) victimOf(held *lease.Held, now time.Duration) *victim {
+	n := &victim{node: held.TookFrom, host: DecodeOwner(held.Previous.Owner).host(), took: now}
 	if d := v.dead.Load(); d != nil && d.session == held.Previous.Session {
 		n.dead, n.sure = *d, held.Answered && len(held.Before) == 1
 	}
 	return n
+}
+
+// doubt notes that the victim may have the address, or somebody else: from here on only
+// a proof counts. There may be no victim.
+func (n *victim) doubt() {
+	if n != nil {
+		n.sure = false
+	}
 }
 
 // stillDead reports whether the lock was taken from a host that certainly had the

@@ -163,23 +163,29 @@ func (v *vip) serve(ctx context.Context, t tenure, handover handover) outcome {
 	// count.
 	listener := v.link.wire.Listen(v.cfg().Addr())
 	defer listener.Close()
-	var free time.Time
-	var b binding
-	for o := (outcome{}); b.address == nil; {
-		if free, o = v.awaitFree(ctx, t, handover); o.how == goesOn {
-			phases.proved()
-			b, o = v.bind(ctx, t)
-		}
-		switch {
-		case o.how == returned:
-			t.victim.sure = false
-		case o.how != goesOn:
-			return o
-		}
+	free, b, o := v.obtain(ctx, t, handover, phases)
+	if o.how != goesOn {
+		return o
 	}
-	phases.bound()
 	a := v.activate(ctx, t, b, listener, free, phases)
 	return v.release(ctx, handover, a, a.run(ctx))
+}
+
+// obtain binds the address when no other kernel has it any more, which is so since
+// free. A host that counted as dead and is heard before the address is bound has to
+// prove its release.
+func (v *vip) obtain(ctx context.Context, t tenure, handover handover, phases *phases) (free time.Time, b binding, o outcome) {
+	for {
+		if free, o = v.awaitFree(ctx, t, handover); o.how != goesOn {
+			return free, b, o
+		}
+		phases.proved()
+		if b, o = v.bind(ctx, t); o.how != returned {
+			phases.bound()
+			return free, b, o
+		}
+		t.victim.doubt()
+	}
 }
 
 // exit returns the error with which the end of a hold ends the process, or nil if
