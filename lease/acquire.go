@@ -3,6 +3,8 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/consul-vip/consul-vip/internal/failurelog"
@@ -85,6 +87,9 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 		w.logIneligible(ineligible, heldOff)
 	}
 	w.contested = w.stranger.see(l.Record.Contested, w.keeper.now())
+	if l.Index != 0 {
+		w.last = l.Record
+	}
 	if l.Session != "" || ineligible != nil || heldOff > 0 {
 		w.free, w.known = false, true
 	}
@@ -101,7 +106,7 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	if wait := w.turn(v.State, s, l); wait > 0 {
 		return nil, wait
 	}
-	return w.take(ctx, s, l, w.held(v, s, l.Record.Orphaned(), lock))
+	return w.take(ctx, s, l, w.held(v, s, w.orphaned(v.State, l), lock))
 }
 
 // ineligibleFor is why this process must not take the lock now, or nil if it may.
@@ -129,6 +134,16 @@ func (w *waiting) turn(v *state.State, s *session, l state.Lock) time.Duration {
 		from, delay = max(from, s.settled()), freshDelay
 	}
 	return from + time.Duration(v.Position(w.name, w.keeper.node))*delay - now
+}
+
+// orphaned is what the record of the free lock l means for the next owner. A key that
+// was deleted tells nothing. Then the previous owners are those of the last record that
+// this process has seen, and every other member may have had the lock since.
+func (w *waiting) orphaned(v *state.State, l state.Lock) state.Record {
+	if l.Index != 0 || w.last.State == state.RecordUnknown {
+		return l.Record.Orphaned()
+	}
+	return w.last.Deleted(slices.DeleteFunc(slices.Sorted(maps.Keys(v.Members)), func(node string) bool { return node == w.keeper.node }))
 }
 
 // backoff is how long to leave a contested address alone. A later pin to this node

@@ -52,6 +52,7 @@ type Contender struct {
 	// Owned by the goroutine of Hold.
 	written  mark          // our last write to the key
 	stranger sighting      // the latest stranger in the lock's record
+	last     state.Record  // of the lock, as it was seen last: before its key was deleted, if it was
 	taken    takenSighting // the latest take in the lock's record
 }
 

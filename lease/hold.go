@@ -176,7 +176,7 @@ func (c *Contender) Hold(ctx context.Context, fn func(context.Context, *Held) Le
 	left := h.serve(ctx, fn)
 	end := h.conclude(ctx, left)
 	end.Clean = left.clean()
-	c.written = h.written
+	c.written, c.last = h.written, h.record
 	return end
 }
 

@@ -190,3 +190,14 @@ func TestOurOwnRecordProvesNothing(t *testing.T) {
 		h.stops("done")
 	})
 }
+
+// A deleted key tells nothing about those before, but its last record does, and anybody
+// else who had the lock since is a member.
+func TestBeforeADeletedKey(t *testing.T) {
+	trio(t, func(c *cluster) {
+		c.h1.consul.Delete(lockKey)
+		got := <-c.second.held
+		assert.Equal(t, []state.Before{{Node: "h1", Owner: ours.Owner, TTL: "30s"}, {Node: "h3", TTL: "30s"}}, got.Before)
+		assert.Equal(t, LockLost, (<-c.owner.result).Kind)
+	})
+}

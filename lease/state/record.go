@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -197,6 +198,19 @@ func (r Record) Orphaned() Record {
 		State: RecordHeld, Node: r.Node, Session: r.Session, TTL: r.TTL, Version: r.Version,
 		Before: r.MayAnswer(), Contested: r.Contested,
 	}
+}
+
+// Deleted is what r means after its key was deleted: those that r names may still answer,
+// and each of these members may have had the lock since. How they can be asked, their
+// own descriptions tell.
+func (r Record) Deleted(members []string) Record {
+	before := r.Orphaned().MayAnswer()
+	for _, node := range members {
+		if !slices.ContainsFunc(before, func(b Before) bool { return b.Node == node }) {
+			before = append(slices.Clip(before), Before{Node: node, TTL: r.TTL})
+		}
+	}
+	return Record{State: RecordReleased, Node: r.Node, Reason: "its key was deleted", Before: before, Contested: r.Contested}
 }
 
 // Unserved is the record to leave behind by an owner that found r and never bound

@@ -209,3 +209,12 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestRecordOfADeletedKey(t *testing.T) {
+	held := Record{State: RecordHeld, Node: "h1", Owner: `{"mac":"m1"}`, TTL: "30s", Before: []Before{{Node: "h4"}}}
+	h1 := Before{"h1", held.Owner, "30s"}
+	assert.Equal(t, []Before{h1, {Node: "h4"}, {Node: "h2", TTL: "30s"}}, held.Deleted([]string{"h2", "h4"}).MayAnswer())
+	assert.Equal(t, []Before{{Node: "h2"}}, Record{State: RecordReleased, Node: "h1"}.Deleted([]string{"h2"}).MayAnswer())
+	passing := Record{State: RecordHandover, From: "h1", Node: "h2", Owner: held.Owner, TTL: "30s"}
+	assert.Equal(t, []Before{{Node: "h2", TTL: "30s"}, h1}, passing.Deleted([]string{"h1", "h2"}).MayAnswer(), "both may have it")
+}

@@ -83,10 +83,16 @@ func (v *vip) proveOnce(ctx context.Context, t tenure, before []leasestate.Befor
 }
 
 // ownersBefore returns the hosts whose kernels may have the address, other than this
-// one: what this kernel has shows when the address is bound.
+// one: what this kernel has shows when the address is bound. A member of which only the
+// name is known has described its host.
 func (v *vip) ownersBefore(before []leasestate.Before) (hosts []announcer.Host) {
+	keys, _ := v.locks.State()
+	here, _ := v.link.state.Get()
 	for _, b := range before {
 		h := DecodeOwner(b.Owner).host()
+		if b.Owner == "" && b.Node != "" && keys != nil {
+			h = descriptionOf(keys.Members[b.Node]).on(here.identity)
+		}
 		if len(h.MACs) > 0 {
 			if own, err := v.kernel.Own(h.MACs[0]); own && err == nil {
 				continue
