@@ -69,6 +69,7 @@ func (s *scene) dies(h *lab.Host) {
 		cables = append(cables, h.ConsulInterface)
 	}
 	s.t.Cleanup(func() {
+		s.forgets(h)
 		for _, ifname := range cables {
 			s.NoError(h.Plug(ifname))
 		}
@@ -80,6 +81,19 @@ func (s *scene) dies(h *lab.Host) {
 	}
 	s.NoError(s.instanceOn(h).Kill())
 	s.NoError(agent.Kill())
+}
+
+// forgets removes the floating addresses of a host: one that was dead has none when it is
+// back.
+func (s *scene) forgets(h *lab.Host) {
+	s.t.Helper()
+	bound, err := h.Bound()
+	s.NoError(err)
+	for _, addr := range bound {
+		if slices.Contains(s.vips, addr) {
+			s.NoError(h.RemoveAddress("eth0", netip.PrefixFrom(addr, addr.BitLen())))
+		}
+	}
 }
 
 // ranked returns the hosts, first those whose Consul agent is the leader, or is not.
@@ -267,7 +281,7 @@ func TestProofWithoutAnswers(t *testing.T) {
 			h := s.Servers[0]
 			silence(s, h)
 			// Without answers, only announcements tell the client where the address is.
-			procs := s.startAll(config{vip: `announce { interval = "1s" }`})
+			procs := s.startAll(config{vip: "interface = \"eth0\"\nannounce { interval = \"1s\" }"})
 			s.NoError(procs[0].Kill())
 			next := s.takenOver(h)
 			s.await(tells(s.instanceOn(next), "silence"))
@@ -289,6 +303,7 @@ func (s *scene) takeOwnAddress(h *lab.Host) {
 	route("add")
 	s.t.Cleanup(func() {
 		s.NoError(h.AddAddress("eth0", netip.PrefixFrom(h.Addr, lab.Subnet.Bits())))
+		route("replace") // the kernel has removed it with the last address of the link
 		route("del")
 		s.NoError(h.SetLink("eth0", true)) // restores the default route
 	})

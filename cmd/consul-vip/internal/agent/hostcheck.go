@@ -193,7 +193,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 	})
 	if w := a.witnessesOf(c); !w.Gateway.Addr.IsValid() && len(w.Others) == 0 && !c.link.alone {
 		c.link.alone = true
-		a.log.Warn("host check without effect: neither a gateway nor a third member can prove that this host is heard",
+		a.log.Warn("host check without effect: no witness, neither a gateway nor a third member, can prove that this host is heard",
 			"interface", c.link.name, "node", key.node)
 	}
 	return c

@@ -216,6 +216,6 @@ func TestHostCheckWithoutAWitness(t *testing.T) {
 	}
 	runFakeHost(t, configured(t, "", vip), alone, func(h *fakeHost) {
 		h.setKeys(ownedBy(ownerHost, "s2", 5, vip), map[string]int{vip: 0})
-		assert.Equal(t, []any{"h2"}, h.logged("host check without effect: neither a gateway nor a third member can prove that this host is heard", "node"))
+		assert.Equal(t, []any{"h2"}, h.logged("host check without effect: no witness, neither a gateway nor a third member, can prove that this host is heard", "node"))
 	})
 }

@@ -34,7 +34,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, o outco
 		}
 	}
 	a.announcing.stop()
-	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), nonceOf(word), readyTimeout) {
+	if transferred && a.address != nil && !handover.AwaitReady(context.WithoutCancel(ctx), v.readyNonce(word), readyTimeout) {
 		v.log.Warn("no ready from the successor, releasing anyway")
 	}
 	failed := a.unbind()
@@ -74,6 +74,15 @@ func (v *vip) sendReleased(word leasestate.Record) {
 	if err := v.link.wire.SendReleased(ctx, v.cfg().Addr(), v.successorMAC(word), nonceOf(word)); err != nil {
 		v.log.Warn("could not send released, the successor will probe", "error", err)
 	}
+}
+
+// readyNonce is the nonce that ready carries. A successor of an older version, which does
+// not describe its host either, knows of none.
+func (v *vip) readyNonce(word leasestate.Record) announcer.Nonce {
+	if keys, _ := v.locks.State(); keys != nil && keys.Members[word.Node].Owner == "" {
+		return announcer.Nonce{}
+	}
+	return nonceOf(word)
 }
 
 // successorMAC is the MAC of the node that a handover names, on this segment; nil

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/consul-vip/consul-vip/lease"
+	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
 
 func TestReleaseOrder(t *testing.T) {
@@ -41,4 +42,21 @@ func TestUnbindFails(t *testing.T) {
 		f.unbindErr = errTest
 		assert.Equal(t, lease.Left{Unclean: true}, f.serve(t, free, stopAtOnce).left())
 	})
+}
+
+// The words of a handover carry the nonce of its record, if the successor knows it.
+func TestReleaseNamesTheHandover(t *testing.T) {
+	for node, calls := range map[string][]string{
+		"h3": {"await ready, nonce 0102030405ff", "unbind", "send released 02:00:00:00:00:33, nonce 0102030405ff"},
+		"h2": {"await ready", "unbind", "send released, nonce 0102030405ff"}, // does not describe its host
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeVIP(nil)
+			onMembersSegment(f)
+			f.serve(t, free, func(stop stopper) {
+				stop(lease.End{Kind: lease.Transferred, Reason: errTest, Handover: &leasestate.Record{Node: node, Nonce: "0102030405ff"}})
+			})
+			assert.Equal(t, calls, f.recorded()[4:])
+		})
+	}
 }

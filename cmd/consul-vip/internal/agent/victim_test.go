@@ -104,10 +104,18 @@ func TestTheVictimIsBack(t *testing.T) {
 	})
 }
 
-var memberGateway = netip.MustParseAddr("10.77.0.254")
+var memberGateway = netip.MustParseAddr("10.0.0.254")
 
 // withMembers lets Consul show the member h3 and its MAC.
 func withMembers(f *fakeVIP) { f.keys = ownedBy(ownerHost, "s2", 5) }
+
+// onMembersSegment gives this host an address beside the member h3, and a gateway.
+func onMembersSegment(f *fakeVIP) {
+	withMembers(f)
+	state, _ := f.vip.link.state.Get()
+	state.identity = netif.Identity{Addrs: prefixes("10.0.0.11/24"), Gateway: memberGateway}
+	f.vip.link.state.Set(state)
+}
 
 // A claim of a member is one of the next owner, or a conflict, and only Consul knows.
 func TestClaimOfAMember(t *testing.T) {
@@ -176,17 +184,11 @@ func TestAnswerAfterReleased(t *testing.T) {
 
 // An owner that hears nobody gives the address up until Consul confirms the lock.
 func TestIsolation(t *testing.T) {
-	isolated := func(f *fakeVIP) {
-		withMembers(f)
-		state, _ := f.vip.link.state.Get()
-		state.identity = netif.Identity{Addrs: prefixes("10.77.0.11/24"), Gateway: memberGateway}
-		f.vip.link.state.Set(state)
-	}
 	run := func(prepare func(*fakeVIP), want []string) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeVIP(nil)
-			isolated(f)
+			onMembersSegment(f)
 			prepare(f)
 			f.serve(t, free, func(stop stopper) {
 				time.Sleep(refreshInterval + confirmTimeout + time.Millisecond)
