@@ -25,16 +25,7 @@ func (k *Keeper) keepMember(s *session) {
 		setback := k.setbackLeft()
 		entry, leaving, altered := k.entry(s)
 		if v.State == nil || !written.shownBy(v.State) || current(v.Members[k.node], entry, leaving) {
-			var over <-chan time.Time
-			if setback > 0 {
-				over = time.After(setback)
-			}
-			select {
-			case <-seen:
-			case <-altered:
-			case <-over:
-			case <-s.ctx.Done():
-			}
+			k.awaitChange(s, seen, altered, setback)
 			continue
 		}
 		ops := []consul.Op{consul.Enroll(k.keys.Member(k.node), entry.Encode(), s.id)}
@@ -57,6 +48,20 @@ func (k *Keeper) keepMember(s *session) {
 			pause.Reset()
 			written = mark{v.History, max(index, v.Index+1)}
 		}
+	}
+}
+
+// awaitChange returns when the member key or what it should say may have changed.
+func (k *Keeper) awaitChange(s *session, seen, altered <-chan struct{}, setback time.Duration) {
+	var over <-chan time.Time
+	if setback > 0 {
+		over = time.After(setback)
+	}
+	select {
+	case <-seen:
+	case <-altered:
+	case <-over:
+	case <-s.ctx.Done():
 	}
 }
 
