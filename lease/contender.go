@@ -70,9 +70,9 @@ func (k *Keeper) Contend(lock Lock) *Contender {
 	return c
 }
 
-// Set replaces how to contend for the lock: priority, preemption and eligibility
-// count from now on, the owner from the next record on. The lock's name must be the
-// same. Set never blocks; a lock that is held is not touched.
+// Set replaces how to contend for the lock. It counts from now on; while the lock is
+// held, a changed owner is written to its record. The lock's name must be the same. Set
+// never blocks and ends no hold.
 func (c *Contender) Set(lock Lock) {
 	c.keeper.contenders.change(func(all *contenders) { all.want(c, lock) })
 }

@@ -94,7 +94,6 @@ func TestDescribe(t *testing.T) {
 
 func TestSetDoesNotTouchTheHold(t *testing.T) {
 	pair(t, ours, func(b, o *instance, h, next *hold, _ *Held) {
-		before := b.consul.Get(lockKey).ModifyIndex
 		changed := ours
 		changed.Priority, changed.PreemptDelay = 200, 30*time.Second
 		changed.Owner = `{"mac":"02:00:00:00:00:99"}`
@@ -104,7 +103,8 @@ func TestSetDoesNotTouchTheHold(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, 200, b.priority("h1"))
 		assert.Empty(t, h.lost)
-		assert.Equal(t, before, b.consul.Get(lockKey).ModifyIndex, "the lock was not written to")
+		assert.Equal(t, changed.Owner, b.record().Owner, "the next owner must know whom to ask")
+		before := b.consul.Get(lockKey).ModifyIndex
 
 		// A changed delay counts from the start of the wait; with none the owner stays.
 		changed.PreemptDelay = 0
@@ -112,6 +112,7 @@ func TestSetDoesNotTouchTheHold(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		assert.Empty(t, h.lost)
+		assert.Equal(t, before, b.consul.Get(lockKey).ModifyIndex, "the lock was not written to")
 		changed.PreemptDelay = time.Hour
 		c.Set(changed)
 		began := time.Now()

@@ -104,8 +104,8 @@ func (t *tenure) write(v observed, lock Lock) {
 		t.transferAtStop(v)
 	case served && t.due.ripe:
 		t.carryOut()
-	case !h.recorded || (served && len(h.record.Before) > 0):
-		t.rewrite(served)
+	case !h.recorded || (served && len(h.record.Before) > 0) || lock.Owner != h.record.Owner:
+		t.rewrite(served, lock.Owner)
 	}
 }
 
@@ -171,11 +171,12 @@ func (t *tenure) onAnswer(a answer) {
 	}
 }
 
-// rewrite makes the record of the lock our own. Once the address is bound here, no
-// owner before can have it.
-func (t *tenure) rewrite(served bool) {
+// rewrite makes the record of the lock our own, and brings it up to date. Once the
+// address is bound here, no owner before can have it.
+func (t *tenure) rewrite(served bool, owner state.Owner) {
 	h := t.h
 	record, written := h.record, h.written
+	record.Owner = owner
 	if served {
 		record.Before = nil
 	}

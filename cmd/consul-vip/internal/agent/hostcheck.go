@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 
 const (
 	// lineDebounce is how long changes of the keys are collected before it is worked
-	// out anew which hosts to check.
-	lineDebounce = 20 * time.Millisecond
+	// out anew which hosts to check. With thousands of addresses that is some work.
+	lineDebounce = 250 * time.Millisecond
 	// longestLine: this many members in line for an address check the host that owns it.
 	longestLine = 2
 
@@ -39,6 +40,7 @@ type hostKey struct {
 	node  string
 	link  int
 	addr  netip.Addr // the host's own
+	macs  string     // of the host
 	from  netip.Addr // our own
 	check config.HostCheck
 }
@@ -159,7 +161,8 @@ func (a *agent) toCheck(v *vip, keys *leasestate.State) (key hostKey, session st
 	}
 	check := cfg.HostCheck
 	check.Misses *= a.doubledMisses(l.Record.Node, v.link.index)
-	return hostKey{l.Record.Node, v.link.index, host.Addr, source, check}, l.Session, true
+	macs := strings.Join(texts(host.MACs), " ")
+	return hostKey{l.Record.Node, v.link.index, host.Addr, macs, source, check}, l.Session, true
 }
 
 // startHostCheck starts to check the host that owns these addresses.
