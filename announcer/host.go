@@ -273,8 +273,8 @@ func (w *Wire) deliverToNeighbors(in Inbound, verdict Verdict) {
 }
 
 // echo returns an echo to n that was sent after the call began. Its answer may have
-// been received already. The ordinal is that of the first caller who shares it. The error wraps ErrNotSent, or is errAbandoned, ErrClosed or
-// the cause of ctx.
+// been received already. The ordinal is that of the first caller that shares it. The
+// error wraps ErrNotSent, or is errAbandoned, ErrClosed or the cause of ctx.
 func (w *Wire) echo(ctx context.Context, n *neighbor, ordinal int) (*echo, error) {
 	e, before, first := n.join()
 	if first {
