@@ -35,7 +35,7 @@ check: deps lint ## lint, and run the tests that need no lab; required for every
 	@echo '== unit tests with the race detector'
 	go test -race -count=1 $(UNIT)
 	@echo '== 20,000 faults in virtual time'
-	go test -count=1 -run TestSimulate $(SIMULATION) -args -faults 20000
+	go test -count=1 -timeout 30m -run TestSimulate $(SIMULATION) -args -faults 20000
 	@echo '== tests of the lab, bench and chaos code; tests that need a lab are skipped'
 	CONSUL_VIP_INTEGRATION= go test -count=1 ./integration/...
 
