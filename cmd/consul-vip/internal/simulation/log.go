@@ -1,14 +1,17 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// journalSize is how many lines the log of a violation has at most. A cluster of three
-// hosts writes some 30 to 100 in a second.
+// journalSize is how many lines the log of a violation has at most, and again as many
+// about frames. A cluster of three hosts writes some 30 to 100 in a second, and some 500
+// about frames if its host checks are fast.
 const journalSize = 6000
 
 // journal keeps the latest lines about everything that happens in a cluster. A line is
@@ -16,45 +19,64 @@ const journalSize = 6000
 type journal struct {
 	start time.Time
 
-	mu    sync.Mutex // guards all following fields
-	lines []line     // a ring
+	mu     sync.Mutex // guards all following fields
+	added  int
+	events ring
+	frames ring
+}
+
+// ring holds the latest lines, at most journalSize.
+type ring struct {
+	lines []line
 	next  int
 }
 
+func (r *ring) add(l line) {
+	if len(r.lines) < journalSize {
+		r.lines = append(r.lines, l)
+		return
+	}
+	r.lines[r.next] = l
+	r.next = (r.next + 1) % journalSize
+}
+
 type line struct {
+	number int
 	at     time.Duration
 	source string
 	format string
 	args   []any // immutable
 }
 
-func newJournal() *journal {
-	return &journal{start: time.Now(), lines: make([]line, 0, journalSize)}
-}
+// sourceWire is the source of the lines about frames.
+const sourceWire = "wire"
+
+func newJournal() *journal { return &journal{start: time.Now()} }
 
 // elapsed is the virtual time since the start.
 func (j *journal) elapsed() time.Duration { return time.Since(j.start) }
 
 // add adds a line. The arguments must not change any more.
 func (j *journal) add(source, format string, args ...any) {
-	l := line{j.elapsed(), source, format, args}
+	at := j.elapsed()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.lines) < journalSize {
-		j.lines = append(j.lines, l)
-		return
+	j.added++
+	to := &j.events
+	if source == sourceWire {
+		to = &j.frames
 	}
-	j.lines[j.next] = l
-	j.next = (j.next + 1) % journalSize
+	to.add(line{j.added, at, source, format, args})
 }
 
 // String is the log as text, the oldest line first.
 func (j *journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	lines := slices.Concat(j.events.lines, j.frames.lines)
+	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.number, b.number) })
 	var b strings.Builder
-	for i := range j.lines {
-		l := j.lines[(j.next+i)%len(j.lines)]
+	for _, l := range lines {
 		fmt.Fprintf(&b, "%11.6f %-8s %s\n", l.at.Seconds(), l.source, strings.TrimSpace(fmt.Sprintf(l.format, l.args...)))
 	}
 	return b.String()

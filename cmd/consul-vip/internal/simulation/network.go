@@ -44,7 +44,7 @@ func (n *network) drawSegment(draw *rand.Rand) {
 	default:
 		n.gateway, n.router = newGateway(n), gatewayAddr
 	}
-	n.log.add("wire", "%g of all frames are lost, the router is %s", n.segment.noise, n.router)
+	n.log.add(sourceWire, "%g of all frames are lost, the router is %s", n.segment.noise, n.router)
 }
 
 // checkSender checks what a host says that it is: a host asks for another one from an

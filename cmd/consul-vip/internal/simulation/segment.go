@@ -50,14 +50,14 @@ func newSegment(n *network) *segment {
 
 // transmit sends a frame to its receivers.
 func (s *segment) transmit(f frame) {
-	s.net.log.add("wire", "%s", f)
+	s.net.log.add(sourceWire, "%s", f)
 	s.net.sent.happens(f)
 	for _, to := range s.stations {
 		if to.address() == f.from || f.to != everybody && f.to != to.address() {
 			continue
 		}
 		if s.net.chance(s.noise) || s.net.chance(s.loss) {
-			s.net.log.add("wire", "lost for %s: %s", to.address(), f)
+			s.net.log.add(sourceWire, "lost for %s: %s", to.address(), f)
 			continue
 		}
 		s.deliverLater(f, to)
