@@ -118,6 +118,11 @@ func TestProve(t *testing.T) {
 			begin: func(s *scene) { s.peer.die(true) },
 			by:    ProvedByWitness, took: WitnessedSilence + answerWindow,
 		},
+		"the witness has had the address": {
+			config: with(func(c *ProofConfig) { c.Owners, c.Witnesses = nil, Witnesses{Others: []Host{thirdHost}} }),
+			begin:  func(s *scene) { s.third.set(vip, true); s.after(50*ms+ms/2, func() { s.third.set(vip, false) }) },
+			by:     ProvedBySilence, took: 52*ms + ms/2 + LoneSilence,
+		},
 		"the witness is the watched host": {
 			config: with(func(c *ProofConfig) {
 				c.Witnesses = Witnesses{Gateway: peerHost, Others: []Host{peerHost}}

@@ -20,7 +20,7 @@ type witnesses struct {
 	wire    *Wire
 	gateway *neighbor // nil: none
 	others  []*neighbor
-	next    int       // of the others, to be asked
+	next    int       // of the others that count, to be asked
 	asked   time.Time // the last of the others
 	exclude func(net.HardwareAddr) bool
 }
@@ -59,8 +59,19 @@ func (r *witnesses) gatewayCounts() bool {
 	return mac != nil && !r.exclude(mac)
 }
 
+// countingOthers returns the others without those that have become suspects since the
+// witnesses were chosen: a witness may claim the address itself.
+func (r *witnesses) countingOthers() (counting []*neighbor) {
+	for _, n := range r.others {
+		if !slices.ContainsFunc(n.host.MACs, r.exclude) && !r.exclude(r.wire.neighbors.lastMAC(n.host.Addr)) {
+			counting = append(counting, n)
+		}
+	}
+	return counting
+}
+
 // exist reports whether there is a witness that has to answer.
-func (r *witnesses) exist() bool { return r.gatewayCounts() || len(r.others) > 0 }
+func (r *witnesses) exist() bool { return r.gatewayCounts() || len(r.countingOthers()) > 0 }
 
 // answered reports whether a witness has answered since t.
 func (r *witnesses) answered(since time.Time) bool {
@@ -94,8 +105,8 @@ func (r *witnesses) ask(ctx context.Context, since time.Time) error {
 	if r.gateway != nil {
 		ask = append(ask, r.gateway)
 	}
-	if len(r.others) > 0 && !r.gatewayCounts() {
-		ask = append(ask, r.nextOther())
+	if others := r.countingOthers(); len(others) > 0 && !r.gatewayCounts() {
+		ask = append(ask, r.nextOther(others))
 	}
 	for _, n := range ask {
 		if n.waiting() {
@@ -108,12 +119,12 @@ func (r *witnesses) ask(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-// nextOther returns the other to ask: the same as before as long as it answers.
-func (r *witnesses) nextOther() *neighbor {
-	n := r.others[r.next%len(r.others)]
+// nextOther returns the one of others to ask: the same as before as long as it answers.
+func (r *witnesses) nextOther(others []*neighbor) *neighbor {
+	n := others[r.next%len(others)]
 	if at, _ := n.lastAnswer(); !r.asked.IsZero() && at.Before(r.asked) {
 		r.next++
-		n = r.others[r.next%len(r.others)]
+		n = others[r.next%len(others)]
 	}
 	r.asked = time.Now()
 	return n

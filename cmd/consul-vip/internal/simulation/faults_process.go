@@ -10,7 +10,7 @@ var processFaults = []kind{
 	{name: "suspend", weight: 3, shortest: 100 * ms, longest: 40 * sec, begin: suspend, exits: []int{exitLost, exitConflict}, machine: true, late: true},
 	{name: "virtual machine paused", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: hypervisor, exits: []int{exitLost, exitConflict}, machine: true, late: true},
 	{name: "stall", weight: 2, shortest: 20 * ms, longest: 10 * sec, begin: stall, exits: []int{exitLost, exitConflict}, machine: true, late: true},
-	{name: "crash", weight: 5, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
+	{name: "crash", weight: 10, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
 }
 
 // at returns the fault's host.
@@ -91,9 +91,10 @@ func (c *cluster) powerOff(h *host) (boot func()) {
 	h.powerless = true
 	h.kill()
 	c.mu.Unlock()
+	setBack := c.setBack()
 	c.net.mu.Lock()
 	if c.alone.Load() {
-		c.dies(h)
+		c.dies(h, setBack)
 	}
 	h.kernel.crash()
 	c.net.mu.Unlock()

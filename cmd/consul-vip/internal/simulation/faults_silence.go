@@ -16,6 +16,7 @@ var silenceFaults = []kind{
 	{name: "router down", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: routerDown, bearable: forEver},
 	{name: "own address unanswered", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: ownUnanswered, bearable: forEver},
 	{name: "own address changed", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: ownChanged, bearable: forEver},
+	{name: "back at the take", weight: 6, shortest: 2 * sec, longest: 5 * sec, begin: backAtTake, exits: []int{exitLost, exitConflict}},
 	{name: "crash in a transfer", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInTransfer},
 	{name: "crash in a proof", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInProof},
 }
@@ -47,11 +48,14 @@ func hostStalls(c *cluster, f fault) func() {
 	}
 }
 
-// switchStalls drops all frames.
+// switchStalls drops all frames. Nobody hears a router then, so silence proves nothing,
+// and every address stays where it is.
 func switchStalls(c *cluster, _ fault) func() {
-	var end func()
+	end := func() {}
 	c.locked(func() {
-		end = c.excuseHost("switch stalled", "")
+		if c.net.gateway == nil {
+			end = c.excuseHost("switch stalled", "")
+		}
 		c.net.segment.stalled = true
 		c.net.look()
 	})
@@ -62,6 +66,51 @@ func switchStalls(c *cluster, _ fault) func() {
 			end()
 		})
 	}
+}
+
+// backAtTake kills the owner's process, and drops the frames of its host until another
+// member has taken the lock. The answer to that comes only when the host may be heard
+// again, whose kernel still has the address.
+func backAtTake(c *cluster, f fault) func() {
+	owner, draw := c.ownerOf(c.addrs[f.addr]), f.rand()
+	if owner == nil {
+		return nil
+	}
+	taken := c.ledger.changes.watch(func(change simconsul.Change) bool {
+		return change.Key == c.lockKey(f) && change.New != nil && tookFrom(change.New) == owner.name
+	})
+	defer taken.stop()
+	undelayed := c.delayAnswers(time.Duration(1+draw.IntN(4)) * 50 * ms)
+	c.mu.Lock()
+	owner.kill()
+	c.mu.Unlock()
+	var end func()
+	c.locked(func() {
+		end = c.excuseHost("host stalled", owner.name)
+		owner.kernel.stall()
+	})
+	taken.await(f.lasts)
+	c.locked(func() {
+		owner.kernel.recover()
+		end()
+	})
+	return undelayed
+}
+
+// delayAnswers delays Consul's answers to all transactions.
+func (c *cluster) delayAnswers(by time.Duration) (undo func()) {
+	set := func(fate func(simconsul.Request) simconsul.Fate) {
+		for _, h := range c.hosts {
+			h.consul.SetFate(fate)
+		}
+	}
+	set(func(r simconsul.Request) (fate simconsul.Fate) {
+		if r.Path == "/v1/txn" {
+			fate.AnswerDelay = by
+		}
+		return fate
+	})
+	return func() { set(nil) }
 }
 
 func routerDown(c *cluster, _ fault) func() {

@@ -102,7 +102,7 @@ func (c *cluster) settle(round []fault, before map[netip.Addr]int) {
 			c.checkBearable(round, before, unasked)
 			return
 		}
-		if time.Since(began) > c.settleLimit() {
+		if wrong != "" && time.Since(began) > c.settleLimit() {
 			c.violate("%s after the last fault: %s", c.settleLimit(), wrong)
 			return
 		}
@@ -164,7 +164,7 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 type ledger struct {
 	log     *journal
 	changes occasions[simconsul.Change]
-	took    func(simconsul.Change)
+	judge   func(simconsul.Change)
 
 	mu    sync.Mutex // guards all following fields
 	locks map[string]state.Lock
@@ -179,7 +179,7 @@ func (l *ledger) changed(change simconsul.Change) {
 	}
 	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
 	l.changes.happens(change)
-	l.took(change)
+	l.judge(change)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.locks[change.Key] = lock

@@ -69,6 +69,66 @@ var mutations = []mutation{
 		"Previous: previous, Before: before, Contested: w.contested,", "Previous: previous, Contested: w.contested,",
 		"two hosts answer", "",
 	},
+	{
+		"one lost answer is taken for a proof",
+		"announcer/losses.go",
+		"return max(minRounds, ", "return min(1, ",
+		"two hosts answer", "",
+	},
+	{
+		"answers for the address break no row of a proof",
+		"announcer/proof.go",
+		"*e = evidence{}", "",
+		"two hosts answer", "",
+	},
+	{
+		"only one of several previous owners has to prove its release",
+		"cmd/consul-vip/internal/agent/prove.go",
+		"for _, b := range before {\n\t\th := DecodeOwner", "for _, b := range before[:min(len(before), 1)] {\n\t\th := DecodeOwner",
+		"two hosts answer", "",
+	},
+	{
+		"silence is a proof although no witness answers",
+		"announcer/round.go",
+		"case s.witnesses.answered(at):", "case true:",
+		"two hosts answer", "",
+	},
+	{
+		"a host is its own witness",
+		"announcer/witness.go",
+		"	r := &witnesses{", "	exclude, watched = func(net.HardwareAddr) bool { return false }, nil\n	r := &witnesses{",
+		"nobody", "",
+	},
+	{
+		"a host is dead although no witness answers",
+		"announcer/hostcheck.go",
+		"!backlogged && h.witnesses.answered(iv.began):", "!backlogged:",
+		"which it could hear", "",
+	},
+	{
+		"a victim's claim is a stranger's",
+		"cmd/consul-vip/internal/agent/victim.go",
+		"return a.victim != nil && ", "return false && ",
+		"counts as a stranger", "",
+	},
+	{
+		"a victim takes locks at once",
+		"lease/setback.go",
+		"firstSetback   = 10 * time.Second", "firstSetback   = 0 * time.Second",
+		"after a lock was taken from it", "",
+	},
+	{
+		"any probe is a release",
+		"announcer/handover.go",
+		"return w.nonce == n && (n != Nonce{} || w.mac == string(owner))", "return true",
+		"two hosts answer", "",
+	},
+	{
+		"a dead host that is heard again does not stop the bind",
+		"cmd/consul-vip/internal/agent/victim.go",
+		"			return false\n", "			return true\n",
+		"from which it was taken", "",
+	},
 }
 
 // TestMutationsFit notices a mutation that does not fit the program any more.
