@@ -158,7 +158,8 @@ func (c *cluster) checkTakes() {
 			t.back = now
 		case now-t.back > hearsWithin:
 			t.end()
-			if o := c.net.client.overlaps[t.vip.Addr()]; o != nil && slices.Contains(o.owners, t.victim.kernel) {
+			a := t.victim.kernel.addresses[t.vip.Addr()]
+			if o := c.net.client.overlaps[t.vip.Addr()]; o != nil && slices.Contains(o.owners, t.victim.kernel) && a != nil && a.ours {
 				c.violate("%s has been back for %s, and still answers for %s, which was taken from it", t.victim.name, hearsWithin, t.vip.Addr())
 			}
 			return true
