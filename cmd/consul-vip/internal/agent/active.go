@@ -40,7 +40,7 @@ type active struct {
 	*vip
 	tenure
 	listener   listener
-	free       time.Time // claims from before come from a previous owner
+	freed      freed
 	began      time.Duration
 	phases     *phases
 	announcing *announcing
@@ -62,8 +62,8 @@ type active struct {
 
 // activate makes a bound address active: it starts to announce. The listener has
 // listened for claims since before the address was free.
-func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, free time.Time, p *phases) *active {
-	a := &active{vip: v, tenure: t, listener: l, free: free, began: t.Now(), phases: p, address: b.address, claims: l.Claims()}
+func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, f freed, p *phases) *active {
+	a := &active{vip: v, tenure: t, listener: l, freed: f, began: t.Now(), phases: p, address: b.address, claims: l.Claims()}
 	a.until.Store(int64(b.until))
 	t.Bound()
 	a.announcing = a.announce(ctx)
@@ -102,7 +102,7 @@ func (a *active) run(ctx context.Context) (o outcome) {
 		case <-a.taken:
 			o = a.checkTaken()
 		case <-a.heard:
-			a.announcing.restart.Set() // the host that is back hears whose the address is
+			a.onHeard()
 		case <-changed:
 			link, changed = a.link.state.Get()
 			o = a.onLinkChanged(link)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
@@ -55,14 +56,11 @@ func (e *ConflictError) Unwrap() error { return ErrConflict }
 // one of a host that was found dead and is back. One of a member, or one that comes
 // while the lock is not certain, may come from the next owner.
 func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome {
-	switch {
-	case claim.Received.Before(a.free), a.mayBeLate(claim):
+	if claim.Received.Before(a.freed.since) || a.mayBeLate(claim) {
 		return outcome{}
-	case a.mayReturn(claim.MAC):
-		a.log.Info("the previous owner is back, announcing the address", "mac", claim.MAC.String(), "from", a.victim.node)
-		a.announcing.restart.Set()
-		a.pauseClaims()
-		return outcome{}
+	}
+	if a.mayReturn(claim.MAC) {
+		return a.onReturned(ctx, claim)
 	}
 	if o, over := a.doubt(ctx, claim); over {
 		return o
@@ -90,7 +88,40 @@ func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome
 // mayBeLate reports whether a claim may be an answer of a previous owner that released,
 // which was broadcast, has overtaken.
 func (a *active) mayBeLate(claim announcer.Claim) bool {
-	return a.handedOver() && claim.Received.Sub(a.free) < lateAnswer && sameHost(DecodeOwner(a.previous.Owner).host(), claim.MAC)
+	return a.handedOver() && claim.Received.Sub(a.freed.since) < lateAnswer && sameHost(DecodeOwner(a.previous.Owner).host(), claim.MAC)
+}
+
+// awaitsReturn reports whether a previous owner that was taken for dead may still come
+// back with the address, until its lifetime ends.
+func (a *active) awaitsReturn() bool {
+	return len(a.freed.silent) > 0 && a.Now()-a.began < a.cfg().DeadMan+time.Second
+}
+
+// mayReturn reports whether a claim can be from a previous owner that has not noticed
+// yet that it has lost the address.
+func (a *active) mayReturn(mac net.HardwareAddr) bool {
+	return a.awaitsReturn() && slices.ContainsFunc(a.freed.silent, func(h announcer.Host) bool { return sameHost(h, mac) })
+}
+
+// onHeard announces the address to a host that is heard again, if it may be one that
+// comes back with it.
+func (a *active) onHeard() {
+	if a.awaitsReturn() {
+		a.announcing.restart.Set()
+	}
+}
+
+// onReturned announces the address against a previous owner that is back, so that it
+// notices, unless Consul says that the lock has become its own again.
+func (a *active) onReturned(ctx context.Context, claim announcer.Claim) outcome {
+	_ = a.confirm(ctx, 0) // without an answer it is ours as far as anybody knows
+	if ctx.Err() != nil {
+		return outcome{how: holdEnded}
+	}
+	a.log.Info("a previous owner is back, announcing the address", "mac", claim.MAC.String())
+	a.announcing.restart.Set()
+	a.pauseClaims()
+	return outcome{}
 }
 
 // pauseClaims handles no claim for a while. Until calm fires, the listener keeps the

@@ -71,6 +71,7 @@ type fakeVIP struct {
 
 	// The wire.
 	prove       func(announcer.ProofConfig) error // nil: no station answers
+	proof       announcer.Proof
 	heardAt     time.Time                         // when any other station was heard last; zero: never
 	witnessed   bool
 	keys        *leasestate.State
@@ -240,7 +241,8 @@ func (f *fakeVIP) Prove(ctx context.Context, c announcer.ProofConfig) (announcer
 			return announcer.Proof{}, err
 		}
 	}
-	return announcer.Proof{Since: time.Now()}, context.Cause(ctx)
+	f.proof.Since = time.Now()
+	return f.proof, context.Cause(ctx)
 }
 
 func (f *fakeVIP) HeardSince(_ net.HardwareAddr, t time.Time) bool { return f.heardAt.After(t) }

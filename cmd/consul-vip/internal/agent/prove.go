@@ -16,25 +16,29 @@ var errReleasedLate = errors.New("the previous owner has released the address")
 
 // prove goes on when everybody's kernel that may have had the address has let it go.
 // A station that still answers after the TTL of everybody before is a stranger. A
-// known stranger that answers has the address still. No claim from before since is
-// news.
-func (v *vip) prove(ctx context.Context, t tenure, before []leasestate.Before, handover handover) (since time.Time, o outcome) {
+// known stranger that answers has the address still.
+func (v *vip) prove(ctx context.Context, t tenure, before []leasestate.Before, handover handover) (f freed, o outcome) {
 	began := time.Now()
+	f.since = began
 	proof, err := v.proveOrHearReleased(ctx, t, before, handover)
 	provedFor := time.Since(began).Round(10 * time.Microsecond).String()
 	var inUse *announcer.InUseError
 	switch {
 	case ctx.Err() != nil:
-		return began, outcome{how: holdEnded}
+		return f, outcome{how: holdEnded}
 	case errors.As(err, &inUse):
 		o := v.stillContested(t, announcer.Claim{MAC: inUse.MAC})
 		v.logConflict(o, "probed_for", provedFor)
-		return began, o
+		return f, o
 	case err != nil:
-		return began, v.unproved(err)
+		return f, v.unproved(err)
+	}
+	if proof.By != announcer.ProvedByAnswer {
+		f.silent = v.ownersBefore(before)
 	}
 	v.log.Info("no station has the address", "proof", proof.By.String(), "rounds", proof.Rounds, "took", provedFor)
-	return proof.Since, outcome{}
+	f.since = proof.Since
+	return f, outcome{}
 }
 
 // proveOrHearReleased proves that everybody before has let the address go. The owner

@@ -63,7 +63,7 @@ type tenure struct {
 func (v *vip) newTenure(held *lease.Held) tenure {
 	t := tenure{hold: held, previous: held.Previous, before: held.Before, stranger: held.Contested, commit: held.Committed}
 	if held.TookFrom != "" {
-		t.victim = v.victimOf(held, held.Now())
+		t.victim = v.victimOf(held)
 	}
 	return t
 }

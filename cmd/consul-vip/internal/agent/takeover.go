@@ -33,29 +33,42 @@ type takeoverWire interface {
 	HeardSince(mac net.HardwareAddr, t time.Time) bool
 }
 
-// awaitFree returns when no previous owner's kernel has the address any more, and
-// since when that is so. It knows it from the record, which was written after the
-// address had left the kernel; from the owner's released frame in a handover; from
-// the host check, if this lock was taken from a dead host; or from a proof on the wire.
-func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since time.Time, o outcome) {
+// freed says since when no other kernel has the address, as far as could be found out.
+// Claims from before come from a previous owner.
+type freed struct {
+	since time.Time
+	// silent are the hosts of previous owners that were only silent. If one is not dead,
+	// it may have the address still, when it is back, until its lifetime ends.
+	silent []announcer.Host
+}
+
+// awaitFree returns when no previous owner's kernel has the address any more. It knows
+// that from the record, which was written after the address had left the kernel; from
+// the owner's released frame in a handover; from the host check, if this lock was taken
+// from a dead host; or from a proof on the wire.
+func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (f freed, o outcome) {
 	began := time.Now()
+	f.since = began
 	if o := v.awaitLink(ctx); o.how != goesOn {
-		return began, o
+		return f, o
 	}
-	since = began
 	usable, stop := v.whileUsable(ctx)
 	defer stop()
 	before := t.before
 	if t.handedOver() && v.exchangeReady(usable, t, handover) {
-		since, before = time.Now(), t.others()
+		f.since, before = time.Now(), t.others()
 	}
 	if v.cfg().Takeover == config.TakeoverStrict && len(before) > 0 {
 		before = v.awaitTTL(usable, t, before, began, handover)
-		since = time.Now()
+		f.since = time.Now()
 	}
-	if (len(before) > 0 || t.stranger != nil) && !v.stillDead(t) {
+	switch {
+	case len(before) == 0 && t.stranger == nil:
+	case v.stillDead(t):
+		f.silent = []announcer.Host{t.victim.host}
+	default:
 		t.victim.doubt()
-		since, o = v.prove(usable, t, before, handover)
+		f, o = v.prove(usable, t, before, handover)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -63,7 +76,7 @@ func (v *vip) awaitFree(ctx context.Context, t tenure, handover handover) (since
 	case usable.Err() != nil:
 		o = outcome{how: linkDown, err: errLinkDown}
 	}
-	return since, o
+	return f, o
 }
 
 // awaitLink waits until the link is up, for no longer than carrierDebounce.

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"net"
 	"time"
 
 	"github.com/consul-vip/consul-vip/announcer"
@@ -20,8 +19,7 @@ type victim struct {
 	node string
 	host announcer.Host
 	dead dead
-	sure bool          // the write that took the lock was answered, and nobody else was before
-	took time.Duration // when, on the clock of the hold
+	sure bool // the write that took the lock was answered, and nobody else was before
 }
 
 // setDead says that the owner of the address is dead, or with nil that it is not. Only
@@ -42,8 +40,8 @@ func (v *vip) deadSession() string {
 }
 
 // victimOf returns from whom this host has taken a lock.
-func (v *vip) victimOf(held *lease.Held, now time.Duration) *victim {
-	n := &victim{node: held.TookFrom, host: DecodeOwner(held.Previous.Owner).host(), took: now}
+func (v *vip) victimOf(held *lease.Held) *victim {
+	n := &victim{node: held.TookFrom, host: DecodeOwner(held.Previous.Owner).host()}
 	if d := v.dead.Load(); d != nil && d.session == held.Previous.Session {
 		n.dead, n.sure = *d, held.Answered && len(held.Before) == 1
 	}
@@ -71,10 +69,4 @@ func (v *vip) stillDead(t tenure) bool {
 		}
 	}
 	return true
-}
-
-// mayReturn reports whether a claim can be from the victim, which has not noticed yet
-// that it has lost the address. It notices when it hears this host.
-func (a *active) mayReturn(mac net.HardwareAddr) bool {
-	return a.victim != nil && sameHost(a.victim.host, mac) && a.Now()-a.victim.took < a.cfg().DeadMan+time.Second
 }

@@ -28,7 +28,7 @@ var (
 func takenFromH2(f *fakeVIP) tenure {
 	t := crashed
 	t.victim = &victim{
-		node: "h2", host: announcer.Host{MACs: []net.HardwareAddr{victimMAC}}, sure: true, took: f.Now(),
+		node: "h2", host: announcer.Host{MACs: []net.HardwareAddr{victimMAC}}, sure: true,
 		dead: dead{"s2", time.Now().Add(-time.Second), time.Now()},
 	}
 	return t
@@ -68,7 +68,7 @@ func TestWhomALockWasTakenFrom(t *testing.T) {
 		f.vip.setDead(&dead{session: "s2"})
 		assert.Equal(t, "s2", f.contender.last().Dead)
 		held := &lease.Held{Previous: leasestate.Record{State: leasestate.RecordHeld, Node: "h2", Session: "s2"}, TookFrom: "h2", Answered: true, Before: crashed.before}
-		victimOf := func() *victim { return f.vip.victimOf(held, 0) }
+		victimOf := func() *victim { return f.vip.victimOf(held) }
 		assert.True(t, victimOf().sure)
 		held.Before = []leasestate.Before{h2, h3}
 		assert.False(t, victimOf().sure, "somebody else was before")
@@ -81,26 +81,52 @@ func TestWhomALockWasTakenFrom(t *testing.T) {
 	})
 }
 
-// The victim that is back claims the address until it hears the new owner.
-func TestTheVictimIsBack(t *testing.T) {
+// A previous owner that was only silent is back, and claims the address until it hears
+// the new owner.
+func TestAPreviousOwnerIsBack(t *testing.T) {
+	for name, facts := range map[string]func(*fakeVIP) tenure{
+		"taken from it":     takenFromH2,
+		"silence was proof": func(f *fakeVIP) tenure { f.proof.By = announcer.ProvedByWitness; return crashed },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				f.serve(t, facts(f), func(stop stopper) {
+					before := len(f.recorded())
+					f.claim(victimMAC)
+					assert.Equal(t, []string{"confirm", "announce again"}, f.recorded()[before:])
+					f.vip.heard.Set()
+					synctest.Wait()
+					assert.Equal(t, []string{"announce again"}, f.recorded()[before+2:])
+					stop(stopped)
+				})
+			})
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				o := f.serve(t, facts(f), func(stopper) {
+					time.Sleep(f.vip.cfg().DeadMan + time.Second)
+					f.vip.heard.Set()
+					synctest.Wait()
+					assert.NotContains(t, f.recorded(), "announce again")
+					f.claim(victimMAC)
+				})
+				assert.Equal(t, conflict, o.how, "its lifetime has ended by then")
+			})
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				o := f.serve(t, facts(f), func(stopper) {
+					f.lost.Store(true)
+					f.claim(victimMAC)
+				})
+				assert.Equal(t, holdEnded, o.how, "the lock is its own again")
+				assert.NotContains(t, f.recorded(), "announce again")
+			})
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)
-		f.serve(t, takenFromH2(f), func(stop stopper) {
-			f.claim(victimMAC)
-			assert.Equal(t, []string{"bind", "bound", "announce", "announce again"}, f.recorded())
-			f.vip.heard.Set()
-			synctest.Wait()
-			assert.Equal(t, "announce again", f.recorded()[4])
-			stop(stopped)
-		})
-	})
-	synctest.Test(t, func(t *testing.T) {
-		f := newFakeVIP(nil)
-		o := f.serve(t, takenFromH2(f), func(stopper) {
-			time.Sleep(f.vip.cfg().DeadMan + time.Second)
-			f.claim(victimMAC)
-		})
-		assert.Equal(t, conflict, o.how, "its lifetime has ended by then")
+		o := f.serve(t, crashed, func(stopper) { f.claim(victimMAC) })
+		assert.Equal(t, conflict, o.how, "it has proved its release")
 	})
 }
 

@@ -163,26 +163,25 @@ func (v *vip) serve(ctx context.Context, t tenure, handover handover) outcome {
 	// count.
 	listener := v.link.wire.Listen(v.cfg().Addr())
 	defer listener.Close()
-	free, b, o := v.obtain(ctx, t, handover, phases)
+	f, b, o := v.obtain(ctx, t, handover, phases)
 	if o.how != goesOn {
 		return o
 	}
-	a := v.activate(ctx, t, b, listener, free, phases)
+	a := v.activate(ctx, t, b, listener, f, phases)
 	return v.release(ctx, handover, a, a.run(ctx))
 }
 
-// obtain binds the address when no other kernel has it any more, which is so since
-// free. A host that counted as dead and is heard before the address is bound has to
-// prove its release.
-func (v *vip) obtain(ctx context.Context, t tenure, handover handover, phases *phases) (free time.Time, b binding, o outcome) {
+// obtain binds the address when no other kernel has it any more. A host that counted as
+// dead and is heard before the address is bound has to prove its release.
+func (v *vip) obtain(ctx context.Context, t tenure, handover handover, phases *phases) (f freed, b binding, o outcome) {
 	for {
-		if free, o = v.awaitFree(ctx, t, handover); o.how != goesOn {
-			return free, b, o
+		if f, o = v.awaitFree(ctx, t, handover); o.how != goesOn {
+			return f, b, o
 		}
 		phases.proved()
 		if b, o = v.bind(ctx, t); o.how != returned {
 			phases.bound()
-			return free, b, o
+			return f, b, o
 		}
 		t.victim.doubt()
 	}
