@@ -18,6 +18,7 @@ type client struct {
 	count    map[string]int          // of the overlaps that README's Limits name, by name
 	longest  map[string]time.Duration
 	violated func(format string, args ...any)
+	judge    func(*overlap)     // what no excuse explains
 	moves    map[netip.Addr]int // how often an address got another owner
 	last     map[netip.Addr]string
 }
@@ -88,6 +89,7 @@ func (c *client) look(addr netip.Addr) {
 func (c *client) begin(o *overlap) {
 	c.overlaps[o.addr] = o
 	c.net.log.add("client", "two owners of %s: %s", o.addr, names(o.owners))
+	c.judge(o)
 	o.excuse = c.net.excused(o)
 	if last := c.ended[o.addr]; o.excuse == nil && last != nil && o.continues(last) {
 		o.excuse = last.excuse
@@ -154,6 +156,17 @@ func (n *network) excuse(e excuse) (end func()) {
 	e.since, e.lasting = n.log.elapsed(), true
 	n.excuses = append(n.excuses, &e)
 	return func() { e.until, e.lasting = n.log.elapsed(), false }
+}
+
+// lateRequest is the name of an excuse: the process cannot have looked at the clock in
+// between.
+const lateRequest = "late request"
+
+// requestIsLate reports whether the request that the kernel carries out now is late.
+func (n *network) requestIsLate(k *kernel) bool {
+	return slices.ContainsFunc(n.excuses, func(e *excuse) bool {
+		return e.name == lateRequest && e.host == k.name && e.until == n.log.elapsed()
+	})
 }
 
 // excused returns the excuse for an overlap, or nil.

@@ -106,7 +106,7 @@ func newCluster(seed uint64) *cluster {
 	draw := rand.New(rand.NewPCG(seed, 0))
 	log := newJournal()
 	c := &cluster{log: log, net: newNetwork(log, seed), rand: rand.New(rand.NewPCG(seed, 2)), keys: state.NewKeys("consul-vip"), theme: drawTheme(seed), takes: newTakes()}
-	c.net.client.violated = c.violate
+	c.net.client.violated, c.net.client.judge = c.violate, c.judgeBind
 	c.base = drawConfig(draw)
 	c.net.segment.noise = drawNoise(rand.New(rand.NewPCG(seed, 8)), c.theme)
 	if c.net.segment.noise > 0 {
@@ -116,7 +116,7 @@ func newCluster(seed uint64) *cluster {
 	for _, v := range c.base.VIPs {
 		c.addrs = append(c.addrs, v.Addr())
 	}
-	c.ledger = &ledger{log: log, took: c.took, locks: map[string]state.Lock{}}
+	c.ledger = &ledger{log: log, judge: c.changed, locks: map[string]state.Lock{}}
 	c.consul = simconsul.NewCluster(simconsul.Config{
 		Rand:    rand.New(rand.NewPCG(seed, 3)),
 		Changed: c.ledger.changed,

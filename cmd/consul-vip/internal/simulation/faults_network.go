@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // networkFaults are the faults of the segment and of what is on it.
 var networkFaults = []kind{
@@ -13,6 +16,7 @@ var networkFaults = []kind{
 	{name: "stranger", weight: 4, shortest: 500 * ms, longest: 40 * sec, begin: strangerArrives, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "mute stranger", weight: 2, shortest: 500 * ms, longest: 40 * sec, begin: muteStranger, exits: []int{exitConflict}, address: true, ends: 1},
 	{name: "forged claim", weight: 4, begin: forgedClaim, exits: []int{exitConflict}, address: true, ends: 1},
+	{name: "stray probes", weight: 3, shortest: 100 * ms, longest: 2 * sec, begin: strayProbes, address: true},
 	{name: "frames refused", weight: 4, shortest: 100 * ms, longest: 15 * sec, begin: framesRefused, bearable: shorterThanDead},
 	{name: "frames filtered", weight: 2, shortest: 100 * ms, longest: 15 * sec, begin: framesFiltered, bearable: shorterThanDead, exits: []int{exitConflict}},
 }
@@ -138,6 +142,24 @@ func forgedClaim(c *cluster, f fault) func() {
 	}
 	c.net.segment.forge(c.addrs[f.addr], to)
 	return nil
+}
+
+// strayProbes moves an address while another station probes for it, which a host does
+// that is to be configured with it.
+func strayProbes(c *cluster, f fault) func() {
+	from := mac{2, 0, 0, 0, 0xff, 2}
+	probe := func() {
+		c.locked(func() {
+			c.net.segment.transmit(newFrame(from, everybody, arpRequest, netip.IPv4Unspecified(), c.addrs[f.addr]))
+		})
+	}
+	probe()
+	unpin := move(c, f)
+	for range 20 {
+		probe()
+		time.Sleep(ms)
+	}
+	return unpin
 }
 
 func framesRefused(c *cluster, f fault) func() { return setEgress(c, f, egressRefuse, "") }

@@ -10,7 +10,7 @@ var processFaults = []kind{
 	{name: "suspend", weight: 3, shortest: 100 * ms, longest: 40 * sec, begin: suspend, exits: []int{exitLost, exitConflict}, machine: true, late: true},
 	{name: "virtual machine paused", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: hypervisor, exits: []int{exitLost, exitConflict}, machine: true, late: true},
 	{name: "stall", weight: 2, shortest: 20 * ms, longest: 10 * sec, begin: stall, exits: []int{exitLost, exitConflict}, machine: true, late: true},
-	{name: "crash", weight: 5, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
+	{name: "crash", weight: 10, shortest: 2 * sec, longest: 40 * sec, begin: crash, machine: true},
 }
 
 // at returns the fault's host.
@@ -79,7 +79,13 @@ func hypervisor(c *cluster, f fault) func() {
 
 func stall(c *cluster, f fault) func() { return standStill(c, f, "machine stalled", false, true) }
 
-func crash(c *cluster, f fault) func() { return c.powerOff(c.at(f)) }
+// crash takes the power from a host, in half of all cases one that has an address.
+func crash(c *cluster, f fault) func() {
+	if owner := c.ownerOf(c.addrs[f.addr]); owner != nil && f.draw%2 == 0 {
+		return c.powerOff(owner)
+	}
+	return c.powerOff(c.at(f))
+}
 
 // powerOff takes the power from a host that runs, and returns what gives it back.
 func (c *cluster) powerOff(h *host) (boot func()) {
@@ -91,9 +97,10 @@ func (c *cluster) powerOff(h *host) (boot func()) {
 	h.powerless = true
 	h.kill()
 	c.mu.Unlock()
+	setBack := c.setBack()
 	c.net.mu.Lock()
 	if c.alone.Load() {
-		c.dies(h)
+		c.dies(h, setBack)
 	}
 	h.kernel.crash()
 	c.net.mu.Unlock()

@@ -164,7 +164,7 @@ func (c *cluster) wrongOwner(addr netip.Addr, members map[string]bool) string {
 type ledger struct {
 	log     *journal
 	changes occasions[simconsul.Change]
-	took    func(simconsul.Change)
+	judge   func(simconsul.Change)
 
 	mu    sync.Mutex // guards all following fields
 	locks map[string]state.Lock
@@ -179,7 +179,7 @@ func (l *ledger) changed(change simconsul.Change) {
 	}
 	l.log.add("consul", "%d %s: session %q, %s (%s)", change.Index, change.Key, lock.Session, value, change.Reason)
 	l.changes.happens(change)
-	l.took(change)
+	l.judge(change)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.locks[change.Key] = lock
@@ -229,6 +229,7 @@ func (c *cluster) checkUnlocked() {
 func (c *cluster) exited(p *process, code int, err error) {
 	now := c.log.elapsed()
 	c.exits = append(c.exits, exit{now, p, code, err})
+	c.judgeConflict(p, err)
 	if code == exitStopped && p.stopped != 0 && !p.hindered && now-p.stopped > stopWithin {
 		c.violate("%s took %s to stop", p.name, now-p.stopped)
 	}

@@ -50,6 +50,7 @@ type kernel struct {
 // address is an address of a host.
 type address struct {
 	ours    bool          // it has our tag and a lifetime
+	added   time.Duration // since the start
 	until   time.Duration // since the start: when the kernel removes it
 	expires *time.Timer   // nil if it has no lifetime
 
@@ -107,7 +108,7 @@ func (k *kernel) set(addr netip.Addr, lifetime time.Duration) (added bool) {
 	lifetime = lifetime.Truncate(time.Second) + k.net.between(0, latestRemoval)
 	a := k.addresses[addr]
 	if added = a == nil; added {
-		a = &address{}
+		a = &address{added: k.net.log.elapsed()}
 		k.addresses[addr] = a
 	}
 	a.ours = true

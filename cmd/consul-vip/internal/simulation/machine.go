@@ -69,8 +69,7 @@ func (m *machine) takeEffect(began time.Duration, do func() error) error {
 		return errKilled
 	}
 	if m.net.log.elapsed()-began > request {
-		// The process cannot have looked at the clock in between.
-		m.net.excuse(excuse{name: "late request", host: m.name, limit: undoTime + 2*m.slow})()
+		m.net.excuse(excuse{name: lateRequest, host: m.name, limit: undoTime + 2*m.slow})()
 	}
 	return do()
 }

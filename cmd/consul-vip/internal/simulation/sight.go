@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sight is whether one host can take another one for dead: it hears nothing of it, and
 // hears somebody else. The network's mutex guards it.
@@ -28,6 +31,11 @@ func (n *network) look() {
 func (n *network) missed(observer, k *kernel, within time.Duration) bool {
 	s := n.sights[[2]*kernel{observer, k}]
 	return s.dead || s.last > 0 && n.log.elapsed()-s.last <= within
+}
+
+// everMissed reports whether k ever seemed dead to anybody.
+func (n *network) everMissed(k *kernel) bool {
+	return slices.ContainsFunc(n.kernels, func(observer *kernel) bool { return n.sights[[2]*kernel{observer, k}].last > 0 })
 }
 
 func (n *network) seemsDead(observer, k *kernel) bool {

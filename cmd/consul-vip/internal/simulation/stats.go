@@ -19,12 +19,12 @@ type statistics struct {
 	virtual  time.Duration
 	moves    int
 
-	taken           int           // locks of hosts that did not answer
-	takeovers       int           // after the death of a host while everything else was well
-	slowestTakeover time.Duration // of them
+	taken           int                             // locks of hosts that did not answer
+	takeovers       int                             // after the death of a host while everything else was well
+	slowestTakeover map[time.Duration]time.Duration // of them, by the limit for it
 }
 
-var stats = &statistics{faults: map[string]int{}, overlaps: map[string]int{}, longest: map[string]time.Duration{}, slowest: map[time.Duration]time.Duration{}}
+var stats = &statistics{faults: map[string]int{}, overlaps: map[string]int{}, longest: map[string]time.Duration{}, slowest: map[time.Duration]time.Duration{}, slowestTakeover: map[time.Duration]time.Duration{}}
 
 func (s *statistics) settled(after, limit time.Duration) {
 	s.mu.Lock()
@@ -40,11 +40,11 @@ func (s *statistics) took() {
 }
 
 // tookOver counts a takeover after a host's death.
-func (s *statistics) tookOver(after time.Duration) {
+func (s *statistics) tookOver(after, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeovers++
-	s.slowestTakeover = max(s.slowestTakeover, after)
+	s.slowestTakeover[limit] = max(s.slowestTakeover[limit], after)
 }
 
 // add adds what a cluster has counted.
@@ -82,7 +82,10 @@ func (s *statistics) String() string {
 	}
 	fmt.Fprintf(&b, "%d faults in %s of virtual time; addresses moved %d times\n", total, s.virtual.Round(time.Second), s.moves)
 	fmt.Fprintf(&b, "%d locks taken from hosts that did not answer\n", s.taken)
-	fmt.Fprintf(&b, "%d takeovers after the death of a host alone, the slowest after %s\n", s.takeovers, s.slowestTakeover.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%d takeovers after the death of a host alone, by the limit for it:\n", s.takeovers)
+	for _, limit := range slices.Sorted(maps.Keys(s.slowestTakeover)) {
+		fmt.Fprintf(&b, "  %6s within %s\n", limit, s.slowestTakeover[limit].Round(time.Millisecond))
+	}
 	b.WriteString("everything as it should be after the last fault, by the limit for it:\n")
 	for _, limit := range slices.Sorted(maps.Keys(s.slowest)) {
 		fmt.Fprintf(&b, "  %6s within %s\n", limit, s.slowest[limit].Round(time.Millisecond))

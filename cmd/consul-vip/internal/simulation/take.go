@@ -2,12 +2,14 @@ package simulation
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
@@ -32,45 +34,55 @@ const (
 // take is a lock that another member has taken because its owner's host did not answer.
 // Until the owner's process has heard of it both hosts may answer for the address.
 type take struct {
-	victim *host
-	addr   netip.Addr
-	back   time.Duration // since when the victim is connected again; 0: it is not
-	end    func()        // of the excuse
+	vip       config.VIP
+	victim    *host
+	successor *host
+	at        time.Duration
+	back      time.Duration // since when the victim is connected again; 0: it is not
+	end       func()        // of the excuse
 }
 
 // takes are those of a cluster. The network's mutex guards them.
 type takes struct {
-	felt    []*take                      // whose victim may not have heard of it
-	last    map[netip.Addr]time.Duration // of the present owner's
-	victims map[string]time.Duration     // when a lock was last taken from a session
+	felt    []*take                  // whose victim may not have heard of it
+	last    map[netip.Addr]*take     // the present owner's
+	victims map[string]time.Duration // when a lock was last taken from a session
 }
 
 func newTakes() takes {
-	return takes{last: map[netip.Addr]time.Duration{}, victims: map[string]time.Duration{}}
+	return takes{last: map[netip.Addr]*take{}, victims: map[string]time.Duration{}}
 }
 
-// took is called for each change of a key. In a take the key is unlocked for the victim's
-// session and locked for the successor's, both with the successor's record.
-func (c *cluster) took(change simconsul.Change) {
-	if change.Old == nil || change.New == nil || change.Old.Session == "" || change.Old.Session == change.New.Session {
-		return
-	}
-	before, after := state.ParseRecord(change.Old.Value), state.ParseRecord(change.New.Value)
-	victim, successor := c.named(tookFrom(change.New)), c.named(after.Node)
+// changed is called for each change of a key.
+func (c *cluster) changed(change simconsul.Change) {
 	i := slices.IndexFunc(c.base.VIPs, func(v config.VIP) bool { return c.keys.Lock(v.Addr().String()) == change.Key })
-	if victim == nil || successor == nil || victim.name != before.Node || victim == successor || i < 0 {
+	if i < 0 || change.Old == nil || change.New == nil {
 		return
 	}
+	v := c.base.VIPs[i]
+	before, after := state.ParseRecord(change.Old.Value), state.ParseRecord(change.New.Value)
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
-	v := c.base.VIPs[i]
-	if tookFrom(change.Old) == "" {
-		delete(c.takes.last, v.Addr())
+	c.judgeContested(v, before, after)
+	if tookFrom(change.New) == "" {
+		delete(c.takes.last, v.Addr()) // it has another owner
 	}
-	c.judgeTake(v, victim, successor, after.Session)
-	end := c.net.excuse(excuse{name: "taken from while away", host: victim.name, addr: v.Addr(), limit: c.unheard()})
-	c.takes.felt = append(c.takes.felt, &take{victim: victim, addr: v.Addr(), end: end})
-	c.takes.last[v.Addr()], c.takes.victims[change.Old.Session] = c.log.elapsed(), c.log.elapsed()
+	// In a take the key is unlocked for the victim's session and locked for the
+	// successor's, both with the successor's record.
+	victim, successor := c.named(tookFrom(change.New)), c.named(after.Node)
+	taken := change.Old.Session != "" && change.Old.Session != change.New.Session
+	if !taken || victim == nil || successor == nil || victim.name != before.Node || victim == successor {
+		return
+	}
+	c.took(&take{vip: v, victim: victim, successor: successor, at: c.log.elapsed()}, change.Old.Session, after.Session)
+}
+
+// took judges and notes a take, from one session by another.
+func (c *cluster) took(t *take, from, by string) {
+	c.judgeTake(t, by)
+	t.end = c.net.excuse(excuse{name: "taken from while away", host: t.victim.name, addr: t.vip.Addr(), limit: c.unheard()})
+	c.takes.felt = append(c.takes.felt, t)
+	c.takes.last[t.vip.Addr()], c.takes.victims[from] = t, t.at
 	stats.took()
 }
 
@@ -83,21 +95,67 @@ func tookFrom(lock *api.KVPair) string {
 	return record.TookFrom
 }
 
-// judgeTake checks that a lock may be taken.
-func (c *cluster) judgeTake(v config.VIP, victim, successor *host, session string) {
-	now := c.log.elapsed()
-	last, again := c.takes.last[v.Addr()]
-	setBack, isVictim := c.takes.victims[session]
+// judgeTake checks that a lock may be taken by a session.
+func (c *cluster) judgeTake(t *take, by string) {
+	addr, successor, victim := t.vip.Addr(), t.successor.name, t.victim.name
+	last := c.takes.last[addr]
+	setBack, isVictim := c.takes.victims[by]
 	switch {
-	case v.Takeover == config.TakeoverStrict:
-		c.violate("%s has taken %s, which is strict, from %s", successor.name, v.Addr(), victim.name)
+	case t.vip.Takeover == config.TakeoverStrict:
+		c.violate("%s has taken %s, which is strict, from %s", successor, addr, victim)
 	case c.late():
-	case !c.net.missed(successor.kernel, victim.kernel, missedBefore):
-		c.violate("%s has taken %s from %s, which it could hear", successor.name, v.Addr(), victim.name)
-	case again && now-last < safeFor:
-		c.violate("%s has taken %s from %s, which had taken it %s before", successor.name, v.Addr(), victim.name, now-last)
-	case isVictim && now-setBack > hearsWithin && now-setBack < setBackFor:
-		c.violate("%s has taken %s %s after a lock was taken from it", successor.name, v.Addr(), now-setBack)
+	case !c.net.missed(t.successor.kernel, t.victim.kernel, missedBefore):
+		c.violate("%s has taken %s from %s, which it could hear", successor, addr, victim)
+	case last != nil && t.at-last.at < safeFor:
+		c.violate("%s has taken %s from %s, which had taken it %s before", successor, addr, victim, t.at-last.at)
+	case isVictim && t.at-setBack > hearsWithin && t.at-setBack < setBackFor:
+		c.violate("%s has taken %s %s after a lock was taken from it", successor, addr, t.at-setBack)
+	}
+}
+
+// judgeContested checks that its successor does not count a victim as a stranger as long
+// as its kernel may have the address.
+func (c *cluster) judgeContested(v config.VIP, before, after state.Record) {
+	t := c.takes.last[v.Addr()]
+	if t == nil || after.Contested == nil || before.Contested != nil || c.log.elapsed()-t.at > v.DeadMan {
+		return
+	}
+	isNew := after.Contested.At.After(c.log.start.Add(t.at).Truncate(time.Second).Add(-1))
+	if isNew && after.Contested.MAC == t.victim.kernel.mac.String() {
+		c.violate("%s, from which %s was taken, counts as a stranger", t.victim.name, v.Addr())
+	}
+}
+
+// judgeConflict checks the end of a process: a victim does not end because its successor
+// claims the address.
+func (c *cluster) judgeConflict(p *process, err error) {
+	var conflict *agent.ConflictError
+	if !errors.As(err, &conflict) {
+		return
+	}
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	t := c.takes.last[conflict.Addr]
+	if t != nil && t.victim == p.host && mac(conflict.MAC) == t.successor.kernel.mac && c.log.elapsed()-t.at < setBackFor {
+		c.violate("%s ended because of a claim of %s, which had taken %s from it", p.name, t.successor.name, conflict.Addr)
+	}
+}
+
+// judgeBind checks two owners of an address of which one has just bound it. It must not
+// do so unasked if it can hear the other one again, from which it has taken the lock.
+func (c *cluster) judgeBind(o *overlap) {
+	now := c.log.elapsed()
+	for _, t := range c.takes.felt {
+		successor, victim := t.successor.kernel, t.victim.kernel
+		a, s := successor.addresses[o.addr], c.net.sights[[2]*kernel{successor, victim}]
+		if c.takes.last[o.addr] != t || now-t.at > setBackFor || a == nil || a.added != now || !slices.Contains(o.owners, victim) || !slices.Contains(o.owners, successor) {
+			continue
+		}
+		back := now - s.last
+		heard := !s.dead && back > 2*t.vip.HostCheck.Interval+undoTime && c.net.segment.noise == 0
+		if heard && !c.net.requestIsLate(successor) {
+			c.violate("%s has bound %s, and has heard %s for %s, from which it was taken", successor.name, o.addr, victim.name, back)
+		}
 	}
 }
 
@@ -118,8 +176,10 @@ func (c *cluster) checkTakes() {
 			t.back = now
 		case now-t.back > hearsWithin:
 			t.end()
-			if o := c.net.client.overlaps[t.addr]; o != nil && slices.Contains(o.owners, t.victim.kernel) {
-				c.violate("%s has been back for %s, and still answers for %s, which was taken from it", t.victim.name, hearsWithin, t.addr)
+			o, a := c.net.client.overlaps[t.vip.Addr()], t.victim.kernel.addresses[t.vip.Addr()]
+			again := c.ledger.lock(c.keys.Lock(t.vip.Addr().String())).Record.Node == t.victim.name
+			if o != nil && slices.Contains(o.owners, t.victim.kernel) && a.ours && !again {
+				c.violate("%s has been back for %s, and still answers for %s, which was taken from it", t.victim.name, hearsWithin, t.vip.Addr())
 			}
 			return true
 		}
