@@ -79,7 +79,13 @@ func hypervisor(c *cluster, f fault) func() {
 
 func stall(c *cluster, f fault) func() { return standStill(c, f, "machine stalled", false, true) }
 
-func crash(c *cluster, f fault) func() { return c.powerOff(c.at(f)) }
+// crash takes the power from a host, in half of all cases one that has an address.
+func crash(c *cluster, f fault) func() {
+	if owner := c.ownerOf(c.addrs[f.addr]); owner != nil && f.draw%2 == 0 {
+		return c.powerOff(owner)
+	}
+	return c.powerOff(c.at(f))
+}
 
 // powerOff takes the power from a host that runs, and returns what gives it back.
 func (c *cluster) powerOff(h *host) (boot func()) {

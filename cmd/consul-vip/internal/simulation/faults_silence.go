@@ -17,8 +17,10 @@ var silenceFaults = []kind{
 	{name: "own address unanswered", weight: 4, shortest: 100 * ms, longest: 40 * sec, begin: ownUnanswered, bearable: forEver},
 	{name: "own address changed", weight: 2, shortest: 100 * ms, longest: 40 * sec, begin: ownChanged, bearable: forEver},
 	{name: "back at the take", weight: 6, shortest: 2 * sec, longest: 5 * sec, begin: backAtTake, exits: []int{exitLost, exitConflict}},
+	{name: "stall in turn", weight: 6, shortest: 2 * sec, longest: 5 * sec, begin: stallInTurn, exits: []int{exitLost, exitConflict}},
 	{name: "crash in a transfer", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInTransfer},
-	{name: "crash in a proof", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: crashInProof},
+	{name: "crash in a proof", weight: 8, shortest: 2 * sec, longest: 20 * sec, begin: crashInProof},
+	{name: "stall in a proof", weight: 4, shortest: 2 * sec, longest: 20 * sec, begin: stallInProof, exits: []int{exitConflict}},
 }
 
 // stalls are how long a host may stall: for less than others take it for dead, just as
@@ -68,33 +70,54 @@ func switchStalls(c *cluster, _ fault) func() {
 	}
 }
 
-// backAtTake kills the owner's process, and drops the frames of its host until another
-// member has taken the lock. The answer to that comes only when the host may be heard
-// again, whose kernel still has the address.
-func backAtTake(c *cluster, f fault) func() {
-	owner, draw := c.ownerOf(c.addrs[f.addr]), f.rand()
-	if owner == nil {
-		return nil
-	}
+// stallUntilTaken drops the frames of an owner's host until another member has taken the
+// lock of an address, and reports whether that was so.
+func (c *cluster) stallUntilTaken(owner *host, f fault) bool {
 	taken := c.ledger.changes.watch(func(change simconsul.Change) bool {
 		return change.Key == c.lockKey(f) && change.New != nil && tookFrom(change.New) == owner.name
 	})
 	defer taken.stop()
-	undelayed := c.delayAnswers(time.Duration(1+draw.IntN(4)) * 50 * ms)
-	c.mu.Lock()
-	owner.kill()
-	c.mu.Unlock()
 	var end func()
 	c.locked(func() {
 		end = c.excuseHost("host stalled", owner.name)
 		owner.kernel.stall()
 	})
-	taken.await(f.lasts)
+	_, ok := taken.await(f.lasts)
 	c.locked(func() {
 		owner.kernel.recover()
 		end()
 	})
+	return ok
+}
+
+// backAtTake kills the owner's process, and drops the frames of its host until its lock
+// has been taken. The answer to that comes only when the host may be heard again, whose
+// kernel still has the address.
+func backAtTake(c *cluster, f fault) func() {
+	owner := c.ownerOf(c.addrs[f.addr])
+	if owner == nil {
+		return nil
+	}
+	undelayed := c.delayAnswers(time.Duration(1+f.rand().IntN(6)) * 50 * ms)
+	c.mu.Lock()
+	owner.kill()
+	c.mu.Unlock()
+	c.stallUntilTaken(owner, f)
 	return undelayed
+}
+
+// stallInTurn drops the frames of an owner's host until its lock has been taken, and some
+// seconds later those of the next one.
+func stallInTurn(c *cluster, f fault) func() {
+	draw := f.rand()
+	for range 2 {
+		owner := c.ownerOf(c.addrs[f.addr])
+		if owner == nil || !c.stallUntilTaken(owner, f) {
+			return nil
+		}
+		time.Sleep(safeFor + time.Duration(draw.Int64N(int64(4*sec))))
+	}
+	return nil
 }
 
 // delayAnswers delays Consul's answers to all transactions.
@@ -172,30 +195,51 @@ func crashInTransfer(c *cluster, f fault) func() {
 	}
 }
 
-// crashInProof kills the owner's process, whose kernel goes on answering, and lets its
-// host or the successor die while that probes for the address.
-func crashInProof(c *cluster, f fault) func() {
-	draw, addr := f.rand(), c.addrs[f.addr]
-	owner := c.ownerOf(addr)
+// killedUntilProof kills the owner's process, whose kernel goes on answering, and returns
+// the successor's first probe.
+func killedUntilProof(c *cluster, f fault) (owner *host, probe frame, ok bool) {
+	addr := c.addrs[f.addr]
+	owner = c.ownerOf(addr)
 	if owner == nil {
-		return nil
+		return nil, frame{}, false
 	}
-	proof := c.net.sent.watch(func(f frame) bool { return f.probes() && f.target == addr })
+	proof := c.net.sent.watch(func(f frame) bool { return f.probes() && f.target == addr && f.from != owner.kernel.mac })
 	defer proof.stop()
 	c.mu.Lock()
 	owner.kill()
 	c.mu.Unlock()
-	probe, ok := proof.await(f.lasts)
+	probe, ok = proof.await(f.lasts)
+	return owner, probe, ok
+}
+
+// crashInProof lets the killed owner's host, or the successor, die while the successor
+// probes for the address.
+func crashInProof(c *cluster, f fault) func() {
+	draw := f.rand()
+	owner, probe, ok := killedUntilProof(c, f)
 	if !ok {
 		return nil
 	}
-	time.Sleep(time.Duration(draw.Int64N(int64(pick(draw, ms, 20*ms, 300*ms)))))
+	time.Sleep(time.Duration(draw.Int64N(int64(pick(draw, ms, 20*ms, 300*ms, sec, sec)))))
 	for _, h := range c.hosts {
-		if h.kernel.mac == probe.from && draw.IntN(2) == 0 {
+		if h.kernel.mac == probe.from && draw.IntN(3) > 0 {
 			return c.powerOff(h)
 		}
 	}
 	return c.powerOff(owner)
+}
+
+// stallInProof stalls the switch while the successor probes for the address.
+func stallInProof(c *cluster, f fault) func() {
+	draw := f.rand()
+	if _, _, ok := killedUntilProof(c, f); !ok {
+		return nil
+	}
+	time.Sleep(time.Duration(draw.Int64N(int64(20 * ms))))
+	end := switchStalls(c, f)
+	time.Sleep(pick(draw, stalls...))
+	end()
+	return nil
 }
 
 // named returns the host with that name, or nil.

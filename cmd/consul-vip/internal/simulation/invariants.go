@@ -229,6 +229,7 @@ func (c *cluster) checkUnlocked() {
 func (c *cluster) exited(p *process, code int, err error) {
 	now := c.log.elapsed()
 	c.exits = append(c.exits, exit{now, p, code, err})
+	c.judgeConflict(p, err)
 	if code == exitStopped && p.stopped != 0 && !p.hindered && now-p.stopped > stopWithin {
 		c.violate("%s took %s to stop", p.name, now-p.stopped)
 	}

@@ -19,7 +19,7 @@ type mutation struct {
 	name     string
 	file     string // from the root of the module
 	from, to string
-	want     string // what the simulation reports
+	want     string // what the simulation reports, as a regular expression
 	kinds    string // of the faults that find it soon; empty: all
 }
 
@@ -30,7 +30,7 @@ var mutations = []mutation{
 	{
 		"an address is bound without a probe",
 		"cmd/consul-vip/internal/agent/takeover.go",
-		"if (len(before) > 0 || t.stranger != nil) && !v.stillDead(t) {", "if t.stranger != nil {",
+		"case len(before) == 0 && t.stranger == nil:", "case t.stranger == nil:",
 		"two hosts answer", "",
 	},
 	{
@@ -43,7 +43,7 @@ var mutations = []mutation{
 		"a process does not notice that it was paused",
 		"lease/proof.go",
 		"gap > LongestGap", "gap > 1000*LongestGap",
-		"two hosts answer", "pause|suspend|move",
+		"two hosts answer|ended with 5, which no recent fault explains", "pause|suspend|move",
 	},
 	{
 		"a lock that is lost is not noticed",
@@ -82,12 +82,6 @@ var mutations = []mutation{
 		"two hosts answer", "",
 	},
 	{
-		"only one of several previous owners has to prove its release",
-		"cmd/consul-vip/internal/agent/prove.go",
-		"for _, b := range before {\n\t\th := DecodeOwner", "for _, b := range before[:min(len(before), 1)] {\n\t\th := DecodeOwner",
-		"two hosts answer", "",
-	},
-	{
 		"silence is a proof although no witness answers",
 		"announcer/round.go",
 		"case s.witnesses.answered(at):", "case true:",
@@ -97,7 +91,7 @@ var mutations = []mutation{
 		"a host is its own witness",
 		"announcer/witness.go",
 		"	r := &witnesses{", "	exclude, watched = func(net.HardwareAddr) bool { return false }, nil\n	r := &witnesses{",
-		"nobody", "",
+		"nobody has taken", "^(crash|move|pause)$",
 	},
 	{
 		"a host is dead although no witness answers",
@@ -107,9 +101,15 @@ var mutations = []mutation{
 	},
 	{
 		"a victim's claim is a stranger's",
-		"cmd/consul-vip/internal/agent/victim.go",
-		"return a.victim != nil && ", "return false && ",
+		"cmd/consul-vip/internal/agent/conflict.go",
+		"return a.awaitsReturn() && ", "return false && ",
 		"counts as a stranger", "",
+	},
+	{
+		"the claim of a member is a stranger's",
+		"cmd/consul-vip/internal/agent/conflict.go",
+		`if certain && node == "" {`, "if certain {",
+		"which had taken", "",
 	},
 	{
 		"a victim takes locks at once",
@@ -124,9 +124,9 @@ var mutations = []mutation{
 		"two hosts answer", "",
 	},
 	{
-		"a dead host that is heard again does not stop the bind",
+		"an address that was taken is bound unasked",
 		"cmd/consul-vip/internal/agent/victim.go",
-		"			return false\n", "			return true\n",
+		"	if t.victim == nil || !t.victim.sure {\n\t\treturn false", "	if true {\n\t\treturn t.victim != nil",
 		"from which it was taken", "",
 	},
 }
@@ -150,9 +150,9 @@ func TestMutations(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			output, err := simulateMutant(t, m)
 			require.Error(t, err, "the simulation has not found it")
-			require.Contains(t, output, m.want)
+			require.Regexp(t, m.want, output)
 			line, _, _ := strings.Cut(output[strings.Index(output, ": seed ")+2:], "\n")
-			t.Log(line)
+			t.Logf("in %d of 100 clusters: %s", strings.Count(output, ": seed "), line)
 		})
 	}
 }

@@ -2,12 +2,14 @@ package simulation
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/simconsul"
 	"github.com/consul-vip/consul-vip/lease/state"
@@ -62,15 +64,15 @@ func (c *cluster) changed(change simconsul.Change) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.judgeContested(v, before, after)
+	if tookFrom(change.New) == "" {
+		delete(c.takes.last, v.Addr()) // it has another owner
+	}
 	// In a take the key is unlocked for the victim's session and locked for the
 	// successor's, both with the successor's record.
 	victim, successor := c.named(tookFrom(change.New)), c.named(after.Node)
 	taken := change.Old.Session != "" && change.Old.Session != change.New.Session
 	if !taken || victim == nil || successor == nil || victim.name != before.Node || victim == successor {
 		return
-	}
-	if tookFrom(change.Old) == "" {
-		delete(c.takes.last, v.Addr())
 	}
 	c.took(&take{vip: v, victim: victim, successor: successor, at: c.log.elapsed()}, change.Old.Session, after.Session)
 }
@@ -111,15 +113,31 @@ func (c *cluster) judgeTake(t *take, by string) {
 	}
 }
 
-// judgeContested checks that nobody counts a victim as a stranger as long as its kernel
-// may have the address.
+// judgeContested checks that its successor does not count a victim as a stranger as long
+// as its kernel may have the address.
 func (c *cluster) judgeContested(v config.VIP, before, after state.Record) {
 	t := c.takes.last[v.Addr()]
 	if t == nil || after.Contested == nil || before.Contested != nil || c.log.elapsed()-t.at > v.DeadMan {
 		return
 	}
-	if after.Contested.MAC == t.victim.kernel.mac.String() {
+	isNew := after.Contested.At.After(c.log.start.Add(t.at).Truncate(time.Second).Add(-1))
+	if isNew && after.Contested.MAC == t.victim.kernel.mac.String() {
 		c.violate("%s, from which %s was taken, counts as a stranger", t.victim.name, v.Addr())
+	}
+}
+
+// judgeConflict checks the end of a process: a victim does not end because its successor
+// claims the address.
+func (c *cluster) judgeConflict(p *process, err error) {
+	var conflict *agent.ConflictError
+	if !errors.As(err, &conflict) {
+		return
+	}
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	t := c.takes.last[conflict.Addr]
+	if t != nil && t.victim == p.host && mac(conflict.MAC) == t.successor.kernel.mac && c.log.elapsed()-t.at < setBackFor {
+		c.violate("%s ended because of a claim of %s, which had taken %s from it", p.name, t.successor.name, conflict.Addr)
 	}
 }
 
@@ -130,12 +148,12 @@ func (c *cluster) judgeBind(o *overlap) {
 	for _, t := range c.takes.felt {
 		successor, victim := t.successor.kernel, t.victim.kernel
 		a, s := successor.addresses[o.addr], c.net.sights[[2]*kernel{successor, victim}]
-		if t.vip.Addr() != o.addr || a == nil || a.added != now || !slices.Contains(o.owners, victim) || !slices.Contains(o.owners, successor) {
+		if c.takes.last[o.addr] != t || now-t.at > setBackFor || a == nil || a.added != now || !slices.Contains(o.owners, victim) || !slices.Contains(o.owners, successor) {
 			continue
 		}
 		back := now - s.last
 		heard := !s.dead && back > 2*t.vip.HostCheck.Interval+undoTime && c.net.segment.noise == 0
-		if heard && !c.late() && !c.net.requestIsLate(successor) {
+		if heard && !c.net.requestIsLate(successor) {
 			c.violate("%s has bound %s, and has heard %s for %s, from which it was taken", successor.name, o.addr, victim.name, back)
 		}
 	}
@@ -158,8 +176,9 @@ func (c *cluster) checkTakes() {
 			t.back = now
 		case now-t.back > hearsWithin:
 			t.end()
-			a := t.victim.kernel.addresses[t.vip.Addr()]
-			if o := c.net.client.overlaps[t.vip.Addr()]; o != nil && slices.Contains(o.owners, t.victim.kernel) && a != nil && a.ours {
+			o, a := c.net.client.overlaps[t.vip.Addr()], t.victim.kernel.addresses[t.vip.Addr()]
+			again := c.ledger.lock(c.keys.Lock(t.vip.Addr().String())).Record.Node == t.victim.name
+			if o != nil && slices.Contains(o.owners, t.victim.kernel) && a.ours && !again {
 				c.violate("%s has been back for %s, and still answers for %s, which was taken from it", t.victim.name, hearsWithin, t.vip.Addr())
 			}
 			return true
