@@ -214,9 +214,13 @@ func (r Record) Deleted(members []string) Record {
 }
 
 // Unserved is the record to leave behind by an owner that found r and never bound
-// the address: it says the same about the owners before.
+// the address: it says the same about the owners before. That one of them had taken the
+// lock was told when it did.
 func (r Record) Unserved() Record {
 	switch {
+	case r.TookFrom != "":
+		r.TookFrom, r.Reason = "", ""
+		return r
 	case r.State != RecordHandover:
 		return r
 	case r.At != nil:

@@ -218,3 +218,8 @@ func TestRecordOfADeletedKey(t *testing.T) {
 	passing := Record{State: RecordHandover, From: "h1", Node: "h2", Owner: held.Owner, TTL: "30s"}
 	assert.Equal(t, []Before{{Node: "h2", TTL: "30s"}, h1}, passing.Deleted([]string{"h1", "h2"}).MayAnswer(), "both may have it")
 }
+
+func TestATakeIsToldOnce(t *testing.T) {
+	took := Record{State: RecordHeld, Node: "h2", TookFrom: "h1", Reason: ReasonHostDead, Before: []Before{{Node: "h1"}}}
+	assert.Equal(t, Record{State: RecordHeld, Node: "h2", Before: took.Before}, took.Unserved())
+}

@@ -72,7 +72,7 @@ type fakeVIP struct {
 	// The wire.
 	prove       func(announcer.ProofConfig) error // nil: no station answers
 	proof       announcer.Proof
-	heardAt     time.Time                         // when any other station was heard last; zero: never
+	heardAt     time.Time // when any other station was heard last; zero: never
 	witnessed   bool
 	keys        *leasestate.State
 	mayAnnounce func() bool

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -53,8 +55,8 @@ type hostCheck struct {
 	host announcer.Host
 	stop context.CancelFunc
 
-	state  latest.Latest[announcer.HostState] // set by the check's goroutine
-	canary atomic.Pointer[netip.Addr]         // an address that the host owns; set by the loop
+	state latest.Latest[announcer.HostState] // set by the check's goroutine
+	addrs atomic.Pointer[[]netip.Addr]       // that the host owns; set by the loop
 
 	// Owned by the loop.
 	owned map[netip.Addr]ownedVIP
@@ -183,7 +185,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 		err := c.link.wire.CheckHost(ctx, announcer.HostCheckConfig{
 			Host: c.host, Source: key.from,
 			Interval: key.check.Interval, Misses: key.check.Misses,
-			Canary:    func() netip.Addr { return *c.canary.Load() },
+			Canary:    func() netip.Addr { return a.canary(c) },
 			Witnesses: func() announcer.Witnesses { return a.witnessesOf(c) },
 		}, func(s announcer.HostState) {
 			c.state.Set(s)
@@ -209,15 +211,28 @@ func (a *agent) witnessesOf(c *hostCheck) announcer.Witnesses {
 	return witnesses(keys, here, c.key.node)
 }
 
+// canary returns an address that the host owns at this moment: it may have handed one
+// over since the loop has looked.
+func (a *agent) canary(c *hostCheck) netip.Addr {
+	keys, _ := a.keeper.State()
+	for _, addr := range *c.addrs.Load() {
+		if r := keys.Locks[addr.String()].Record; r.State == leasestate.RecordHeld && r.Node == c.key.node {
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
+
 // own replaces the addresses that the host owns.
 func (c *hostCheck) own(owned map[netip.Addr]ownedVIP) {
+	addrs := slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare)
+	c.addrs.Store(&addrs)
 	for addr, o := range owned {
 		o.since = time.Now()
 		if before, known := c.owned[addr]; known && before.session == o.session {
 			o.since = before.since
 		}
 		owned[addr] = o
-		c.canary.Store(&addr)
 	}
 	c.owned = owned
 }

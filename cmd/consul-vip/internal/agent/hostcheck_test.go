@@ -124,9 +124,13 @@ func TestOneCheckForAllAddressesOfAHost(t *testing.T) {
 				Others:  []announcer.Host{{Addr: netip.MustParseAddr("10.0.0.33"), MACs: parseMACs([]string{"02:00:00:00:00:33"})}},
 			}, c.Witnesses())
 		}
-		h.setKeys(ownedBy(ownerHost, "s2", 6, "10.0.0.1"), all)
+		canary := checks[0].Canary
+		assert.Contains(t, []string{"10.0.0.1", "10.0.0.3"}, canary().String())
+		h.keys.Set(ownedBy(ownerHost, "s2", 6, "10.0.0.2"))
+		assert.Contains(t, []string{"10.0.0.2", "invalid IP"}, canary().String(), "the others were handed over")
+		h.setKeys(ownedBy(ownerHost, "s2", 7, "10.0.0.1"), all)
 		assert.Len(t, h.runningChecks(), 1)
-		h.setKeys(ownedBy(ownerHost, "s2", 7), all)
+		h.setKeys(ownedBy(ownerHost, "s2", 8), all)
 		assert.Empty(t, h.runningChecks())
 	})
 }

@@ -37,6 +37,7 @@ type take struct {
 	vip       config.VIP
 	victim    *host
 	successor *host
+	from      string // the victim's session
 	at        time.Duration
 	back      time.Duration // since when the victim is connected again; 0: it is not
 	end       func()        // of the excuse
@@ -64,6 +65,9 @@ func (c *cluster) changed(change simconsul.Change) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.judgeContested(v, before, after)
+	if t := c.takes.last[v.Addr()]; t != nil && t.from == change.New.Session {
+		delete(c.takes.victims, t.from) // it may never have seen that it had lost the lock
+	}
 	if tookFrom(change.New) == "" {
 		delete(c.takes.last, v.Addr()) // it has another owner
 	}
@@ -74,15 +78,15 @@ func (c *cluster) changed(change simconsul.Change) {
 	if !taken || victim == nil || successor == nil || victim.name != before.Node || victim == successor {
 		return
 	}
-	c.took(&take{vip: v, victim: victim, successor: successor, at: c.log.elapsed()}, change.Old.Session, after.Session)
+	c.took(&take{vip: v, victim: victim, successor: successor, from: change.Old.Session, at: c.log.elapsed()}, after.Session)
 }
 
-// took judges and notes a take, from one session by another.
-func (c *cluster) took(t *take, from, by string) {
+// took judges and notes a take by a session.
+func (c *cluster) took(t *take, by string) {
 	c.judgeTake(t, by)
 	t.end = c.net.excuse(excuse{name: "taken from while away", host: t.victim.name, addr: t.vip.Addr(), limit: c.unheard()})
 	c.takes.felt = append(c.takes.felt, t)
-	c.takes.last[t.vip.Addr()], c.takes.victims[from] = t, t.at
+	c.takes.last[t.vip.Addr()], c.takes.victims[t.from] = t, t.at
 	stats.took()
 }
 
@@ -148,6 +152,9 @@ func (c *cluster) judgeBind(o *overlap) {
 	for _, t := range c.takes.felt {
 		successor, victim := t.successor.kernel, t.victim.kernel
 		a, s := successor.addresses[o.addr], c.net.sights[[2]*kernel{successor, victim}]
+		if b := victim.addresses[o.addr]; b == nil || !b.ours {
+			continue // it is another program's
+		}
 		if c.takes.last[o.addr] != t || now-t.at > setBackFor || a == nil || a.added != now || !slices.Contains(o.owners, victim) || !slices.Contains(o.owners, successor) {
 			continue
 		}
