@@ -30,9 +30,11 @@ func TestStrictLostReleased(t *testing.T) {
 	s.pass(calm)
 	s.holds(s.unbound())
 
+	lost := s.observer.Released(s.vip)
+	s.NotNil(lost, "a released frame")
 	hears()
 	began := time.Now()
-	s.NoError(h1.Send("eth0", lab.Probe(h1.MAC, s.vip).Frame()))
+	s.NoError(h1.Send("eth0", lost.Frame()))
 	s.awaitWithin(slack, s.ownedBy(h2))
 	t.Logf("served %v after the frame", time.Since(began))
 	s.seen(h1, h2)

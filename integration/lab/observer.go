@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"bytes"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -37,6 +39,7 @@ type watched struct {
 	owned     []Reign
 	announced []Reign
 	doubles   []Double
+	released  *ARP // the last frame of a handover that was broadcast
 	// answers names the hosts that answered the newest question of each sender address.
 	answers [questions][]string
 }
@@ -101,8 +104,12 @@ func (o *Observer) receive() {
 		if err != nil {
 			return
 		}
-		if a, ok := parseARP(frame); ok && o.watched[a.SenderIP] != nil {
+		switch a, ok := parseARP(frame); {
+		case !ok:
+		case o.watched[a.SenderIP] != nil:
 			o.record(a, at)
+		case o.watched[a.TargetIP] != nil && a.SenderIP.IsUnspecified():
+			o.recordProbe(a)
 		}
 	}
 }
@@ -120,6 +127,27 @@ func (o *Observer) record(a ARP, at time.Time) {
 	if a.Operation == ARPReply && number >= 0 && number < questions && a.TargetIP == askFrom(number) {
 		w.answer(a.SenderIP, number, host, at)
 	}
+}
+
+// recordProbe records a probe if it carries the nonce of a handover.
+func (o *Observer) recordProbe(a ARP) {
+	if bytes.Equal(a.TargetMAC, make(net.HardwareAddr, 6)) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.watched[a.TargetIP].released = &ARP{
+		Operation: a.Operation, SenderMAC: bytes.Clone(a.SenderMAC), SenderIP: a.SenderIP,
+		TargetMAC: bytes.Clone(a.TargetMAC), TargetIP: a.TargetIP,
+	}
+}
+
+// Released returns the last frame by which an owner told everybody that it had released
+// an address in a handover; nil: there was none.
+func (o *Observer) Released(addr netip.Addr) *ARP {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.watched[addr].released
 }
 
 // answer records an answer. Several answers by one host count once: a host with two

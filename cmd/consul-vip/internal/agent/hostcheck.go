@@ -212,13 +212,18 @@ func (a *agent) witnessesOf(c *hostCheck) announcer.Witnesses {
 }
 
 // canary returns an address that the host owns at this moment: it may have handed one
-// over since the loop has looked.
+// over since the loop has looked. One that is taken from a dead host may still be in its
+// kernel.
 func (a *agent) canary(c *hostCheck) netip.Addr {
 	keys, _ := a.keeper.State()
-	for _, addr := range *c.addrs.Load() {
+	addrs := *c.addrs.Load()
+	for _, addr := range addrs {
 		if r := keys.Locks[addr.String()].Record; r.State == leasestate.RecordHeld && r.Node == c.key.node {
 			return addr
 		}
+	}
+	if state, _ := c.state.Get(); state.Dead && len(addrs) > 0 {
+		return addrs[0]
 	}
 	return netip.Addr{}
 }
@@ -226,7 +231,9 @@ func (a *agent) canary(c *hostCheck) netip.Addr {
 // own replaces the addresses that the host owns.
 func (c *hostCheck) own(owned map[netip.Addr]ownedVIP) {
 	addrs := slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare)
-	c.addrs.Store(&addrs)
+	if state, _ := c.state.Get(); !state.Dead {
+		c.addrs.Store(&addrs)
+	}
 	for addr, o := range owned {
 		o.since = time.Now()
 		if before, known := c.owned[addr]; known && before.session == o.session {
