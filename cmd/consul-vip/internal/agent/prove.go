@@ -80,15 +80,13 @@ func (v *vip) proveOnce(ctx context.Context, t tenure, before []leasestate.Befor
 	if suspect := t.suspect(before); suspect != nil {
 		c.Strangers = []net.HardwareAddr{suspect}
 	}
-	if len(c.Owners)+len(c.Strangers) == 0 {
-		return announcer.Proof{Since: time.Now()}, nil
-	}
 	return v.link.wire.Prove(ctx, c)
 }
 
-// ownersBefore returns the hosts whose kernels may have the address, other than this
-// one: what this kernel has shows when the address is bound. A member of which only the
-// name is known has described its host.
+// ownersBefore returns the hosts whose kernels may have the address. A member of which
+// only the name is known has described its host. A record of this host's own tells
+// nothing: what this kernel has shows when the address is bound, but the record may come
+// from a restored snapshot, and somebody else may have had the lock since.
 func (v *vip) ownersBefore(before []leasestate.Before) (hosts []announcer.Host) {
 	keys, _ := v.locks.State()
 	here, _ := v.link.state.Get()
@@ -99,7 +97,7 @@ func (v *vip) ownersBefore(before []leasestate.Before) (hosts []announcer.Host) 
 		}
 		if len(h.MACs) > 0 {
 			if own, err := v.kernel.Own(h.MACs[0]); own && err == nil {
-				continue
+				h = announcer.Host{}
 			}
 		}
 		hosts = append(hosts, h)

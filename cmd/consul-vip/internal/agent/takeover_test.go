@@ -38,6 +38,7 @@ func with(parts ...any) (calls []string) {
 
 func TestTakeoverProbesWhatMayAnswer(t *testing.T) {
 	both := tenure{previous: crashed.previous, before: []leasestate.Before{h2, h3}}
+	itself := tenure{before: []leasestate.Before{{Node: "h1", Owner: Owner{MAC: ownMAC.String()}.encode(), TTL: "15s"}}}
 	for name, test := range map[string]struct {
 		facts tenure
 		calls []string
@@ -46,6 +47,7 @@ func TestTakeoverProbesWhatMayAnswer(t *testing.T) {
 		"one":                    {crashed, []string{"prove 02:00:00:00:00:02 for 15s"}},
 		"two: the longer TTL":    {both, []string{"prove 02:00:00:00:00:02,02:00:00:00:00:03 for 20s"}},
 		"somebody unknown":       {unknown, []string{"prove  for 40s"}},
+		"itself, says a record":  {itself, []string{"prove  for 15s"}},
 		"stopped before, h1 too": {tenure{previous: leasestate.Record{State: leasestate.RecordHandover, From: "h2", At: &time.Time{}}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

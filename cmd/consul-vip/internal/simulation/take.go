@@ -65,7 +65,7 @@ func (c *cluster) changed(change simconsul.Change) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.judgeContested(v, before, after)
-	if t := c.takes.last[v.Addr()]; t != nil && t.from == change.New.Session {
+	if t := c.takes.last[v.Addr()]; t != nil && t.from == after.Session {
 		delete(c.takes.victims, t.from) // it may never have seen that it had lost the lock
 	}
 	if tookFrom(change.New) == "" {
@@ -125,7 +125,8 @@ func (c *cluster) judgeContested(v config.VIP, before, after state.Record) {
 		return
 	}
 	isNew := after.Contested.At.After(c.log.start.Add(t.at).Truncate(time.Second).Add(-1))
-	if isNew && after.Contested.MAC == t.victim.kernel.mac.String() {
+	a := t.victim.kernel.addresses[v.Addr()]
+	if isNew && after.Contested.MAC == t.victim.kernel.mac.String() && (a == nil || a.ours) {
 		c.violate("%s, from which %s was taken, counts as a stranger", t.victim.name, v.Addr())
 	}
 }
