@@ -62,7 +62,10 @@ func (v *vip) proveOrHearReleased(ctx context.Context, t tenure, before []leases
 		return proof, err
 	}
 	v.log.Info("the previous owner has released the address", "from", t.previous.From)
-	return v.proveOnce(ctx, t, t.others())
+	if others := t.others(); len(others) > 0 || t.stranger != nil {
+		return v.proveOnce(ctx, t, others)
+	}
+	return announcer.Proof{Since: time.Now()}, nil // nobody is left to ask
 }
 
 // proveOnce asks the wire.

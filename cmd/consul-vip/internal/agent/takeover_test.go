@@ -89,6 +89,36 @@ func TestTakeoverAfterATransfer(t *testing.T) {
 	}
 }
 
+// A released frame that comes while the wire is asked leaves only the others to ask.
+func TestReleasedDuringTheProof(t *testing.T) {
+	both := transferred
+	both.before = []leasestate.Before{h2, h3}
+	for name, test := range map[string]struct {
+		facts tenure
+		calls []string
+	}{
+		"nobody else":                   {transferred, []string{"prove 02:00:00:00:00:02 for 15s"}},
+		"somebody else may answer, too": {both, []string{"prove 02:00:00:00:00:02,02:00:00:00:00:03 for 20s", "prove 02:00:00:00:00:03 for 20s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeVIP(nil)
+				f.releasedAt = time.Now().Add(readyTries*releasedTimeout + proofTime)
+				f.prove = func(announcer.ProofConfig) error {
+					time.Sleep(2 * proofTime)
+					return nil
+				}
+				f.serve(t, test.facts, func(stop stopper) {
+					time.Sleep(time.Second)
+					synctest.Wait()
+					assert.Equal(t, with(exchange, exchange, exchange, test.calls, "bind", "bound", "announce"), f.recorded())
+					stop(stopped)
+				})
+			})
+		})
+	}
+}
+
 func TestStrictTakeoverWaitsForTheTTL(t *testing.T) {
 	for name, test := range map[string]struct {
 		facts tenure
