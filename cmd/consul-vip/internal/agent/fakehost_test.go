@@ -55,6 +55,8 @@ type fakeHost struct {
 	keys      latest.Latest[*leasestate.State]
 	inLine    map[string]int // by address: this host's place among the successors
 	checks    []*hostCheckCall
+
+	onPrioritize func() // runs in the loop
 }
 
 // hostCheckCall is a check of a host that runs, or has run.
@@ -275,6 +277,9 @@ func (h *fakeHost) ineligible(addr string) error {
 
 func (h *fakeHost) Prioritize(delta int) int {
 	h.record(fmt.Sprintf("prioritize %+d", delta))
+	if h.onPrioritize != nil {
+		h.onPrioritize()
+	}
 	return delta
 }
 

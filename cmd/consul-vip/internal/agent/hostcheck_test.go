@@ -223,3 +223,21 @@ func TestHostCheckWithoutAWitness(t *testing.T) {
 		assert.Equal(t, []any{"h2"}, h.logged("host check without effect: no witness, neither a gateway nor a third member, can prove that this host is heard", "node"))
 	})
 }
+
+// Keys that change while the loop does something else are not overlooked.
+func TestKeysThatChangeMeanwhile(t *testing.T) {
+	const vip = "10.0.0.1"
+	runFakeHost(t, configured(t, "", vip), onSegment, func(h *fakeHost) {
+		time.Sleep(lineDebounce) // the checks of the start are over
+		synctest.Wait()
+		h.mu.Lock()
+		h.inLine = map[string]int{vip: 0}
+		h.mu.Unlock()
+		h.onPrioritize = func() { h.keys.Set(ownedBy(ownerHost, "s2", 5, vip)) }
+		h.priority <- 1
+		synctest.Wait()
+		time.Sleep(lineDebounce)
+		synctest.Wait()
+		assert.Len(t, h.runningChecks(), 1)
+	})
+}

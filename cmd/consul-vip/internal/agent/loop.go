@@ -145,9 +145,9 @@ func (a *agent) run(ctx context.Context, o Options) error {
 // has ended.
 func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) (reason error) {
 	stopped, reload, priority := ctx.Done(), o.Reload, o.Priority
+	_, keysChanged := a.keeper.State()
 	for reason == nil || len(a.slots) > 0 {
 		var err error
-		_, keysChanged := a.keeper.State()
 		select {
 		case <-stopped:
 			err = context.Cause(ctx)
@@ -159,6 +159,7 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 		case <-a.debounce:
 			a.debounceLinks()
 		case <-keysChanged:
+			_, keysChanged = a.keeper.State()
 			a.checks.updateSoon(lineDebounce)
 		case <-a.checks.due:
 			a.updateHostChecks()
