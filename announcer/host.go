@@ -20,8 +20,8 @@ type Host struct {
 	MACs []net.HardwareAddr // of its interfaces, the first is the one to ask; empty: not known
 }
 
-// has reports whether mac is one of the host's.
-func (h Host) has(mac net.HardwareAddr) bool {
+// Has reports whether mac is one of the host's.
+func (h Host) Has(mac net.HardwareAddr) bool {
 	for _, m := range h.MACs {
 		if bytes.Equal(m, mac) {
 			return true
@@ -97,7 +97,7 @@ type neighbor struct {
 
 // accepts reports whether an answer from mac is one of the host.
 func (n *neighbor) accepts(mac net.HardwareAddr) bool {
-	return individual(mac) && (len(n.host.MACs) == 0 || n.host.has(mac))
+	return individual(mac) && (len(n.host.MACs) == 0 || n.host.Has(mac))
 }
 
 // join returns the echo that is sent next. The first caller has to send it with

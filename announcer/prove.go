@@ -155,7 +155,7 @@ func (p *proving) run(ctx context.Context) error {
 func (p *proving) suspected(mac net.HardwareAddr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.suspects, func(s *suspect) bool { return s.host.has(mac) })
+	return slices.ContainsFunc(p.suspects, func(s *suspect) bool { return s.host.Has(mac) })
 }
 
 // record records a claim of the address. It is called by the reader goroutine.
@@ -167,7 +167,7 @@ func (p *proving) record(c Claim) {
 	}
 	known := false
 	for _, s := range p.suspects {
-		if s.host.has(c.MAC) {
+		if s.host.Has(c.MAC) {
 			known = true
 			if s.kind != lead || !p.broadcasting(c.Received) {
 				p.answered(s, c.MAC)

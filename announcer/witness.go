@@ -15,6 +15,9 @@ type Witnesses struct {
 	Others  []Host // they count as long as the gateway has never answered
 }
 
+// None reports whether there is nobody to ask.
+func (w Witnesses) None() bool { return !w.Gateway.Addr.IsValid() && len(w.Others) == 0 }
+
 // witnesses are the witnesses of one caller, which owns them.
 type witnesses struct {
 	wire    *Wire

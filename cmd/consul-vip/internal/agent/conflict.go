@@ -88,7 +88,7 @@ func (a *active) handleClaim(ctx context.Context, claim announcer.Claim) outcome
 // mayBeLate reports whether a claim may be an answer of a previous owner that released,
 // which was broadcast, has overtaken.
 func (a *active) mayBeLate(claim announcer.Claim) bool {
-	return a.handedOver() && claim.Received.Sub(a.freed.since) < lateAnswer && sameHost(DecodeOwner(a.previous.Owner).host(), claim.MAC)
+	return a.handedOver() && claim.Received.Sub(a.freed.since) < lateAnswer && DecodeOwner(a.previous.Owner).host().Has(claim.MAC)
 }
 
 // awaitsReturn reports whether a previous owner that was taken for dead may still come
@@ -100,7 +100,7 @@ func (a *active) awaitsReturn() bool {
 // mayReturn reports whether a claim can be from a previous owner that has not noticed
 // yet that it has lost the address.
 func (a *active) mayReturn(mac net.HardwareAddr) bool {
-	return a.awaitsReturn() && slices.ContainsFunc(a.freed.silent, func(h announcer.Host) bool { return sameHost(h, mac) })
+	return a.awaitsReturn() && slices.ContainsFunc(a.freed.silent, func(h announcer.Host) bool { return h.Has(mac) })
 }
 
 // onHeard announces the address to a host that is heard again, if it may be one that

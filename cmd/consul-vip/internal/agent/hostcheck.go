@@ -42,9 +42,14 @@ type hostKey struct {
 	node  string
 	link  int
 	addr  netip.Addr // the host's own
-	macs  string     // of the host
+	macs  string     // of the host, the one to ask first
 	from  netip.Addr // our own
 	check config.HostCheck
+}
+
+// host is the host as the wire knows it.
+func (k hostKey) host() announcer.Host {
+	return announcer.Host{Addr: k.addr, MACs: parseMACs(strings.Fields(k.macs))}
 }
 
 // hostCheck is a check of a host that owns addresses for which this host is in line.
@@ -52,7 +57,6 @@ type hostCheck struct {
 	// Set when it starts, never changed.
 	key  hostKey
 	link *link
-	host announcer.Host
 	stop context.CancelFunc
 
 	state latest.Latest[announcer.HostState] // set by the check's goroutine
@@ -121,8 +125,9 @@ func (a *agent) updateHostChecks() {
 		c := a.checks.running[key]
 		if c == nil {
 			c = a.startHostCheck(key, owned)
+		} else {
+			c.own(owned)
 		}
-		c.own(owned)
 		a.judge(c)
 	}
 	for key, c := range a.checks.running {
@@ -154,7 +159,7 @@ func (a *agent) toCheck(v *vip, keys *leasestate.State) (key hostKey, session st
 	host := DecodeOwner(l.Record.Owner).host()
 	here, _ := v.link.state.Get()
 	source := here.identity.Source(host.Addr)
-	if !host.Addr.IsValid() || len(host.MACs) == 0 || !source.IsValid() || sameHost(host, here.mac) {
+	if !host.Addr.IsValid() || len(host.MACs) == 0 || !source.IsValid() || host.Has(here.mac) {
 		return hostKey{}, "", false
 	}
 	position, candidate := a.keeper.InLine(keys, cfg.Addr().String())
@@ -169,21 +174,14 @@ func (a *agent) toCheck(v *vip, keys *leasestate.State) (key hostKey, session st
 
 // startHostCheck starts to check the host that owns these addresses.
 func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *hostCheck {
-	var v *vip
-	for _, o := range owned {
-		v = o.vip
-		break
-	}
-	keys, _ := a.keeper.State()
-	l := keys.Locks[v.cfg().Addr().String()]
-	c := &hostCheck{key: key, link: v.link, host: DecodeOwner(l.Record.Owner).host()}
+	c := &hostCheck{key: key, link: a.links[key.link]}
 	ctx, stop := context.WithCancel(a.backgroundCtx)
 	c.stop = stop
 	a.checks.running[key] = c
 	c.own(owned)
 	a.runInBackground(ctx, func(ctx context.Context) error {
 		err := c.link.wire.CheckHost(ctx, announcer.HostCheckConfig{
-			Host: c.host, Source: key.from,
+			Host: key.host(), Source: key.from,
 			Interval: key.check.Interval, Misses: key.check.Misses,
 			Canary:    func() netip.Addr { return a.canary(c) },
 			Witnesses: func() announcer.Witnesses { return a.witnessesOf(c) },
@@ -196,7 +194,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 		}
 		return err
 	})
-	if w := a.witnessesOf(c); !w.Gateway.Addr.IsValid() && len(w.Others) == 0 && !c.link.alone {
+	if !c.link.alone && a.witnessesOf(c).None() {
 		c.link.alone = true
 		a.log.Warn("host check without effect: no witness, neither a gateway nor a third member, can prove that this host is heard",
 			"interface", c.link.name, "node", key.node)

@@ -22,7 +22,7 @@ func (a *active) checkIsolation(ctx context.Context) (o outcome) {
 	keys, _ := a.locks.State()
 	here, _ := a.link.state.Get()
 	source, w := here.identity.Source(a.cfg().Addr()), witnesses(keys, here, "")
-	if !source.IsValid() || !w.Gateway.Addr.IsValid() && len(w.Others) == 0 {
+	if !source.IsValid() || w.None() {
 		return outcome{}
 	}
 	if a.link.wire.Witnessed(ctx, source, w) || a.confirm(ctx, 0) == nil || ctx.Err() != nil {

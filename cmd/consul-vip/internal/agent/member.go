@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"cmp"
 	"net"
 	"net/netip"
@@ -68,6 +67,17 @@ func (d Description) on(here netif.Identity) announcer.Host {
 	return announcer.Host{}
 }
 
+// memberHost returns the host of a member as it can be seen on the segment of the VIP.
+// The zero Host: the member has not told, or there is none.
+func (v *vip) memberHost(node string) announcer.Host {
+	keys, _ := v.locks.State()
+	if keys == nil {
+		return announcer.Host{}
+	}
+	here, _ := v.link.state.Get()
+	return descriptionOf(keys.Members[node]).on(here.identity)
+}
+
 // memberWith returns the node of the member that has a MAC, other than this host; else
 // an empty string.
 func memberWith(s *leasestate.State, mac net.HardwareAddr) string {
@@ -97,9 +107,4 @@ func witnesses(s *leasestate.State, here linkState, without string) (w announcer
 	}
 	slices.SortFunc(w.Others, func(a, b announcer.Host) int { return a.Addr.Compare(b.Addr) })
 	return w
-}
-
-// sameHost reports whether a host has one of these MACs.
-func sameHost(h announcer.Host, mac net.HardwareAddr) bool {
-	return slices.ContainsFunc(h.MACs, func(m net.HardwareAddr) bool { return bytes.Equal(m, mac) })
 }

@@ -91,12 +91,10 @@ func (v *vip) proveOnce(ctx context.Context, t tenure, before []leasestate.Befor
 // nothing: what this kernel has shows when the address is bound, but the record may come
 // from a restored snapshot, and somebody else may have had the lock since.
 func (v *vip) ownersBefore(before []leasestate.Before) (hosts []announcer.Host) {
-	keys, _ := v.locks.State()
-	here, _ := v.link.state.Get()
 	for _, b := range before {
 		h := DecodeOwner(b.Owner).host()
-		if b.Owner == "" && b.Node != "" && keys != nil {
-			h = descriptionOf(keys.Members[b.Node]).on(here.identity)
+		if b.Owner == "" {
+			h = v.memberHost(b.Node)
 		}
 		if len(h.MACs) > 0 {
 			if own, err := v.kernel.Own(h.MACs[0]); own && err == nil {
@@ -115,7 +113,7 @@ func (t tenure) suspect(before []leasestate.Before) net.HardwareAddr {
 	}
 	mac, _ := net.ParseMAC(t.stranger.MAC)
 	for _, b := range before {
-		if sameHost(DecodeOwner(b.Owner).host(), mac) {
+		if DecodeOwner(b.Owner).host().Has(mac) {
 			return nil
 		}
 	}

@@ -88,12 +88,7 @@ func (v *vip) readyNonce(word leasestate.Record) announcer.Nonce {
 // successorMAC is the MAC of the node that a handover names, on this segment; nil
 // where it has told none.
 func (v *vip) successorMAC(word leasestate.Record) net.HardwareAddr {
-	keys, _ := v.locks.State()
-	if keys == nil {
-		return nil
-	}
-	state, _ := v.link.state.Get()
-	if h := descriptionOf(keys.Members[word.Node]).on(state.identity); len(h.MACs) > 0 {
+	if h := v.memberHost(word.Node); len(h.MACs) > 0 {
 		return h.MACs[0]
 	}
 	return nil
