@@ -271,10 +271,10 @@ func (t *tenure) carryOut() {
 }
 
 // transfer makes the lock, which is as it was last written, the successor's by this
-// record, in one Raft commit: Consul lets any client lock a key for any session. This process goes
-// on serving until then, and should until the successor has seen the commit. If the
-// answer is not refused the lock was transferred, or may have been; in the latter
-// case it may be found under our session afterwards.
+// record, in one Raft commit: Consul lets any client lock a key for any session. This
+// process goes on serving until then, and should until the successor has seen the
+// commit. If the answer is not refused the lock was transferred, or may have been; in
+// the latter case it may be found under our session afterwards.
 func (h *Held) transfer(ctx context.Context, record state.Record, written mark, reason error) answer {
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()

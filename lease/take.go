@@ -82,6 +82,16 @@ func (w *waiting) best(v *state.State, s *session, l state.Lock) bool {
 	return ok && to.Session == s.id
 }
 
+// InLine returns how many other members would take a lock from its holder, as s shows
+// it, rather than this process. It returns false if this process is not a candidate.
+func (k *Keeper) InLine(s *state.State, name string) (position int, ok bool) {
+	own, _ := k.session.Get()
+	if own == nil {
+		return 0, false
+	}
+	return s.InLine(name, s.Locks[name].Record.Node, own.id)
+}
+
 // takeFrom takes the lock from a dead host. Consul lets any client unlock a key for any
 // session, and no lock-delay follows. The deadline of the try is in the Client, so that
 // a try that waits for its turn does not lose it.

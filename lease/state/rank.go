@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -109,12 +110,37 @@ func (s *State) Successor(name, without string) (to Candidate, ok bool) {
 // Survivor is [State.Successor], or the next best candidate where the better ones are
 // of dead sessions.
 func (s *State) Survivor(name, without string, dead func(session string) bool) (to Candidate, ok bool) {
-	for _, c := range s.rankings.successors(without)[name] {
-		if pin := s.Pin(name); (pin == "" || pin == c.Node) && !dead(c.Session) {
+	for c := range s.line(name, without) {
+		if !dead(c.Session) {
 			return c, true
 		}
 	}
 	return Candidate{}, false
+}
+
+// InLine returns how many candidates for a lock come before the member with a session
+// if the lock leaves node. It returns false if that member is not a candidate.
+func (s *State) InLine(name, node, session string) (position int, ok bool) {
+	for c := range s.line(name, node) {
+		if c.Session == session {
+			return position, true
+		}
+		position++
+	}
+	return 0, false
+}
+
+// line yields the candidates that may have a lock if it leaves the node without, the
+// best placed first.
+func (s *State) line(name, without string) iter.Seq[Candidate] {
+	pin := s.Pin(name)
+	return func(yield func(Candidate) bool) {
+		for _, c := range s.rankings.successors(without)[name] {
+			if (pin == "" || pin == c.Node) && !yield(c) {
+				return
+			}
+		}
+	}
 }
 
 // BestPlaced is the best placed candidate for a lock other than the node without,

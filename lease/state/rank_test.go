@@ -162,3 +162,28 @@ func TestBestPlacedIgnoresThePin(t *testing.T) {
 	_, ok := s.BestPlaced("b", "")
 	assert.False(t, ok, "no member contends for it")
 }
+
+// The place in line counts those that would get the lock before: not its owner, and with
+// a pin nobody but that node.
+func TestInLine(t *testing.T) {
+	const name = "10.77.0.100"
+	s := contended(1, threeNodes, map[string]string{name: "h1"})
+	first, _ := s.Successor(name, "h1")
+	places := map[string]int{}
+	for _, session := range []string{"s-h1", "s-h2", "s-h3"} {
+		if position, ok := s.InLine(name, "h1", session); ok {
+			places[session] = position
+		}
+	}
+	assert.Len(t, places, 2)
+	assert.Equal(t, 0, places[first.Session])
+	assert.NotContains(t, places, "s-h1")
+
+	second := map[string]string{"s-h2": "h3", "s-h3": "h2"}[first.Session]
+	s.Pins[name] = Pin{Node: second}
+	position, ok := s.InLine(name, "h1", "s-"+second)
+	assert.True(t, ok)
+	assert.Zero(t, position)
+	_, ok = s.InLine(name, "h1", first.Session)
+	assert.False(t, ok, "pinned elsewhere")
+}
