@@ -33,7 +33,7 @@ var arpAnnouncements = [...]func(own net.HardwareAddr, addr netip.Addr) Outbound
 // arpProbe encodes a probe. Its sender address is zero, so no cache learns from it
 // (RFC 5227, section 1.1).
 func arpProbe(to, own net.HardwareAddr, addr netip.Addr) Outbound {
-	return arpFrame(to, arp.OperationRequest, own, netip.IPv4Unspecified(), unknownMAC, addr)
+	return arpWord(to, own, addr, Nonce{})
 }
 
 // arpRequest encodes a request for target from an address of this host. Caches learn

@@ -3,7 +3,6 @@ package announcer
 import (
 	"bytes"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
@@ -65,26 +64,29 @@ func (w *Wire) heardFrom(macs []net.HardwareAddr) (last time.Time) {
 }
 
 // LastHeard returns when the last frame from another host was received, or the zero
-// Time. It calls [Options.Own], for the MAC of this host's interfaces only as a rule.
+// Time. It calls [Options.Own], as a rule for one MAC only.
 func (w *Wire) LastHeard() time.Time {
-	h := &w.heard
-	type frame struct {
-		mac mac48
-		at  time.Time
+	for own := map[mac48]bool{}; ; {
+		mac, at := w.heard.latest(own)
+		if mac == (mac48{}) || !w.isOwn(mac[:]) {
+			return at
+		}
+		own[mac] = true // of another interface of this host
 	}
+}
+
+// latest returns the MAC that was heard last, but for some, and when. The zero MAC: the
+// others are forgotten, and a frame may have been received until then.
+func (h *heard) latest(without map[mac48]bool) (mac mac48, at time.Time) {
 	h.mu.Lock()
-	all, forgotten := make([]frame, 0, len(h.last)), h.forgotten
-	for mac, at := range h.last {
-		all = append(all, frame{mac, at})
-	}
-	h.mu.Unlock()
-	slices.SortFunc(all, func(a, b frame) int { return b.at.Compare(a.at) })
-	for _, f := range all {
-		if !w.isOwn(f.mac[:]) {
-			return f.at
+	defer h.mu.Unlock()
+	at = h.forgotten
+	for m, t := range h.last {
+		if t.After(at) && !without[m] {
+			mac, at = m, t
 		}
 	}
-	return forgotten
+	return mac, at
 }
 
 // recordHeard records the sender of a frame.

@@ -37,9 +37,10 @@ var (
 // Options configures a [Wire]. The zero value is ready to use.
 type Options struct {
 	// Own reports whether a MAC belongs to an interface of this host. The Wire calls
-	// it only for a frame that would otherwise be a claim or a word of a handover, and
-	// for the target of a probe, so it may query the kernel each time. Several goroutines call it; the
-	// reader waits for it. Nil: only the interface's own MAC belongs to this host.
+	// it only for a frame that would otherwise be a claim or a word of a handover, for
+	// the target of a probe, and for the last station heard, so it may query the kernel
+	// each time. Several goroutines call it; the reader waits for it. Nil: only the
+	// interface's own MAC belongs to this host.
 	Own func(net.HardwareAddr) (bool, error)
 
 	// Logger gets one line when receiving, sending or Own starts to fail, and one
