@@ -204,7 +204,7 @@ func requireOrSkip(t testing.TB, err error) {
 	require.NoError(t, err)
 }
 
-// What a test on the kernel cannot make: a VLAN on a bond of cards.
+// A VLAN on a bond of cards, which not every kernel under test can make.
 func TestHardwareAddrs(t *testing.T) {
 	mac := func(last byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, last} }
 	vrrp, mine := net.HardwareAddr{0, 0, 0x5e, 0, 1, 51}, prefix("10.9.0.1/24")

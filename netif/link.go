@@ -167,7 +167,8 @@ func (b linkBelow) inStack() int {
 }
 
 // parseLinkInfo returns the kind of a link, such as "vlan", and whether the link is a
-// member of a bond or a team. What it cannot read is empty: drivers fill in the rest.
+// member of a bond or a team. A part that it cannot read is empty: drivers fill in the
+// rest.
 func parseLinkInfo(b []byte) (kind string, bonded bool) {
 	// A damaged attribute only hides the ones after it.
 	_ = eachAttr(b, func(typ uint16, value []byte) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -10,13 +11,33 @@ import (
 // second.
 const isolatedAfter = time.Second
 
+// heardCache is when a link has heard another station last. It is safe for concurrent
+// use. All addresses of the link ask every second, and the answer costs a look at all
+// interfaces of this host: it serves for a quarter of a second.
+type heardCache struct {
+	mu   sync.Mutex // guards all following fields
+	last time.Time
+	read time.Time
+}
+
+// heardNobody reports whether no other station has been heard for a while.
+func (l *link) heardNobody() bool {
+	c := &l.heard
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.read) >= isolatedAfter/4 {
+		c.last, c.read = l.wire.LastHeard(), time.Now()
+	}
+	return time.Since(c.last) >= isolatedAfter
+}
+
 // checkIsolation unbinds the address if this host hears nobody on the wire and Consul
 // is silent too. Another host may have found this one dead and have taken the address
 // over, and both would answer for it as soon as the network is whole again. The lock
 // is kept: if it is still ours when Consul answers, the address is bound again. A
 // segment where nobody could answer proves nothing.
 func (a *active) checkIsolation(ctx context.Context) (o outcome) {
-	if a.address == nil || a.isolated != 0 || time.Since(a.link.wire.LastHeard()) < isolatedAfter {
+	if a.address == nil || a.isolated != 0 || !a.link.heardNobody() {
 		return outcome{}
 	}
 	keys, _ := a.locks.State()

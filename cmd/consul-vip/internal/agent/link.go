@@ -38,6 +38,7 @@ type link struct {
 	close context.CancelFunc // ends the wire
 
 	state latest.Latest[linkState] // set by the loop, followed by the VIPs
+	heard heardCache
 
 	// Owned by the loop.
 	reported  bool      // the kernel has reported the link

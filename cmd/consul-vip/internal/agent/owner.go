@@ -64,8 +64,8 @@ func (o Owner) on(l *link, addr netip.Addr) Owner {
 	return o
 }
 
-// host is the owner as the wire knows it. What the owner does not tell, or an older
-// instance does not know, is missing.
+// host is the owner as the wire knows it, without the facts that the owner does not
+// tell, because it is an older instance for example.
 func (o Owner) host() announcer.Host {
 	h := announcer.Host{MACs: parseMACs(append([]string{o.MAC}, o.MACs...))}
 	h.Addr, _ = netip.ParseAddr(o.Host)

@@ -236,3 +236,16 @@ func TestIsolation(t *testing.T) {
 	run(func(*fakeVIP) {}, []string{"ask the witnesses", "confirm"})
 	run(func(f *fakeVIP) { f.silent.Store(true); f.heardAt = time.Now().Add(time.Hour) }, []string{})
 }
+
+// All addresses of a link share one look at who was heard.
+func TestHeardNobodyIsCached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeVIP(nil)
+		assert.True(t, f.vip.link.heardNobody())
+		f.heardAt = time.Now()
+		time.Sleep(isolatedAfter/4 - 1)
+		assert.True(t, f.vip.link.heardNobody())
+		time.Sleep(1)
+		assert.False(t, f.vip.link.heardNobody())
+	})
+}
