@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
-
-	"github.com/consul-vip/consul-vip/internal/latest"
 )
 
 // knowNoLoss makes the Wire know that the link to mac loses nothing: four rounds prove.
@@ -379,83 +375,6 @@ func TestProveNeedsReplies(t *testing.T) {
 	})
 }
 
-// A witness that has answered before must answer. After the timeout nobody needs to.
-func TestProveGatewayFallsSilent(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		c := peerConfig()
-		c.Witnesses.Others = []Host{thirdHost} // never counts, because the gateway has answered
-		s.peer.die(true)
-		require.Equal(t, ProvedByWitness, s.prove(t, c).By)
-		s.gateway.die(true)
-		start := time.Now()
-		require.Equal(t, ProvedBySilence, s.prove(t, c).By)
-		require.Equal(t, time.Second+LoneSilence-answerWindow, time.Since(start))
-
-		// It answers again meanwhile.
-		start = time.Now()
-		s.after(305*time.Millisecond, func() { s.gateway.die(false) })
-		require.Equal(t, ProvedByWitness, s.prove(t, c).By)
-		require.InDelta(t, (305*time.Millisecond + WitnessedSilence).Seconds(), time.Since(start).Seconds(), 0.011)
-	})
-}
-
-// A witness is asked by broadcast until its MAC is known, and when it is silent there.
-func TestProveLearnsTheWitness(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.peer.die(true)
-		s.prove(t, peerConfig())
-		require.Len(t, sock.sentTo(broadcast, gatewayAddr), 1)
-		require.Len(t, sock.sentTo(gatewayMAC, gatewayAddr), 7)
-
-		backup := newStation(net.HardwareAddr{0x02, 0, 0, 0, 0, 0xfd}, gatewayAddr)
-		sock.connect(t, s.peer, backup)
-		s.prove(t, peerConfig())
-		require.Len(t, sock.sentTo(gatewayMAC, gatewayAddr), 8)
-		require.Len(t, sock.sentTo(broadcast, gatewayAddr), 2)
-		require.Len(t, sock.sentTo(backup.mac, gatewayAddr), 7)
-	})
-}
-
-// The gateway answers with the MAC of an owner: it is the watched host.
-func TestProveGatewayIsTheOwner(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.gateway.from = peerMAC
-		s.peer.die(true)
-		require.Equal(t, ProvedBySilence, s.prove(t, peerConfig()).By)
-	})
-}
-
-// A window does not count while an answer may wait unread.
-func TestProveWhileTheReaderIsBacklogged(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.peer.die(true)
-		sock.setBacklogged(true)
-		s.after(105*time.Millisecond, func() { sock.setBacklogged(false) })
-		start := time.Now()
-		s.prove(t, peerConfig())
-		require.Equal(t, 100*time.Millisecond+WitnessedSilence, time.Since(start))
-	})
-}
-
-// A timer is late if its process was paused, or its machine. Frames may have got lost.
-func TestProveLateTimer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &proving{addr: vip, end: time.Now().Add(time.Hour), wire: New(newFakeSocket(), ourMAC, Options{})}
-		s := &suspect{kind: owner, witnesses: &witnesses{}, news: latest.NewWake()}
-		for since, want := range map[time.Duration]finding{
-			0: alone, answerWindow + maxLate: alone, answerWindow + maxLate + 1: void, time.Minute: void,
-		} {
-			f, err := p.window(t.Context(), s, nil, time.Now().Add(-since))
-			require.NoError(t, err)
-			require.Equal(t, want, f, since)
-		}
-	})
-}
-
 func TestProveEnds(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		s := arrange(t, w, sock)
@@ -481,144 +400,6 @@ func TestProveEnds(t *testing.T) {
 		s.after(25*time.Millisecond, func() { w.pacer.close() })
 		_, err = w.Prove(t.Context(), peerConfig())
 		require.ErrorIs(t, err, ErrClosed)
-	})
-}
-
-func TestProveWhileSendingFails(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		start := time.Now()
-		sock.failWith(unix.ENETDOWN)
-		_, err := w.Prove(t.Context(), peerConfig())
-		require.ErrorIs(t, err, ErrNotSent)
-		require.ErrorIs(t, err, unix.ENETDOWN)
-		require.Equal(t, maxUnsent, time.Since(start))
-
-		s.after(305*time.Millisecond, func() { sock.failWith(nil) })
-		start = time.Now()
-		s.prove(t, peerConfig())
-		require.Greater(t, time.Since(start), 305*time.Millisecond)
-		require.Less(t, time.Since(start), 330*time.Millisecond)
-	})
-}
-
-// manyVIPs returns n addresses.
-func manyVIPs(n int) (all []netip.Addr) {
-	for i := range n {
-		all = append(all, netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)}))
-	}
-	return all
-}
-
-// proveMany proves that all these addresses are free, at once, and returns how long
-// the slowest took after the moment that free returns.
-func (s *scene) proveMany(t *testing.T, all []netip.Addr, c ProofConfig, free func() time.Time) time.Duration {
-	t.Helper()
-	ended := make(chan error, len(all))
-	for _, addr := range all {
-		c := c
-		c.Addr = addr
-		go func() {
-			_, err := s.wire.Prove(t.Context(), c)
-			ended <- err
-		}()
-	}
-	at := free()
-	for range all {
-		require.NoError(t, <-ended)
-	}
-	return time.Since(at)
-}
-
-// oneProcessor works around golang.org/issue/78156: when many timers of a bubble are
-// due at one moment, an internal check of the race detector fails.
-func oneProcessor(t *testing.T) {
-	t.Helper()
-	before := runtime.GOMAXPROCS(1)
-	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-}
-
-// A hundred addresses are let go at one moment.
-func TestProveMany(t *testing.T) {
-	oneProcessor(t)
-	for name, owned := range map[string]bool{"let go before": false, "owned before": true} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-				s := arrange(t, w, sock)
-				s.peer.delay = 100 * time.Microsecond
-				all := manyVIPs(100)
-				for _, addr := range all {
-					s.peer.set(addr, owned)
-				}
-				c := peerConfig()
-				c.Timeout = time.Minute
-				took := s.proveMany(t, all, c, func() time.Time {
-					if owned {
-						time.Sleep(2 * time.Second)
-						require.InDelta(t, 2*ownedRate, len(sock.frames()), 500)
-						for _, addr := range all {
-							s.peer.set(addr, false)
-						}
-					}
-					return time.Now()
-				})
-				t.Logf("proved within %s, with %d requests for the host's own address", took, s.peer.count(peerAddr))
-				require.Less(t, took, 80*time.Millisecond)
-			})
-		})
-	}
-}
-
-// All addresses of a dead host, with one witness for all.
-func TestProveManyOfADeadHost(t *testing.T) {
-	oneProcessor(t)
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.peer.die(true)
-		for many, limit := range map[int]time.Duration{40: 3 * WitnessedSilence / 2, 300: time.Second} {
-			asked := s.gateway.count(gatewayAddr)
-			c := peerConfig()
-			c.Timeout = time.Minute
-			took := s.proveMany(t, manyVIPs(many), c, time.Now)
-			asked = s.gateway.count(gatewayAddr) - asked
-			t.Logf("%d addresses proved within %s, the gateway was asked %d times", many, took, asked)
-			require.Less(t, took, limit)
-			require.Less(t, asked, int(limit/time.Millisecond))
-		}
-	})
-}
-
-// On a link that loses 5 % in each direction, an address that the owner has is never
-// proved to be free.
-func TestProveNeverFalse(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.peer.set(vip, true)
-		s.peer.loss = 0.05
-		w.losses = losses{}
-		for range 6000 { // what a host check has measured
-			w.losses.add(peerMAC, s.peer.loses(), time.Now())
-		}
-		require.GreaterOrEqual(t, proofRounds(w.losses.loss(peerMAC, time.Now())), 9)
-		c := peerConfig()
-		c.Timeout = 10 * time.Millisecond
-		for i := range 10_000 {
-			_, err := w.Prove(t.Context(), c)
-			require.ErrorAs(t, err, new(*InUseError), "run %d", i)
-			sock.forget()
-		}
-	})
-}
-
-// The same link, and an address that was let go: the proof comes all the same.
-func TestProveOnLossyLink(t *testing.T) {
-	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
-		s := arrange(t, w, sock)
-		s.peer.loss = 0.05
-		w.losses = losses{}
-		for range 100 {
-			require.Equal(t, ProvedByAnswer, s.prove(t, peerConfig()).By)
-		}
 	})
 }
 

@@ -1,0 +1,58 @@
+package announcer
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A witness that has answered before must answer. After the timeout nobody needs to.
+func TestProveGatewayFallsSilent(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		c := peerConfig()
+		c.Witnesses.Others = []Host{thirdHost} // never counts, because the gateway has answered
+		s.peer.die(true)
+		require.Equal(t, ProvedByWitness, s.prove(t, c).By)
+		s.gateway.die(true)
+		start := time.Now()
+		require.Equal(t, ProvedBySilence, s.prove(t, c).By)
+		require.Equal(t, time.Second+LoneSilence-answerWindow, time.Since(start))
+
+		// It answers again meanwhile.
+		start = time.Now()
+		s.after(305*time.Millisecond, func() { s.gateway.die(false) })
+		require.Equal(t, ProvedByWitness, s.prove(t, c).By)
+		require.InDelta(t, (305*time.Millisecond + WitnessedSilence).Seconds(), time.Since(start).Seconds(), 0.011)
+	})
+}
+
+// A witness is asked by broadcast until its MAC is known, and when it is silent there.
+func TestProveLearnsTheWitness(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		s.peer.die(true)
+		s.prove(t, peerConfig())
+		require.Len(t, sock.sentTo(broadcast, gatewayAddr), 1)
+		require.Len(t, sock.sentTo(gatewayMAC, gatewayAddr), 7)
+
+		backup := newStation(net.HardwareAddr{0x02, 0, 0, 0, 0, 0xfd}, gatewayAddr)
+		sock.connect(t, s.peer, backup)
+		s.prove(t, peerConfig())
+		require.Len(t, sock.sentTo(gatewayMAC, gatewayAddr), 8)
+		require.Len(t, sock.sentTo(broadcast, gatewayAddr), 2)
+		require.Len(t, sock.sentTo(backup.mac, gatewayAddr), 7)
+	})
+}
+
+// The gateway answers with the MAC of an owner: it is the watched host.
+func TestProveGatewayIsTheOwner(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		s.gateway.from = peerMAC
+		s.peer.die(true)
+		require.Equal(t, ProvedBySilence, s.prove(t, peerConfig()).By)
+	})
+}
