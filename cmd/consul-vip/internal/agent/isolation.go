@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -11,24 +10,23 @@ import (
 // second.
 const isolatedAfter = time.Second
 
-// heardCache is when a link has heard another station last. It is safe for concurrent
-// use. All addresses of the link ask every second, and the answer costs a look at all
-// interfaces of this host: it serves for a quarter of a second.
-type heardCache struct {
-	mu   sync.Mutex // guards all following fields
-	last time.Time
-	read time.Time
+// lastHeard is when a link had heard another station last, at a time.
+type lastHeard struct {
+	at   time.Time // zero: nobody
+	asOf time.Time
 }
 
-// heardNobody reports whether no other station has been heard for a while.
+// heardNobody reports whether no other station has been heard for a while. All
+// addresses of the link ask every second, and the answer costs a look at all interfaces
+// of this host: it serves for a quarter of a second. No lock is held meanwhile, as the
+// kernel may be slow: then several look at once.
 func (l *link) heardNobody() bool {
-	c := &l.heard
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.read) >= isolatedAfter/4 {
-		c.last, c.read = l.wire.LastHeard(), time.Now()
+	now, last := time.Now(), l.heard.Load()
+	if last == nil || now.Sub(last.asOf) >= isolatedAfter/4 {
+		last = &lastHeard{at: l.wire.LastHeard(), asOf: now}
+		l.heard.Store(last)
 	}
-	return time.Since(c.last) >= isolatedAfter
+	return time.Since(last.at) >= isolatedAfter
 }
 
 // checkIsolation unbinds the address if this host hears nobody on the wire and Consul

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/consul-vip/consul-vip/config"
@@ -38,7 +39,7 @@ type link struct {
 	close context.CancelFunc // ends the wire
 
 	state latest.Latest[linkState] // set by the loop, followed by the VIPs
-	heard heardCache
+	heard atomic.Pointer[lastHeard]
 
 	// Owned by the loop.
 	reported  bool      // the kernel has reported the link
