@@ -185,7 +185,7 @@ func (h *hostCheck) await(ctx context.Context, iv *interval, d time.Duration) er
 
 // askFurther asks a witness and, from the first miss on, for the canary.
 func (h *hostCheck) askFurther(ctx context.Context, iv *interval) error {
-	ws := h.wire.newWitnesses(h.config.Witnesses(), h.config.Source, []Host{h.config.Host}, h.config.Host.Has)
+	ws := h.wire.newWitnesses(h.config.Witnesses(), h.config.Source, h.config.Host, h.config.Host.Has)
 	ws.next, ws.asked = h.witnesses.next, h.witnesses.asked
 	h.witnesses = ws
 	if err := ws.ask(ctx, iv.began); err != nil {

@@ -63,8 +63,9 @@ type ProofConfig struct {
 	// Strangers are stations that claimed Addr. Each must be silent for 20 ms.
 	Strangers []net.HardwareAddr
 
-	// Witnesses prove that silence means something. Hosts with a MAC of the Owners or
-	// Strangers do not count.
+	// Witnesses prove that silence means something. Hosts with a MAC of the Strangers do
+	// not count, and of the Owners only those that have answered that they have let the
+	// address go.
 	Witnesses Witnesses
 
 	// Timeout is how long answers may keep coming. With 0 the first one ends Prove.
@@ -151,11 +152,14 @@ func (p *proving) run(ctx context.Context) error {
 	}
 }
 
-// suspected reports whether a MAC belongs to a suspect of the call.
+// suspected reports whether a MAC belongs to a suspect. One that has answered that it has
+// let the address go is none, and bears witness for the silence of the others.
 func (p *proving) suspected(mac net.HardwareAddr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.ContainsFunc(p.suspects, func(s *suspect) bool { return s.host.Has(mac) })
+	return slices.ContainsFunc(p.suspects, func(s *suspect) bool {
+		return s.host.Has(mac) && !(s.cleared && s.clearedBy == ProvedByAnswer)
+	})
 }
 
 // record records a claim of the address. It is called by the reader goroutine.

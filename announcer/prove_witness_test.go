@@ -56,3 +56,31 @@ func TestProveGatewayIsTheOwner(t *testing.T) {
 		require.Equal(t, ProvedBySilence, s.prove(t, peerConfig()).By)
 	})
 }
+
+// An owner that has let the address go bears witness for the silence of another one.
+func TestProveOwnerBearsWitness(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		s.gateway.die(true)
+		s.peer.die(true)
+		c := peerConfig()
+		c.Owners = []Host{peerHost, thirdHost}
+		c.Witnesses.Others = []Host{peerHost, thirdHost}
+		c.Timeout = time.Minute
+		require.Equal(t, ProvedByWitness, s.prove(t, c).By)
+
+		// It falls silent too: the network may be dead, and the other one alive. Nothing is
+		// proved until it is heard again, and the other one has let go.
+		s.third.die(false)
+		s.after(20*time.Millisecond, func() { s.third.die(true) })
+		s.after(2*time.Second, func() {
+			s.third.die(false)
+			s.peer.die(false)
+			s.peer.set(vip, true)
+		})
+		s.after(3*time.Second, func() { s.peer.set(vip, false) })
+		began := time.Now()
+		require.Equal(t, ProvedByAnswer, s.prove(t, c).By)
+		require.Greater(t, time.Since(began), 3*time.Second)
+	})
+}

@@ -12,7 +12,7 @@ import (
 // ends Prove. It is the goroutine of s.
 func (p *proving) prove(ctx context.Context, s *suspect) error {
 	defer p.setHas(s, false)
-	s.witnesses = p.wire.newWitnesses(p.config.Witnesses, p.config.Source, p.config.Owners, p.suspected)
+	s.witnesses = p.wire.newWitnesses(p.config.Witnesses, p.config.Source, s.host, p.suspected)
 	for {
 		f, err := p.round(ctx, s)
 		if err != nil {

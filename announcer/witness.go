@@ -28,15 +28,14 @@ type witnesses struct {
 	exclude func(net.HardwareAddr) bool
 }
 
-// newWitnesses returns the witnesses that are none of the watched hosts and have none
-// of the excluded MACs. They are asked from source; without one there are none.
-func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, watched []Host, exclude func(net.HardwareAddr) bool) *witnesses {
+// newWitnesses returns the witnesses of a watched host: never the host itself, and
+// nobody as long as exclude is true of its MAC. They are asked from source; without one
+// there are none.
+func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, watched Host, exclude func(net.HardwareAddr) bool) *witnesses {
 	r := &witnesses{wire: w, exclude: exclude}
 	usable := func(h Host) bool {
 		addr := h.Addr.Unmap()
-		return addr.Is4() &&
-			!slices.ContainsFunc(watched, func(o Host) bool { return o.Addr.Unmap() == addr }) &&
-			!slices.ContainsFunc(h.MACs, exclude) && !exclude(w.neighbors.lastMAC(addr))
+		return addr.Is4() && addr != watched.Addr.Unmap()
 	}
 	if !source.Unmap().Is4() {
 		return r
@@ -62,8 +61,8 @@ func (r *witnesses) gatewayCounts() bool {
 	return mac != nil && !r.exclude(mac)
 }
 
-// countingOthers returns the others without those that have become suspects since the
-// witnesses were chosen: a witness may claim the address itself.
+// countingOthers returns the others without those that are excluded now: a witness may
+// claim the address itself.
 func (r *witnesses) countingOthers() (counting []*neighbor) {
 	for _, n := range r.others {
 		if !slices.ContainsFunc(n.host.MACs, r.exclude) && !r.exclude(r.wire.neighbors.lastMAC(n.host.Addr)) {
