@@ -86,6 +86,10 @@ type neighbor struct {
 	host   Host
 	source netip.Addr
 
+	// letGo is set whenever the host turns out to have let an address go. It may have let
+	// go of others at the same moment.
+	letGo latest.Latest[struct{}]
+
 	mu       sync.Mutex // guards all following fields
 	underWay []*echo    // have no answer, oldest first
 	last     *echo      // that was sent

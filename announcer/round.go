@@ -54,6 +54,9 @@ func (p *proving) setHas(s *suspect, has bool) {
 		p.wire.owned.Add(1)
 	case !has && s.has:
 		p.wire.owned.Add(-1)
+		if s.neighbor != nil {
+			s.neighbor.letGo.Set(struct{}{})
+		}
 	}
 	if s.has = has; has {
 		s.sinceBroadcast = 0
@@ -96,13 +99,27 @@ func (p *proving) awaitOthers(ctx context.Context, s *suspect) (finished bool, e
 	}
 }
 
-// pause waits until the next round may begin.
+// pause waits until the next round may begin. While s has the address, its rounds are
+// further apart if there are many such addresses, but the next one begins at once when
+// the host lets any address go: a kernel removes all that expire at one moment.
 func (p *proving) pause(ctx context.Context, s *suspect) error {
-	d := minRound
-	if s.has {
-		d = max(d, time.Duration(p.wire.owned.Load())*time.Second/ownedRate)
+	var letGo <-chan struct{}
+	if s.has && s.neighbor != nil {
+		_, letGo = s.neighbor.letGo.Get()
 	}
-	return sleep(ctx, time.Until(s.round.Add(d)))
+	if err := sleep(ctx, time.Until(s.round.Add(minRound))); err != nil || !s.has {
+		return err
+	}
+	d := time.Duration(p.wire.owned.Load()) * time.Second / ownedRate
+	t := time.NewTimer(time.Until(s.round.Add(d)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-letGo:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // sleep waits for d. It returns the cause of ctx if that ends first.
