@@ -49,7 +49,7 @@ func bubble(t *testing.T, test func(b *instance)) {
 func bubbleLogging(t *testing.T, log hclog.Logger, test func(b *instance)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &instance{t: t, consul: simconsul.New(t), start: time.Now(), token: latest.NewWake(), contenders: map[string]*Contender{}}
+		b := &instance{t: t, consul: simconsul.New(t), start: time.Now().Add(1), token: latest.NewWake(), contenders: map[string]*Contender{}}
 		client, closeClient := b.consul.Client(consul.Transport)
 		defer closeClient()
 		b.keeper = New(Config{
@@ -60,7 +60,10 @@ func bubbleLogging(t *testing.T, log hclog.Logger, test func(b *instance)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		ended := make(chan error, 1)
-		go func() { ended <- b.keeper.Run(ctx) }()
+		go func() {
+			time.Sleep(1) // until the test waits for something: first it prepares Consul
+			ended <- b.keeper.Run(ctx)
+		}()
 		b.stop = sync.OnceValue(func() error { cancel(); return <-ended })
 		test(b)
 		require.NoError(t, b.stop())

@@ -129,8 +129,7 @@ func TestARestoredSnapshotShowsALostLock(t *testing.T) {
 		<-h.held
 		synctest.Wait()
 		session := b.consul.Get(lockKey).Session
-		b.consul.Replace(20)
-		b.consul.Begin(session, sessionName) // the snapshot has the session, but not the lock
+		b.consul.Replace(20, session) // the snapshot has the session, but not the lock
 		require.ErrorContains(t, h.ends(LockLost), "deleted")
 	})
 }

@@ -237,9 +237,11 @@ func (c *Consul) Sessions() (ids []string) {
 
 // Begin starts a session with this id and name, as another client would. It has no TTL.
 func (c *Consul) Begin(id, name string) {
-	_, err := c.CreateSession(Session{ID: id, Name: name, Node: "h1"})
+	_, err := c.CreateSession(named(id, name))
 	require.NoError(c.t, err)
 }
+
+func named(id, name string) Session { return Session{ID: id, Name: name, Node: "h1"} }
 
 // Destroy ends a session, which frees its keys.
 func (c *Consul) Destroy(id string) { require.NoError(c.t, c.DestroySession(id)) }
@@ -249,11 +251,14 @@ func (c *Consul) Advance(index uint64) {
 	c.must(func(s *store) { s.index = index })
 }
 
-// Replace puts servers without keys and sessions, and with another index, in the
-// place of the old ones.
-func (c *Consul) Replace(index uint64) {
+// Replace puts servers without keys, with another index and no sessions but these, in
+// the place of the old ones.
+func (c *Consul) Replace(index uint64, sessions ...string) {
 	s := newStore(index)
 	s.kvIndex = index
 	c.agent.register(s)
+	for _, id := range sessions {
+		require.Empty(c.t, s.begin(&session{Session: named(id, "consul-vip"), behavior: api.SessionBehaviorRelease, nodeChecks: []string{serfHealth}}))
+	}
 	require.NoError(c.t, c.Restore(Snapshot{s}))
 }
