@@ -211,6 +211,7 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 		if tookFrom != "" {
 			h.takenFrom(tookFrom)
 		}
+		h.record.Nonce = newNonce() // an equal record would not move the key's index
 		return w.take(ctx, s, l, h)
 	case ineligible == nil || (returned && lock.Ineligible == nil):
 		h := w.held(v, s, l.Record, lock)

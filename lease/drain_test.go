@@ -52,6 +52,7 @@ func TestDrainMovesNothingElse(t *testing.T) {
 		theirs := o.holdLock(other)
 		<-theirs.held
 		standby := b.holdLock(other)
+		time.Sleep(settleDelay)
 		synctest.Wait()
 		before := b.consul.Get("p/10.77.0.101/.lock").ModifyIndex
 		b.drain("h1")

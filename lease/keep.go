@@ -11,6 +11,11 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
+// settleDelay is how long after a takeover the owners before stay in the record. Nobody
+// waits for that write, but each wakes every member, and of a hundred addresses that are
+// taken over at once, many are not bound yet.
+const settleDelay = 200 * time.Millisecond
+
 // tenure keeps a lock while the function of its hold runs: it writes the record,
 // transfers the lock and ends the hold. It belongs to the goroutine of
 // [Held.keep]. At most one write is under way, in a goroutine of its own, so that
@@ -22,6 +27,7 @@ type tenure struct {
 	due       *pendingTransfer
 	answer    chan answer             // of the write under way
 	writing   bool                    // a write is under way
+	settled   bool                    // the address has been bound for a while
 	abort     context.CancelCauseFunc // gives up the transfer under way; nil: there is none
 	deadline  time.Time               // of a stop's transfer; zero: the process does not stop
 	recording *failurelog.Log
@@ -45,7 +51,7 @@ func (h *Held) keep(ctx context.Context) {
 	t := &tenure{h: h, stop: ctx, due: newPendingTransfer(), answer: make(chan answer, 1), recording: failurelog.New(h.log, "writing the record")}
 	defer t.close()
 	stopped, bound := ctx.Done(), h.bound
-	var giveUp <-chan time.Time
+	var giveUp, settle <-chan time.Time
 	unseen := time.NewTimer(h.session.ttl / 2)
 	defer unseen.Stop()
 	for h.run.Err() == nil {
@@ -60,7 +66,9 @@ func (h *Held) keep(ctx context.Context) {
 		case <-seen:
 		case <-altered:
 		case <-bound:
-			bound = nil
+			bound, settle = nil, time.After(h.settlesIn())
+		case <-settle:
+			settle, t.settled = nil, true
 		case <-t.due.timer.C:
 			t.due.ripe = true
 		case a := <-t.answer:
@@ -79,6 +87,15 @@ func (h *Held) keep(ctx context.Context) {
 		case <-h.run.Done():
 		}
 	}
+}
+
+// settlesIn is how long after the address was bound the record says that nobody before
+// has it. A move waits for that.
+func (h *Held) settlesIn() time.Duration {
+	if h.Previous.State == state.RecordHandover {
+		return 0
+	}
+	return settleDelay
 }
 
 // close waits for the write under way.
@@ -104,7 +121,7 @@ func (t *tenure) write(v observed, lock Lock) {
 		t.transferAtStop(v)
 	case served && t.due.ripe:
 		t.carryOut()
-	case !h.recorded || (served && len(h.record.Before) > 0) || lock.Owner != h.record.Owner:
+	case !h.recorded || (t.settled && len(h.record.Before) > 0) || lock.Owner != h.record.Owner:
 		t.rewrite(served, lock.Owner)
 	}
 }

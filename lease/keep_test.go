@@ -36,6 +36,9 @@ func TestARecordNamesTheOwnersBeforeUntilTheAddressIsBound(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, before, b.record().Before)
 		bind <- struct{}{}
+		time.Sleep(settleDelay - 1)
+		assert.Equal(t, before, b.record().Before)
+		time.Sleep(1)
 		synctest.Wait()
 		assert.Empty(t, b.record().Before)
 		assert.Equal(t, "h1", b.record().Node)

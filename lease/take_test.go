@@ -81,6 +81,7 @@ func TestTakenByTheBestPlaced(t *testing.T) {
 		require.NotErrorIs(t, err, ErrLockLost)
 		require.EqualError(t, err, "taken over by h2: this host did not answer on the wire")
 		assert.Contains(t, c.h1.consul.Sessions(), victim, "the session lives")
+		time.Sleep(settleDelay)
 		synctest.Wait()
 		r := c.h1.record()
 		assert.Equal(t, "h2", r.Node)

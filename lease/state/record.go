@@ -57,7 +57,9 @@ type Record struct {
 	Hops int
 	// Nonce is in every RecordHandover whose owner From still serves: the words of the
 	// handover on the wire repeat it, so that no other frame passes for one. 12
-	// hexadecimal digits; empty in the record of an older instance.
+	// hexadecimal digits; empty in the record of an older instance. In a RecordHeld it
+	// only makes the record of a new tenure differ from the one before under the same
+	// session: Consul counts a write of the same value as none.
 	Nonce string
 	// TookFrom is in a RecordHeld whose owner has taken the lock from this node, because
 	// the node's host did not answer on the wire. Reason is ReasonHostDead then.
