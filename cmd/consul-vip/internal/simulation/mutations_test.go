@@ -90,7 +90,7 @@ var mutations = []mutation{
 	{
 		"a host is its own witness",
 		"announcer/witness.go",
-		"	r := &witnesses{", "	exclude, watched = func(net.HardwareAddr) bool { return false }, nil\n	r := &witnesses{",
+		"	r := &witnesses{", "	exclude, watched = func(net.HardwareAddr) bool { return false }, Host{}\n	r := &witnesses{",
 		"nobody has taken", "^(crash|move|pause)$",
 	},
 	{
