@@ -38,7 +38,7 @@ func TestARecordNamesTheOwnersBeforeUntilTheAddressIsBound(t *testing.T) {
 		bind <- struct{}{}
 		time.Sleep(settleDelay - 1)
 		assert.Equal(t, before, b.record().Before)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Empty(t, b.record().Before)
 		assert.Equal(t, "h1", b.record().Node)

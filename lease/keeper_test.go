@@ -61,7 +61,7 @@ func bubbleLogging(t *testing.T, log hclog.Logger, test func(b *instance)) {
 		defer cancel()
 		ended := make(chan error, 1)
 		go func() {
-			time.Sleep(1) // until the test waits for something: first it prepares Consul
+			time.Sleep(time.Nanosecond) // until the test waits for something: first it prepares Consul
 			ended <- b.keeper.Run(ctx)
 		}()
 		b.stop = sync.OnceValue(func() error { cancel(); return <-ended })
