@@ -58,7 +58,7 @@ func TestProve(t *testing.T) {
 		begin  func(s *scene)
 		by     ProofBy
 		inUse  net.HardwareAddr // if set, the error
-		took   time.Duration    // exactly
+		took   time.Duration    // or a round less or more
 	}{
 		"let go": {config: base, by: ProvedByAnswer, took: 3 * ms},
 		"let go, unknown loss": {
@@ -221,7 +221,7 @@ func TestProve(t *testing.T) {
 					assert.False(t, proof.Since.After(time.Now()))
 					assert.Less(t, time.Since(proof.Since), 12*ms)
 				}
-				assert.Equal(t, tc.took, took)
+				assert.InDelta(t, tc.took, took, float64(minRound), "what falls into one moment has no order")
 				require.Empty(t, w.listeners.byAddr, "the subscription ends with the call")
 				require.Zero(t, w.owned.Load())
 			})

@@ -29,7 +29,12 @@ type record struct {
 	AllocID   string    `json:"alloc_id"`
 	Job       string    `json:"job"`
 	Reason    string    `json:"reason"`
+
+	Before []json.RawMessage `json:"before"`
 }
+
+// settled reports whether the owner has written all that it writes about a takeover.
+func (r record) settled() bool { return r.State == "held" && len(r.Before) == 0 }
 
 // Keys below the prefix.
 func lockKey(vip netip.Addr) string    { return vip.String() + "/.lock" }
@@ -101,11 +106,20 @@ func (s *scene) lockOf(vip netip.Addr) (pair *api.KVPair, r record) {
 	return pair, r
 }
 
-// index is where the lock of an address was written last.
-func (s *scene) index(vip netip.Addr) uint64 {
+// index is where the lock of an address was written last, once it is settled.
+func (s *scene) index(vip netip.Addr) (index uint64) {
 	s.t.Helper()
-	pair, _ := s.lockOf(vip)
-	return pair.ModifyIndex
+	s.retry("reading the settled lock of "+vip.String(), func() error {
+		pair, r, err := s.lock(vip)
+		if err == nil && !r.settled() {
+			err = fmt.Errorf("%+v", r)
+		}
+		if err == nil {
+			index = pair.ModifyIndex
+		}
+		return err
+	})
+	return index
 }
 
 // indexes returns where the lock of each address was written last.

@@ -246,7 +246,7 @@ func (s *scene) settled() {
 	s.t.Helper()
 	for vip, h := range s.hosts() {
 		s.await(condition{fmt.Sprintf("the record of %s to name %s", vip, h.Name), func() error {
-			if _, r, err := s.lock(vip); err != nil || r.State != "held" || r.Node != h.Name {
+			if _, r, err := s.lock(vip); err != nil || !r.settled() || r.Node != h.Name {
 				return errors.Join(err, fmt.Errorf("%+v", r))
 			}
 			return nil

@@ -15,6 +15,7 @@ import (
 func TestStart(t *testing.T) {
 	s := newScene(t)
 	h1 := s.startAll(config{})[0].Host
+	s.settled()
 
 	addrs, err := h1.Addresses(t.Context())
 	s.NoError(err)
