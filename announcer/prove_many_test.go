@@ -2,7 +2,6 @@ package announcer
 
 import (
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 
@@ -37,17 +36,8 @@ func (s *scene) proveMany(t *testing.T, all []netip.Addr, c ProofConfig, free fu
 	return time.Since(at)
 }
 
-// oneProcessor works around golang.org/issue/78156: when many timers of a bubble are
-// due at one moment, an internal check of the race detector fails.
-func oneProcessor(t *testing.T) {
-	t.Helper()
-	before := runtime.GOMAXPROCS(1)
-	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
-}
-
 // A hundred addresses are let go at one moment.
 func TestProveMany(t *testing.T) {
-	oneProcessor(t)
 	for name, owned := range map[string]bool{"let go before": false, "owned before": true} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
@@ -78,7 +68,6 @@ func TestProveMany(t *testing.T) {
 
 // All addresses of a dead host, with one witness for all.
 func TestProveManyOfADeadHost(t *testing.T) {
-	oneProcessor(t)
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		s := arrange(t, w, sock)
 		s.peer.die(true)
