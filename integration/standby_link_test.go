@@ -50,6 +50,7 @@ func TestStandbyLinkDown(t *testing.T) {
 	})
 	t.Run("owner stopped", func(t *testing.T) {
 		s, tenure, standby := newStandbyLinkScene(t)
+		s.pass(calm) // until the owner has heard of it too
 		s.stop(tenure.owner)
 		_, r := s.lockOf(s.vip)
 		s.Equal("released", r.State, "there is no successor")

@@ -46,6 +46,7 @@ func TestHeldRecord(t *testing.T) {
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	s.startOn(config{}, h1)
+	s.settled()
 	r := s.recordPrinted(h2)
 	s.Equal(record{
 		State: "held", Node: h1.Name, Interface: "eth0", MAC: h1.MAC.String(),

@@ -203,13 +203,13 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 	case !l.Record.TransferredTo(w.keeper.node) && ineligible == nil:
 		// Our own record may be the trace of an earlier try of ours. It may also come from
 		// a restored snapshot, and others may have had the lock meanwhile: it proves nothing.
-		previous, tookFrom := l.Record, ""
+		previous := l.Record
 		if previous.Session == s.id {
-			previous, tookFrom = state.Record{Before: previous.Before}, previous.TookFrom
+			previous = state.Record{Before: previous.Before, Unheard: previous.Unheard}
 		}
 		h := w.held(v, s, previous, lock)
-		if tookFrom != "" {
-			h.takenFrom(tookFrom)
+		if l.Record.Session == s.id && l.Record.TookFrom != "" {
+			h.takenFrom(l.Record.TookFrom)
 		}
 		h.record.Nonce = newNonce() // an equal record would not move the key's index
 		return w.take(ctx, s, l, h)
@@ -293,7 +293,7 @@ func (w *waiting) held(v observed, s *session, previous state.Record, lock Lock)
 		record: state.Record{
 			State: state.RecordHeld, Node: k.node, Owner: lock.Owner, Since: wallClock(),
 			Session: s.id, TTL: k.cfg.SessionTTL.String(), Version: k.cfg.Version,
-			Before: before, Contested: w.contested,
+			Before: before, Contested: w.contested, Unheard: v.StillUnheard(previous.Unheard),
 		},
 	}
 }

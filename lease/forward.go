@@ -43,7 +43,7 @@ func (w *waiting) forwardTo(v *state.State, r state.Record, why error) (record s
 	case r.At == nil && alive && contends:
 		return state.Record{
 			State: state.RecordHandover, From: w.keeper.node, Node: r.From, Session: giver.Session, TTL: r.TTL,
-			Version: w.keeper.cfg.Version, Before: r.Before, Contested: r.Contested, Hops: r.Hops + 1,
+			Version: w.keeper.cfg.Version, Before: r.Before, Contested: r.Contested, Unheard: r.Unheard, Hops: r.Hops + 1,
 			At: wallClock(), Reason: fmt.Sprintf("%s cannot take it: %s", w.keeper.node, why),
 		}, giver.Session
 	}

@@ -45,7 +45,10 @@ func (h *Held) finalRecord(reason error, left Left) state.Record {
 		own.At, own.Reason = now, reason.Error()
 		return own
 	}
-	return state.Record{State: state.RecordReleased, Node: own.Node, At: now, Reason: reason.Error(), Contested: h.contender.stranger.recall(h.keeper.now())}
+	return state.Record{
+		State: state.RecordReleased, Node: own.Node, At: now, Reason: reason.Error(),
+		Contested: h.contender.stranger.recall(h.keeper.now()), Unheard: own.Unheard,
+	}
 }
 
 // contestedRecord tells the others of the stranger that this process has met.
@@ -60,7 +63,7 @@ func (h *Held) contestedRecord(c state.Contested, own state.Record, left Left, r
 	}
 	return state.Record{
 		State: state.RecordContested, Node: own.Node, At: now, Reason: reason.Error(),
-		Before: before, Contested: &c,
+		Before: before, Contested: &c, Unheard: own.Unheard,
 	}
 }
 

@@ -99,6 +99,7 @@ func (w *waiting) takeFrom(ctx context.Context, v observed, s *session, l state.
 	k := w.keeper
 	h := w.held(v, s, w.attempt.previous, lock)
 	h.takenFrom(l.Record.Node)
+	h.record.Unheard = v.Unheard(l.Record.Node)
 	key, value := k.keys.Lock(w.name), h.record.Encode()
 	sent := k.now()
 	if w.attempt.sent == 0 {

@@ -100,7 +100,7 @@ func (h *Held) handoverRecord(to state.Candidate) state.Record {
 	return state.Record{
 		State: state.RecordHandover, From: h.keeper.node, Node: to.Node, Owner: lock.Owner,
 		Session: to.Session, TTL: h.keeper.cfg.SessionTTL.String(), Version: h.keeper.cfg.Version, Contested: h.contender.stranger.recall(h.keeper.now()),
-		Nonce: newNonce(),
+		Nonce: newNonce(), Unheard: h.record.Unheard,
 	}
 }
 

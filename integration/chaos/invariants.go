@@ -21,9 +21,10 @@ const (
 	// contestLimit is the same after a stranger has claimed the address. All instances
 	// leave it alone for at most a minute after each try.
 	contestLimit = 75 * time.Second
-	// orphanLimit is how long an address may be bound without its lock. A frozen owner
-	// keeps it for the longest dead_man, and loses the lock some seconds sooner.
-	orphanLimit = 8 * time.Second
+	// orphanLimit is how long an address may be bound without its lock. The kernel of an
+	// owner that dies or is cut off keeps it for dead_man, 8 s here, and removes it up to a
+	// second late; the lock may be taken a quarter of a second after the death.
+	orphanLimit = 10 * time.Second
 	// silence is how long an address must not answer to count as without an owner,
 	// which one lost question does not prove.
 	silence = 50 * time.Millisecond

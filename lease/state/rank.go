@@ -51,12 +51,13 @@ func newRankings(s *State) rankings {
 // a member comes or goes. The share spreads many locks evenly, which hashing alone
 // does only roughly. It counts the locks that a member holds and those that the
 // ranking has assigned to it so far. A drained member has no position and no share,
-// and its locks count as free.
+// and its locks count as free. So does one whose host may be dead.
 func rank(s *State, locks map[string]Lock, without string) ranking {
 	r := ranking{}
 	load := map[string]int{} // by session
+	unheard := s.unheard()
 	for node, m := range s.Members {
-		if node == without || s.Drained(node) {
+		if node == without || s.Drained(node) || unheard[node] {
 			continue
 		}
 		load[m.Session] = 0

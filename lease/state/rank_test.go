@@ -187,3 +187,26 @@ func TestInLine(t *testing.T) {
 	_, ok = s.InLine(name, "h1", first.Session)
 	assert.False(t, ok, "pinned elsewhere")
 }
+
+// A member whose host did not answer gets nothing until it has written its key again.
+func TestUnheardMemberIsNoCandidate(t *testing.T) {
+	const name = "10.77.0.100"
+	vips := map[string]int{name: 100, "10.77.0.101": 100}
+	took := Record{State: RecordHeld, Node: "h2", Session: "s-h2", TookFrom: "h1", Unheard: &Unheard{"h1", 7}, Reason: ReasonHostDead}
+	view := func(member uint64) *State {
+		return New(NewKeys("p"), api.KVPairs{
+			{Key: "p/" + name + "/.lock", Value: took.Encode(), Session: "s-h2", ModifyIndex: 9},
+			{Key: "p/.members/h1", Value: Member{Node: "h1", VIPs: vips}.Encode(), Session: "s-h1", ModifyIndex: member},
+			{Key: "p/.members/h2", Value: Member{Node: "h2", VIPs: vips}.Encode(), Session: "s-h2", ModifyIndex: 5},
+		}, 10)
+	}
+	_, ok := view(7).Successor(name, "h2")
+	assert.False(t, ok)
+	best, _ := view(7).Successor("10.77.0.101", "")
+	assert.Equal(t, "h2", best.Node, "of no other lock either")
+	_, ok = view(7).BestPlaced(name, "h2")
+	assert.False(t, ok)
+
+	to, _ := view(11).Successor(name, "h2")
+	assert.Equal(t, "h1", to.Node)
+}

@@ -64,6 +64,17 @@ type Record struct {
 	// TookFrom is in a RecordHeld whose owner has taken the lock from this node, because
 	// the node's host did not answer on the wire. Reason is ReasonHostDead then.
 	TookFrom string
+	// Unheard is a member that may be dead. The records of all later owners carry it;
+	// nil: there is none.
+	Unheard *Unheard
+}
+
+// Unheard is a member from which a lock was taken, because its host did not answer on the
+// wire. A member that lives writes its key as soon as it hears of that: as long as the key
+// is as it was, nothing shows that it does.
+type Unheard struct {
+	Node   string `json:"node"`
+	Member uint64 `json:"member"` // the ModifyIndex of its member key then
 }
 
 // ReasonHostDead is the reason in a record with TookFrom.
@@ -89,6 +100,7 @@ type (
 		Hops      int        `json:"hops,omitempty"`
 		Nonce     string     `json:"nonce,omitempty"`
 		TookFrom  string     `json:"took_from,omitempty"`
+		Unheard   *Unheard   `json:"unheard,omitempty"`
 	}
 )
 
@@ -99,7 +111,7 @@ var recordFields = []string{"state", "from", "node", "since", "session", "ttl", 
 func (r Record) MarshalJSON() ([]byte, error) {
 	return r.Owner.Inline(
 		recordHead{r.State, r.From, r.Node},
-		recordTail{r.Since, r.Session, r.TTL, r.Version, r.At, r.Reason, r.Before, r.Contested, r.Hops, r.Nonce, r.TookFrom})
+		recordTail{r.Since, r.Session, r.TTL, r.Version, r.At, r.Reason, r.Before, r.Contested, r.Hops, r.Nonce, r.TookFrom, r.Unheard})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -121,7 +133,7 @@ func (r *Record) UnmarshalJSON(object []byte) error {
 		Since: tail.Since, Session: tail.Session, TTL: tail.TTL, Version: tail.Version,
 		At: tail.At, Reason: tail.Reason,
 		Before: tail.Before, Contested: tail.Contested, Hops: tail.Hops,
-		Nonce: tail.Nonce, TookFrom: tail.TookFrom,
+		Nonce: tail.Nonce, TookFrom: tail.TookFrom, Unheard: tail.Unheard,
 	}
 	return nil
 }
@@ -198,7 +210,7 @@ func (r Record) Orphaned() Record {
 	}
 	return Record{
 		State: RecordHeld, Node: r.Node, Session: r.Session, TTL: r.TTL, Version: r.Version,
-		Before: r.MayAnswer(), Contested: r.Contested,
+		Before: r.MayAnswer(), Contested: r.Contested, Unheard: r.Unheard,
 	}
 }
 
@@ -212,7 +224,7 @@ func (r Record) Deleted(members []string) Record {
 			before = append(slices.Clip(before), Before{Node: node, TTL: r.TTL})
 		}
 	}
-	return Record{State: RecordReleased, Node: r.Node, Reason: "its key was deleted", Before: before, Contested: r.Contested}
+	return Record{State: RecordReleased, Node: r.Node, Reason: "its key was deleted", Before: before, Contested: r.Contested, Unheard: r.Unheard}
 }
 
 // Unserved is the record to leave behind by an owner that found r and never bound
@@ -226,10 +238,10 @@ func (r Record) Unserved() Record {
 	case r.State != RecordHandover:
 		return r
 	case r.At != nil:
-		return Record{State: RecordReleased, Node: r.From, At: r.At, Reason: r.Reason, Before: r.Before, Contested: r.Contested}
+		return Record{State: RecordReleased, Node: r.From, At: r.At, Reason: r.Reason, Before: r.Before, Contested: r.Contested, Unheard: r.Unheard}
 	}
 	return Record{
 		State: RecordHeld, Node: r.From, Owner: r.Owner, TTL: r.TTL, Version: r.Version,
-		Before: r.Before, Contested: r.Contested,
+		Before: r.Before, Contested: r.Contested, Unheard: r.Unheard,
 	}
 }

@@ -190,6 +190,34 @@ func (s *State) Drained(node string) bool {
 	return drained
 }
 
+// Unheard says of a member, whose host does not answer, that it may be dead. Nil: it is no
+// member.
+func (s *State) Unheard(node string) *Unheard {
+	if _, member := s.Members[node]; !member {
+		return nil
+	}
+	return &Unheard{node, s.members[node]}
+}
+
+// StillUnheard returns u as long as the member has not written its key since; else nil.
+func (s *State) StillUnheard(u *Unheard) *Unheard {
+	if u == nil || s.members[u.Node] != u.Member {
+		return nil
+	}
+	return u
+}
+
+// unheard returns the members of which nothing shows that they live.
+func (s *State) unheard() map[string]bool {
+	nodes := map[string]bool{}
+	for _, l := range s.Locks {
+		if u := s.StillUnheard(l.Record.Unheard); u != nil {
+			nodes[u.Node] = true
+		}
+	}
+	return nodes
+}
+
 // LockKnown reports whether s tells the state of a lock: its key is there, or no key
 // is missing.
 func (s *State) LockKnown(name string) bool {

@@ -20,6 +20,9 @@ const (
 	// once its host is connected again.
 	hearsWithin = 2 * time.Second
 
+	// knownWithin is how long after a take all members know of it.
+	knownWithin = time.Second
+
 	// missedBefore is how long before a take its victim may have been heard again: for
 	// as long as the transaction that takes the lock may have been under way, also to an
 	// agent that was cut off meanwhile.
@@ -40,6 +43,7 @@ type take struct {
 	from      string // the victim's session
 	at        time.Duration
 	back      time.Duration // since when the victim is connected again; 0: it is not
+	wrote     bool          // the victim has written its member key since
 	end       func()        // of the excuse
 }
 
@@ -56,6 +60,7 @@ func newTakes() takes {
 
 // changed is called for each change of a key.
 func (c *cluster) changed(change simconsul.Change) {
+	c.noteMember(change)
 	i := slices.IndexFunc(c.base.VIPs, func(v config.VIP) bool { return c.keys.Lock(v.Addr().String()) == change.Key })
 	if i < 0 || change.Old == nil || change.New == nil {
 		return
@@ -65,6 +70,9 @@ func (c *cluster) changed(change simconsul.Change) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.judgeContested(v, before, after)
+	if change.New.Session != "" && change.Old.Session != change.New.Session {
+		c.judgeTransfer(v, after)
+	}
 	if t := c.takes.last[v.Addr()]; t != nil && t.from == after.Session {
 		delete(c.takes.victims, t.from) // it may never have seen that it had lost the lock
 	}
@@ -128,6 +136,31 @@ func (c *cluster) judgeContested(v config.VIP, before, after state.Record) {
 	a := t.victim.kernel.addresses[v.Addr()]
 	if isNew && after.Contested.MAC == t.victim.kernel.mac.String() && (a == nil || a.ours) {
 		c.violate("%s, from which %s was taken, counts as a stranger", t.victim.name, v.Addr())
+	}
+}
+
+// noteMember notes that the victim of a take has written its member key.
+func (c *cluster) noteMember(change simconsul.Change) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	for _, t := range c.takes.felt {
+		if change.Key == c.keys.Member(t.victim.name) {
+			t.wrote = true
+		}
+	}
+}
+
+// judgeTransfer checks that no lock is transferred to a host that has just counted as
+// dead, and has not been heard since.
+func (c *cluster) judgeTransfer(v config.VIP, after state.Record) {
+	if after.State != state.RecordHandover || c.late() {
+		return
+	}
+	for _, t := range c.takes.felt {
+		silent := t.back == 0 && !t.wrote && !t.victim.kernel.listening()
+		if t.victim.name == after.Node && silent && c.log.elapsed()-t.at > knownWithin {
+			c.violate("%s was transferred to %s, whose host is dead", v.Addr(), after.Node)
+		}
 	}
 }
 
