@@ -112,10 +112,10 @@ var mutations = []mutation{
 		"which had taken", "",
 	},
 	{
-		"a victim takes locks at once",
+		"a victim takes locks soon",
 		"lease/setback.go",
-		"firstSetback   = 10 * time.Second", "firstSetback   = 0 * time.Second",
-		"after a lock was taken from it", "",
+		"firstSetback   = 10 * time.Second", "firstSetback   = 2100 * time.Millisecond",
+		"after a lock was taken from it", "^(stall in turn|move|pause)$",
 	},
 	{
 		"any probe is a release",
