@@ -107,23 +107,22 @@ func (p *proving) pause(ctx context.Context, s *suspect) error {
 	if s.has && s.neighbor != nil {
 		_, letGo = s.neighbor.letGo.Get()
 	}
-	if err := sleep(ctx, time.Until(s.round.Add(minRound))); err != nil || !s.has {
+	if err := sleepUntil(ctx, s.round.Add(minRound), nil); err != nil || !s.has {
 		return err
 	}
 	d := time.Duration(p.wire.owned.Load()) * time.Second / ownedRate
-	t := time.NewTimer(time.Until(s.round.Add(d)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-letGo:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	return nil
+	return sleepUntil(ctx, s.round.Add(d), letGo)
 }
 
 // sleep waits for d. It returns the cause of ctx if that ends first.
 func sleep(ctx context.Context, d time.Duration) error {
+	return sleepUntil(ctx, time.Now().Add(d), nil)
+}
+
+// sleepUntil waits until a time, or until woken. It returns the cause of ctx if that ends
+// first.
+func sleepUntil(ctx context.Context, end time.Time, woken <-chan struct{}) error {
+	d := time.Until(end)
 	if d <= 0 {
 		return nil
 	}
@@ -131,6 +130,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
+	case <-woken:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
