@@ -127,7 +127,6 @@ func TestAnnounceJitter(t *testing.T) {
 // The first frames of all addresses are sent before the second of any, and later
 // announcements spread out.
 func TestAnnounceMany(t *testing.T) {
-	oneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		const many = 1000
 		sock := newFakeSocket()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -148,7 +147,6 @@ func (f *fakeSocket) word(addr netip.Addr, mac net.HardwareAddr, n Nonce) {
 // until f returns.
 func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeSocket)) {
 	t.Helper()
-	oneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
 		w := New(sock, ourMAC, o)
@@ -160,14 +158,6 @@ func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeS
 		cancel()
 		require.NoError(t, <-ended)
 	})
-}
-
-// oneProcessor works around golang.org/issue/78156: when many timers of a bubble are
-// due at one moment, the race detector may fail or crash.
-func oneProcessor(t *testing.T) {
-	t.Helper()
-	before := runtime.GOMAXPROCS(1)
-	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 }
 
 // A logBuffer is safe for concurrent use.

@@ -220,7 +220,6 @@ func TestCheckHostMany(t *testing.T) {
 
 // A late timer makes an interval void.
 func TestCheckHostLateTimer(t *testing.T) {
-	oneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		h := &hostCheck{}
 		for late, void := range map[time.Duration]bool{0: false, checkInterval/4 - 1: false, checkInterval / 4: true, time.Hour: true} {

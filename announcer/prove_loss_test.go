@@ -26,7 +26,6 @@ func TestProveWhileTheReaderIsBacklogged(t *testing.T) {
 
 // A timer is late if its process was paused, or its machine. Frames may have got lost.
 func TestProveLateTimer(t *testing.T) {
-	oneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := &proving{addr: vip, end: time.Now().Add(time.Hour), wire: New(newFakeSocket(), ourMAC, Options{})}
 		s := &suspect{kind: owner, witnesses: &witnesses{}, news: latest.NewWake()}

@@ -404,7 +404,6 @@ func TestProveEnds(t *testing.T) {
 }
 
 func TestProveBeforeRun(t *testing.T) {
-	oneProcessor(t)
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
 		w := New(sock, ourMAC, Options{})
