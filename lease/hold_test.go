@@ -223,7 +223,7 @@ func TestLockDelayOfAForeignSession(t *testing.T) {
 	})
 }
 
-// What is known of a lock is as old as the request that asked for it: the process
+// Knowledge of a lock is as old as the request that asked for it: the process
 // may have been paused before it read the answer.
 func TestAnAnswerProvesTheTimeOfItsRequest(t *testing.T) {
 	bubble(t, func(b *instance) {

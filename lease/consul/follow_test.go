@@ -259,7 +259,7 @@ func TestALateLeaderIsNotAnotherHistory(t *testing.T) {
 	})
 }
 
-// What a token may read changes without the index.
+// The keys that a token may read change without the index.
 func TestFollowTellsThatAListWasFiltered(t *testing.T) {
 	followed(t, func(f *following) {
 		f.Put("p/a/pin", "h1", "")

@@ -42,7 +42,7 @@ func TestNextReusesWhatHasNotChanged(t *testing.T) {
 	lock := func(session string, index uint64) *api.KVPair {
 		return &api.KVPair{Key: "p/a/.lock", Session: session, ModifyIndex: index, Value: []byte(`{"state":"held","node":"h2"}`)}
 	}
-	// What is read again tells h2 and version 2.
+	// A value that is read again tells h2 and version 2.
 	last := Next(nil, keys, List{Index: 20, Pairs: api.KVPairs{
 		{Key: "p/.members/h1", Session: "s1", ModifyIndex: 5, Value: []byte(`{"version":"1"}`)},
 		{Key: "p/a/.lock", Session: "s1", ModifyIndex: 6, Value: []byte(`{"state":"held","node":"h1"}`)},
