@@ -105,8 +105,8 @@ func (s *scene) onlyOn(h *lab.Host, vips ...netip.Addr) condition {
 	})
 }
 
-// ownedBy is met when this host alone has the address: according to the client, to
-// Consul's KV and to "ip address".
+// ownedBy is met when this host alone has the address, according to the client, to
+// Consul's KV and to "ip address", and its takeover is over.
 func (s *scene) ownedBy(h *lab.Host) condition {
 	return condition{fmt.Sprintf("%s to own %s", h.Name, s.vip), func() error {
 		if by := s.client.AnsweredBy(); by != h.Name {
@@ -116,7 +116,7 @@ func (s *scene) ownedBy(h *lab.Host) condition {
 		if err != nil {
 			return err
 		}
-		if r.State != "held" || r.Node != h.Name || pair.Session == "" {
+		if !r.settled() || r.Node != h.Name || pair.Session == "" {
 			return fmt.Errorf("the record %s with session %q", pair.Value, pair.Session)
 		}
 		return s.allOn(h, s.vip).seen()
