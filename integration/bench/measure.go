@@ -73,6 +73,17 @@ func (k key) String() string { return k.peer + "/" + k.scenario }
 // results are all repetitions.
 type results map[key][]result
 
+// adopt adds what was measured in another world with the peers that do without Consul.
+func (rs results) adopt(other results) {
+	for _, p := range peers() {
+		for k, cell := range other {
+			if k.peer == p.name() && !p.needsConsul() {
+				rs[k] = measured(cell)
+			}
+		}
+	}
+}
+
 // failed counts the repetitions that could not be measured.
 func (rs results) failed() int {
 	n := 0

@@ -88,6 +88,16 @@ func TestFailed(t *testing.T) {
 	require.Len(t, rs[key{"a", "x"}], 2)
 }
 
+func TestAdopt(t *testing.T) {
+	rs := results{{"consul-vip", "x"}: gaps(1)}
+	rs.adopt(results{
+		{"consul-vip", "x"}:      gaps(2),
+		{"consul lock", "x"}:     gaps(3),
+		{"keepalived 10ms", "x"}: append(gaps(4), result{err: errors.New("broken")}),
+	})
+	require.Equal(t, results{{"consul-vip", "x"}: gaps(1), {"keepalived 10ms", "x"}: gaps(4)}, rs)
+}
+
 func TestResultInOneLine(t *testing.T) {
 	r := result{
 		owner: "h1", next: "h2", takenOver: 7 * time.Millisecond, gap: 680 * time.Microsecond, lost: 1,

@@ -36,13 +36,13 @@ func (o options) repetitions(p peer, sc scenario) int {
 
 // plan returns what is to be run in a world. Takeovers within milliseconds are measured
 // alone. Takeovers within seconds do not disturb each other and run side by side, which
-// saves time.
+// saves time, and so does it to measure peers without Consul in the first world only.
 func plan(o options, w lab.World) []item {
 	var items []item
 	for _, sc := range scenarios(w) {
 		for _, together := range groups(sc) {
 			together = slices.DeleteFunc(together, func(p peer) bool {
-				return !sc.applies(p) || !o.only.MatchString(key{p.name(), sc.name}.String())
+				return !sc.applies(p) || o.adopts(p, w) || !o.only.MatchString(key{p.name(), sc.name}.String())
 			})
 			if trials := o.trials(sc, together); len(trials) > 0 {
 				items = append(items, item{sc, trials})
@@ -51,6 +51,9 @@ func plan(o options, w lab.World) []item {
 	}
 	return items
 }
+
+// adopts reports whether a world has the results of a peer from the first one.
+func (o options) adopts(p peer, w lab.World) bool { return w != o.worlds[0] && !p.needsConsul() }
 
 // trials returns the peers of each repetition of a group.
 func (o options) trials(sc scenario, together []peer) (trials [][]peer) {

@@ -167,7 +167,7 @@ func TestPlanHasEverythingOnce(t *testing.T) {
 }
 
 func testPlan(t *testing.T, w lab.World) {
-	o := options{n: 10, only: regexp.MustCompile("")}
+	o := options{n: 10, worlds: lab.Worlds, only: regexp.MustCompile("")}
 	seen := make(map[key]int)
 	for _, i := range plan(o, w) {
 		for _, together := range i.trials {
@@ -179,7 +179,7 @@ func testPlan(t *testing.T, w lab.World) {
 	for _, sc := range scenarios(w) {
 		for _, p := range peers() {
 			want := 0
-			if sc.applies(p) {
+			if sc.applies(p) && (p.needsConsul() || w == lab.Worlds[0]) {
 				want = o.repetitions(p, sc)
 			}
 			require.Equal(t, want, seen[key{p.name(), sc.name}], "%s, %s", p.name(), sc.name)
@@ -187,8 +187,8 @@ func testPlan(t *testing.T, w lab.World) {
 	}
 	require.Equal(t, 10, seen[key{"consul-vip", hostDeath}])
 	require.Equal(t, 10, seen[key{"consul-vip 10ms", hostDeath}])
-	require.Equal(t, 5, seen[key{"keepalived 1s", hostDeath}])
-	o = options{n: 1, only: regexp.MustCompile("^consul-vip/planned stop$")}
+	require.Equal(t, 5, seen[key{"consul lock", hostDeath}])
+	o = options{n: 1, worlds: lab.Worlds, only: regexp.MustCompile("^consul-vip/planned stop$")}
 	require.Len(t, plan(o, w), 1)
 	o.only = regexp.MustCompile("nothing")
 	require.Empty(t, plan(o, w))

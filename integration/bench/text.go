@@ -12,7 +12,8 @@ that do a similar job. Every figure is "median / worst" of all repetitions, in
 milliseconds. The worst is what nine of ten runs keep to; the slowest run of all follows
 in brackets if it took longer. Figures that are equal appear once. "Not taken over"
 means: not within %d s (%d s for a killed or frozen ` + "`consul lock`" + `). "–" means that
-there is nothing to measure.
+there is nothing to measure. keepalived does without Consul: it is measured in the first
+world, and its figures stand in both.
 
 `
 
