@@ -63,7 +63,7 @@ func TestCarrierLostHandsOver(t *testing.T) {
 	s.unplug(h1, "eth0")
 	next := s.takenOver(h1)
 	s.await(logs(procs[0], "lock transferred", 1))
-	s.holds(logs(s.instanceOn(next), "no station answers for the address", 0))
+	s.holds(logs(s.instanceOn(next), "no station has the address", 0))
 
 	s.NoError(h1.Plug("eth0"))
 	s.await(s.memberOn(h1))
