@@ -86,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 		if err != nil {
 			return err
 		}
-		if w != o.worlds[0] {
+		if len(all) > 0 {
 			r.adopt(all[0].results)
 		}
 		all = append(all, worldResults{w, r})

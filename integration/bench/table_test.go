@@ -188,6 +188,7 @@ func testPlan(t *testing.T, w lab.World) {
 	require.Equal(t, 10, seen[key{"consul-vip", hostDeath}])
 	require.Equal(t, 10, seen[key{"consul-vip 10ms", hostDeath}])
 	require.Equal(t, 5, seen[key{"consul lock", hostDeath}])
+	require.Equal(t, map[lab.World]int{lab.Clients: 5, lab.ServersOnHosts: 0}[w], seen[key{"keepalived 1s", hostDeath}])
 	o = options{n: 1, worlds: lab.Worlds, only: regexp.MustCompile("^consul-vip/planned stop$")}
 	require.Len(t, plan(o, w), 1)
 	o.only = regexp.MustCompile("nothing")
