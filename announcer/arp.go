@@ -65,61 +65,30 @@ func arpFrame(to net.HardwareAddr, op arp.Operation,
 	return Outbound{To: to, Payload: payload}
 }
 
-// arpSender returns the address and MAC of a frame's sender. The verdict is
-// VerdictClaim if the frame says that the sender has the address, else the reason
-// why it does not.
+// arpMessage decodes a received frame. The verdict is VerdictClaim if its sender has an
+// address, VerdictProbe if it has none, else the reason why the frame says nothing.
 //
 // Requests and replies count alike, as in an ARP cache (RFC 826; RFC 5227, section
-// 2.4). The target fields are ignored.
-func arpSender(payload []byte) (netip.Addr, net.HardwareAddr, Verdict) {
+// 2.4). The message does not share the buffer.
+func arpMessage(payload []byte) (message, Verdict) {
 	var p arp.Packet
 	if err := p.UnmarshalBinary(payload); err != nil {
-		return netip.Addr{}, nil, VerdictMalformed
+		return message{}, VerdictMalformed
 	}
 	switch {
 	case p.HardwareType != arpEthernet, p.ProtocolType != arpIPv4:
-		return netip.Addr{}, nil, VerdictForeign
+		return message{}, VerdictForeign
 	case p.HardwareAddrLength != macLen, p.IPLength != ipv4Len:
-		return netip.Addr{}, nil, VerdictMalformed
+		return message{}, VerdictMalformed
 	case p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply:
-		return netip.Addr{}, nil, VerdictForeign
-	case p.SenderIP.IsUnspecified():
-		return netip.Addr{}, nil, VerdictProbe
+		return message{}, VerdictForeign
 	}
-	return p.SenderIP, p.SenderHardwareAddr, VerdictClaim
-}
-
-// arpProbed returns the address that a probe asks for, the MAC of its sender, and the
-// nonce that it carries. A reply carries none: its target MAC is the receiver's. The
-// frame must have VerdictProbe.
-func arpProbed(payload []byte) (netip.Addr, net.HardwareAddr, Nonce) {
-	var p arp.Packet
-	if err := p.UnmarshalBinary(payload); err != nil {
-		return netip.Addr{}, nil, Nonce{}
+	m := message{mac: p.SenderHardwareAddr, sender: p.SenderIP, target: p.TargetIP, reply: p.Operation == arp.OperationReply}
+	if !p.SenderIP.IsUnspecified() {
+		return m, VerdictClaim
 	}
-	var n Nonce
-	if p.Operation == arp.OperationRequest {
-		copy(n[:], p.TargetHardwareAddr)
+	if !m.reply { // the target MAC of a reply is the receiver's
+		copy(m.nonce[:], p.TargetHardwareAddr)
 	}
-	return p.TargetIP, p.SenderHardwareAddr, n
-}
-
-// arpAnswer returns the addresses of a reply and the MAC of its sender. A gratuitous
-// reply answers nothing.
-func arpAnswer(payload []byte) (neighborAddr, net.HardwareAddr, bool) {
-	var p arp.Packet
-	if err := p.UnmarshalBinary(payload); err != nil || p.Operation != arp.OperationReply {
-		return neighborAddr{}, nil, false
-	}
-	return neighborAddr{p.SenderIP, p.TargetIP}, p.SenderHardwareAddr, p.SenderIP != p.TargetIP
-}
-
-// arpSenderMAC returns the MAC of a frame's sender. The frame must be ARP for IPv4 over
-// Ethernet.
-func arpSenderMAC(payload []byte) net.HardwareAddr {
-	const offset = 8 // after the types, the lengths and the operation
-	if len(payload) < offset+macLen {
-		return nil
-	}
-	return payload[offset : offset+macLen]
+	return m, VerdictProbe
 }

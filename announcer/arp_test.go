@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,26 +34,37 @@ func TestARPFrames(t *testing.T) {
 	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, wordFrame)}, arpWord(peerMAC, ourMAC, vip, nonce))
 }
 
-// The test reads the bytes of a probe without the ARP codec.
-func FuzzProbed(f *testing.F) {
+// The test reads the bytes of a frame without the ARP codec.
+func FuzzARPMessage(f *testing.F) {
 	for _, seed := range []string{
-		"", probe, wordFrame, wordFrame + "0000", announceRequest,
+		"", probe, wordFrame, wordFrame + "0000", announceRequest, announceReply, peerRequest, peerReply,
 		"0001 0800 0604 0002 020000000099 00000000 020000000001 0a4d0064",
+		"0001 0800 0604 0002 020000000099 0a4d000c 020000000001 0a4d000b",
+		"0001 0800 ffff 0002 020000000099 0a4d000c",
 	} {
 		f.Add(unhex(f, seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _, verdict := arpSender(b)
-		addr, mac, n := arpProbed(b)
-		if verdict != VerdictProbe {
+		m, verdict := arpMessage(b)
+		a, answers := m.answer()
+		if verdict != VerdictProbe && verdict != VerdictClaim {
+			require.Zero(t, m)
 			return
 		}
-		require.Equal(t, b[24:28], addr.AsSlice())
-		require.Equal(t, b[8:14], []byte(mac))
-		if b[7] == 1 {
-			require.Equal(t, b[18:24], n[:])
+		reply, known := b[7] == 2, string(b[14:18]) != "\x00\x00\x00\x00"
+		require.Equal(t, b[8:14], []byte(m.mac))
+		require.Equal(t, b[14:18], m.sender.AsSlice())
+		require.Equal(t, b[24:28], m.target.AsSlice())
+		require.Equal(t, known, verdict == VerdictClaim)
+		require.Equal(t, reply && string(b[14:18]) != string(b[24:28]), answers)
+		require.Equal(t, neighborAddr{m.sender, m.target}, a)
+		if known || reply {
+			require.Zero(t, m.nonce, "only a probe carries one")
 		} else {
-			require.Zero(t, n, "only a request carries a nonce")
+			require.Equal(t, b[18:24], m.nonce[:])
 		}
+		before := slices.Clone(m.mac)
+		clear(b)
+		require.Equal(t, before, m.mac, "the MAC does not share the buffer")
 	})
 }

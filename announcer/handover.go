@@ -172,22 +172,20 @@ func (h *Handover) recordClaim(mac net.HardwareAddr) {
 	maps.DeleteFunc(h.words, func(w word, _ time.Time) bool { return w.mac == string(mac) })
 }
 
-// deliverToHandovers delivers a frame to the handovers of its address.
-func (w *Wire) deliverToHandovers(in Inbound, verdict Verdict) {
-	switch verdict {
+// deliverToHandovers delivers a message to the handovers of its address.
+func (w *Wire) deliverToHandovers(m message) {
+	switch m.verdict {
 	case VerdictProbe:
-		addr, mac, nonce := arpProbed(in.Payload)
-		handovers := w.handovers.of(addr)
-		if len(handovers) == 0 || nonce != (Nonce{}) && w.mayBeOwn(mac) {
+		handovers := w.handovers.of(m.target)
+		if len(handovers) == 0 || m.nonce != (Nonce{}) && w.mayBeOwn(m.mac) {
 			return // ready and released carry the same nonce, and a switch may return a frame
 		}
 		for _, h := range handovers {
-			h.recordProbe(word{string(mac), nonce}, in.Received)
+			h.recordProbe(word{string(m.mac), m.nonce}, m.received)
 		}
 	case VerdictClaim, VerdictOtherAddress:
-		addr, mac, _ := arpSender(in.Payload)
-		for _, h := range w.handovers.of(addr) {
-			h.recordClaim(mac)
+		for _, h := range w.handovers.of(m.sender) {
+			h.recordClaim(m.mac)
 		}
 	}
 }

@@ -89,13 +89,13 @@ func (h *heard) latest(without map[mac48]bool) (mac mac48, at time.Time) {
 	return mac, at
 }
 
-// recordHeard records the sender of a frame.
-func (w *Wire) recordHeard(in Inbound, verdict Verdict) {
-	switch verdict {
+// recordHeard records the sender of a message.
+func (w *Wire) recordHeard(m message) {
+	switch m.verdict {
 	case VerdictElsewhere, VerdictMalformed, VerdictForeign, VerdictBadMAC:
 		return
 	}
-	if mac := arpSenderMAC(in.Payload); individual(mac) && !bytes.Equal(mac, *w.mac.Load()) {
-		w.heard.add(mac, in.Received)
+	if individual(m.mac) && !bytes.Equal(m.mac, *w.mac.Load()) {
+		w.heard.add(m.mac, m.received)
 	}
 }

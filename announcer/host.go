@@ -265,13 +265,13 @@ func (ns *neighbors) answer(a neighborAddr, mac net.HardwareAddr, at time.Time) 
 	}
 }
 
-// deliverToNeighbors delivers a frame that answers an echo. Only a reply to an address
+// deliverToNeighbors delivers a message that answers an echo. Only a reply to an address
 // of this host does: it proves that the host has heard it.
-func (w *Wire) deliverToNeighbors(in Inbound, verdict Verdict) {
-	switch verdict {
+func (w *Wire) deliverToNeighbors(m message) {
+	switch m.verdict {
 	case VerdictClaim, VerdictOtherAddress, VerdictStale:
-		if a, mac, ok := arpAnswer(in.Payload); ok {
-			w.neighbors.answer(a, mac, in.Received)
+		if a, ok := m.answer(); ok {
+			w.neighbors.answer(a, m.mac, m.received)
 		}
 	}
 }

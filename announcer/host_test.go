@@ -3,7 +3,6 @@ package announcer
 import (
 	"context"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,32 +123,5 @@ func TestEchoAbandoned(t *testing.T) {
 		sock.failWith(nil)
 		_, err = w.echo(t.Context(), n, 0)
 		require.NoError(t, err)
-	})
-}
-
-// The test reads the bytes of a reply without the ARP codec.
-func FuzzAnswer(f *testing.F) {
-	for _, seed := range []string{
-		"", peerRequest, peerReply, announceReply, probe,
-		"0001 0800 0604 0002 020000000099 0a4d000c 020000000001 0a4d000b",
-		"0001 0800 ffff 0002 020000000099 0a4d000c",
-	} {
-		f.Add(unhex(f, seed))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		a, mac, ok := arpAnswer(b)
-		if _, _, verdict := arpSender(b); verdict != VerdictClaim {
-			return
-		}
-		require.Equal(t, b[8:14], []byte(arpSenderMAC(b)))
-		require.Equal(t, b[7] == 2 && string(b[14:18]) != string(b[24:28]), ok)
-		if ok {
-			require.Equal(t, b[8:14], []byte(mac))
-			require.Equal(t, b[14:18], a.sender.AsSlice())
-			require.Equal(t, b[24:28], a.target.AsSlice())
-			before := slices.Clone(mac)
-			clear(b)
-			require.Equal(t, before, mac, "the MAC does not share the buffer")
-		}
 	})
 }

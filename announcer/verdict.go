@@ -55,38 +55,43 @@ func (v Verdict) String() string {
 	return verdictNames[v]
 }
 
-// classify returns the verdict on one frame. It depends on its arguments alone:
-// listenersOf returns the listeners of an address, isOwn reports whether a MAC belongs
-// to this host. The claim and the listeners to deliver it to are set for VerdictClaim
-// only.
-func classify(in Inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (Verdict, Claim, []*Listener) {
+// classify returns what a frame says, with its verdict, and the listeners to deliver
+// a claim to. It depends on its arguments alone: listenersOf returns the listeners of
+// an address, isOwn reports whether a MAC belongs to this host.
+func classify(in Inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (m message, listeners []*Listener) {
 	if in.Elsewhere {
-		return VerdictElsewhere, Claim{}, nil
+		return message{verdict: VerdictElsewhere}, nil
 	}
-	addr, mac, verdict := arpSender(in.Payload)
-	if verdict != VerdictClaim {
-		return verdict, Claim{}, nil
+	m, m.verdict = arpMessage(in.Payload)
+	m.received = in.Received
+	if m.verdict == VerdictClaim {
+		m.verdict, listeners = m.judge(listenersOf, isOwn)
 	}
-	all := listenersOf(addr)
+	return m, listeners
+}
+
+// judge returns the verdict on a message whose sender has an address.
+func (m message) judge(listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (Verdict, []*Listener) {
+	all := listenersOf(m.sender)
 	if len(all) == 0 {
-		return VerdictOtherAddress, Claim{}, nil
+		return VerdictOtherAddress, nil
 	}
-	if !individual(mac) {
-		return VerdictBadMAC, Claim{}, nil
+	if !individual(m.mac) {
+		return VerdictBadMAC, nil
 	}
 	var listeners []*Listener
 	for _, l := range all {
-		if !in.Received.Before(l.since) {
+		if !m.received.Before(l.since) {
 			listeners = append(listeners, l)
 		}
 	}
 	if len(listeners) == 0 {
-		return VerdictStale, Claim{}, nil
+		return VerdictStale, nil
 	}
-	if isOwn(mac) {
-		return VerdictOwn, Claim{}, nil
+	if isOwn(m.mac) {
+		return VerdictOwn, nil
 	}
-	return VerdictClaim, Claim{Addr: addr, MAC: mac, Received: in.Received}, listeners
+	return VerdictClaim, listeners
 }
 
 // individual reports whether mac can belong to a single station: it is neither zero

@@ -20,7 +20,7 @@ var since = time.Unix(1000, 0)
 
 // classifyPayload classifies a payload on a host that has the MACs ourMAC and secondMAC
 // and listens to the claims of vip from since on.
-func classifyPayload(payload []byte, received time.Time) (Verdict, Claim, []*Listener) {
+func classifyPayload(payload []byte, received time.Time) (message, []*Listener) {
 	l := &Listener{addr: vip, since: since}
 	of := func(a netip.Addr) []*Listener {
 		if a == vip {
@@ -71,14 +71,15 @@ func TestClassify(t *testing.T) {
 		"empty":               {"", VerdictMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, claim, listeners := classifyPayload(unhex(t, tc.frame), since)
-			require.Equal(t, tc.want.String(), got.String())
+			m, listeners := classifyPayload(unhex(t, tc.frame), since)
+			require.Equal(t, tc.want.String(), m.verdict.String())
 			if tc.want != VerdictClaim {
-				require.Zero(t, claim)
 				require.Empty(t, listeners)
 				return
 			}
-			require.Equal(t, Claim{Addr: vip, MAC: peerMAC, Received: since}, claim)
+			require.Equal(t, vip, m.sender)
+			require.Equal(t, peerMAC, m.mac)
+			require.Equal(t, since, m.received)
 			require.Len(t, listeners, 1)
 		})
 	}
@@ -87,14 +88,14 @@ func TestClassify(t *testing.T) {
 func TestClassifyTruncated(t *testing.T) {
 	frame := unhex(t, peerRequest)
 	for n := range len(frame) {
-		got, _, _ := classifyPayload(frame[:n], since)
-		require.Equal(t, VerdictMalformed, got, "%d bytes", n)
+		m, _ := classifyPayload(frame[:n], since)
+		require.Equal(t, VerdictMalformed, m.verdict, "%d bytes", n)
 	}
 }
 
 func TestClassifyElsewhere(t *testing.T) {
-	got, _, listeners := classify(Inbound{Payload: unhex(t, peerRequest), Elsewhere: true}, nil, nil)
-	require.Equal(t, VerdictElsewhere, got)
+	m, listeners := classify(Inbound{Payload: unhex(t, peerRequest), Elsewhere: true}, nil, nil)
+	require.Equal(t, VerdictElsewhere, m.verdict)
 	require.Empty(t, listeners)
 }
 
@@ -108,17 +109,17 @@ func TestClassifyStale(t *testing.T) {
 		return Inbound{Payload: unhex(t, peerRequest), Received: since.Add(d)}
 	}
 
-	v, _, listeners := classify(at(-1), of, own)
-	require.Equal(t, VerdictStale, v)
+	m, listeners := classify(at(-1), of, own)
+	require.Equal(t, VerdictStale, m.verdict)
 	require.Empty(t, listeners)
 	require.Zero(t, lookups, "isOwn is called only for a frame that would be a claim")
 
-	v, _, listeners = classify(at(0), of, own)
-	require.Equal(t, VerdictClaim, v)
+	m, listeners = classify(at(0), of, own)
+	require.Equal(t, VerdictClaim, m.verdict)
 	require.Equal(t, []*Listener{early}, listeners)
 
-	v, _, listeners = classify(at(time.Second), of, own)
-	require.Equal(t, VerdictClaim, v)
+	m, listeners = classify(at(time.Second), of, own)
+	require.Equal(t, VerdictClaim, m.verdict)
 	require.Equal(t, []*Listener{early, late}, listeners)
 }
 
@@ -157,19 +158,19 @@ func FuzzClassify(f *testing.F) {
 	header := unhex(f, "0001 0800 0604")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := bytes.Clone(b)
-		got, claim, listeners := classifyPayload(b, since)
+		m, listeners := classifyPayload(b, since)
 		require.Equal(t, before, b)
-		require.True(t, got >= 0 && got < verdicts)
+		require.True(t, m.verdict >= 0 && m.verdict < verdicts)
 		want := len(b) >= 28 && bytes.Equal(b[:6], header) && b[6] == 0 && (b[7] == 1 || b[7] == 2) &&
 			b[8]&1 == 0 && !bytes.Equal(b[8:14], unknownMAC) &&
 			!bytes.Equal(b[8:14], ourMAC) && !bytes.Equal(b[8:14], secondMAC) &&
 			bytes.Equal(b[14:18], vip.AsSlice())
-		require.Equal(t, want, got == VerdictClaim, "%s: % x", got, b)
+		require.Equal(t, want, m.verdict == VerdictClaim, "%s: % x", m.verdict, b)
 		require.Equal(t, want, len(listeners) == 1)
 		if want {
-			require.Equal(t, b[8:14], []byte(claim.MAC))
+			require.Equal(t, b[8:14], []byte(m.mac))
 			clear(b)
-			require.NotEqual(t, []byte(unknownMAC), []byte(claim.MAC), "the claim does not share the buffer")
+			require.NotEqual(t, []byte(unknownMAC), []byte(m.mac), "the message does not share the buffer")
 		}
 	})
 }

@@ -173,14 +173,14 @@ func (w *Wire) read(ctx context.Context) error {
 
 // dispatch classifies one frame and delivers it to its subscribers.
 func (w *Wire) dispatch(in Inbound) {
-	verdict, claim, listeners := classify(in, w.listeners.of, w.isOwn)
-	w.tally.add(verdict)
+	m, listeners := classify(in, w.listeners.of, w.isOwn)
+	w.tally.add(m.verdict)
 	for _, l := range listeners {
-		l.deliver(claim)
+		l.deliver(Claim{Addr: m.sender, MAC: m.mac, Received: m.received})
 	}
-	w.deliverToHandovers(in, verdict)
-	w.deliverToNeighbors(in, verdict)
-	w.recordHeard(in, verdict)
+	w.deliverToHandovers(m)
+	w.deliverToNeighbors(m)
+	w.recordHeard(m)
 }
 
 // isOwn reports whether mac belongs to this host. If the lookup fails, mac counts
