@@ -57,16 +57,17 @@ func (s Schedule) pause(step int) time.Duration {
 	return s.Interval - s.Jitter + rand.N(2*s.Jitter+1)
 }
 
-// Announce announces a.Addr by gratuitous ARP request and reply until ctx ends: at
+// Announce announces a.Addr by gratuitous ARP request and reply, or by unsolicited
+// neighbor advertisement, until ctx ends: at
 // once, four more times within 4.4 s, and then once every interval. A receive from
 // again starts over; again may be nil. Frames that MayAnnounce forbids are dropped,
 // frames that cannot be sent are dropped and logged.
 //
 // Announce returns nil when ctx ends and ErrClosed when the Wire ends. The error
-// wraps ErrUnsupportedFamily for an IPv6 address; a schedule that makes no sense
+// wraps ErrUnsupportedFamily for an address of another family; a schedule that makes no sense
 // is an error too. No frame is sent after Announce has returned.
 func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {
-	addr, err := supported(a.Addr)
+	addr, err := w.supported(a.Addr)
 	if err != nil {
 		return err
 	}
@@ -97,9 +98,10 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 
 // announceOnce sends the frames of announcement number step.
 func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, mayAnnounce func() bool) error {
-	for i, encode := range arpAnnouncements {
-		ordinal := step*len(arpAnnouncements) + i
-		err := w.transmitIf(ctx, ordinal, mayAnnounce, func(own net.HardwareAddr) Outbound { return encode(own, addr) })
+	frames := func(own net.HardwareAddr) []Outbound { return w.protocol.announcements(own, addr, w.router()) }
+	n := len(frames(*w.mac.Load()))
+	for i := range n {
+		err := w.transmitIf(ctx, step*n+i, mayAnnounce, func(own net.HardwareAddr) Outbound { return frames(own)[i] })
 		if err != nil && !errors.Is(err, ErrNotSent) {
 			return err
 		}

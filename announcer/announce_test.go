@@ -130,7 +130,7 @@ func TestAnnounceMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const many = 1000
 		sock := newFakeSocket()
-		w := New(sock, ourMAC, Options{})
+		w := New(sock, ourMAC, IPv4, Options{})
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		ended := make(chan error, many+1)
@@ -211,7 +211,7 @@ func TestAnnounceWhileSendingFails(t *testing.T) {
 }
 
 func TestAnnounceInvalid(t *testing.T) {
-	w := New(newFakeSocket(), ourMAC, Options{})
+	w := New(newFakeSocket(), ourMAC, IPv4, Options{})
 	for _, addr := range []netip.Addr{{}, netip.MustParseAddr("fd00::64")} {
 		err := w.Announce(t.Context(), Announcement{Addr: addr, Schedule: fixed(time.Second, 0)}, nil)
 		require.ErrorIs(t, err, ErrUnsupportedFamily)
@@ -232,7 +232,7 @@ func TestAnnounceInvalid(t *testing.T) {
 func TestAnnounceEndsWithTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
-		w := New(sock, ourMAC, Options{})
+		w := New(sock, ourMAC, IPv4, Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		a := Announcement{Addr: vip, Schedule: fixed(time.Second, 0)}

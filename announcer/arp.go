@@ -16,23 +16,21 @@ const (
 
 var unknownMAC = make(net.HardwareAddr, macLen)
 
-// arpAnnouncements encode the two frames of an announcement. Some devices learn from
+// arpAnnouncements encodes the two frames of an announcement. Some devices learn from
 // requests only, some from replies only.
-var arpAnnouncements = [...]func(own net.HardwareAddr, addr netip.Addr) Outbound{
-	// An ARP Announcement differs from an ARP Probe only in the sender address, so
-	// the target MAC is zero (RFC 5227, sections 1.1 and 2.3).
-	func(own net.HardwareAddr, addr netip.Addr) Outbound {
-		return arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr)
-	},
-	// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
-	func(own net.HardwareAddr, addr netip.Addr) Outbound {
-		return arpFrame(broadcast, arp.OperationReply, own, addr, own, addr)
-	},
+func arpAnnouncements(own net.HardwareAddr, addr netip.Addr, _ bool) []Outbound {
+	return []Outbound{
+		// An ARP Announcement differs from an ARP Probe only in the sender address, so
+		// the target MAC is zero (RFC 5227, sections 1.1 and 2.3).
+		arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr),
+		// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
+		arpFrame(broadcast, arp.OperationReply, own, addr, own, addr),
+	}
 }
 
 // arpProbe encodes a probe. Its sender address is zero, so no cache learns from it
 // (RFC 5227, section 1.1).
-func arpProbe(to, own net.HardwareAddr, addr netip.Addr) Outbound {
+func arpProbe(to, own net.HardwareAddr, _, addr netip.Addr) Outbound {
 	return arpWord(to, own, addr, Nonce{})
 }
 

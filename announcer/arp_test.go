@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -26,10 +27,10 @@ func unhex(t testing.TB, s string) []byte {
 }
 
 func TestARPFrames(t *testing.T) {
-	request, reply := arpAnnouncements[0](ourMAC, vip), arpAnnouncements[1](ourMAC, vip)
-	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceRequest)}, request)
-	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceReply)}, reply)
-	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, vip))
+	both := arpAnnouncements(ourMAC, vip, false)
+	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceRequest)}, both[0])
+	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceReply)}, both[1])
+	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, netip.Addr{}, vip))
 	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, probe)}, arpWord(peerMAC, ourMAC, vip, Nonce{}))
 	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, wordFrame)}, arpWord(peerMAC, ourMAC, vip, nonce))
 }

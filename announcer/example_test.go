@@ -24,7 +24,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	wire, err := announcer.Open(ifi, announcer.Options{})
+	wire, err := announcer.Open(ifi, announcer.IPv4, announcer.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func ExampleWire_CheckHost() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	wire, err := announcer.Open(ifi, announcer.Options{})
+	wire, err := announcer.Open(ifi, announcer.IPv4, announcer.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

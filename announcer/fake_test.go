@@ -130,12 +130,12 @@ func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration 
 
 // announce lets the socket receive a gratuitous request from mac now.
 func (f *fakeSocket) announce(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements[0](mac, addr).Payload}}
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements(mac, addr, false)[0].Payload}}
 }
 
 // probe lets the socket receive a probe from mac now.
 func (f *fakeSocket) probe(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpProbe(broadcast, mac, addr).Payload}}
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpProbe(broadcast, mac, netip.Addr{}, addr).Payload}}
 }
 
 // word lets the socket receive a probe from mac that carries n now.
@@ -149,7 +149,7 @@ func inBubble(t *testing.T, o Options, f func(t *testing.T, w *Wire, sock *fakeS
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		sock := newFakeSocket()
-		w := New(sock, ourMAC, o)
+		w := New(sock, ourMAC, IPv4, o)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- w.Run(ctx) }()

@@ -52,11 +52,11 @@ func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr, successor net.
 
 // sendProbe sends one ARP probe for addr that carries n.
 func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAddr, n Nonce) error {
-	addr, err := supported(addr)
+	addr, err := w.supported(addr)
 	if err != nil {
 		return err
 	}
-	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return arpWord(to, own, addr, n) })
+	return w.transmit(ctx, 0, func(own net.HardwareAddr) Outbound { return w.protocol.word(to, own, addr, n) })
 }
 
 // probeTarget returns the MAC to send probes to, or broadcast where mac cannot be

@@ -305,7 +305,7 @@ func (w *Wire) sendEcho(ctx context.Context, n *neighbor, ordinal int, e, before
 		}
 	}
 	err := w.transmit(ctx, ordinal, func(own net.HardwareAddr) Outbound {
-		return arpRequest(n.begin(), own, n.source, n.host.Addr)
+		return w.protocol.request(n.begin(), own, n.source, n.host.Addr)
 	})
 	switch {
 	case err == nil:

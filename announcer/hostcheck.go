@@ -34,9 +34,9 @@ type HostCheckConfig struct {
 	Witnesses func() Witnesses
 }
 
-func (c HostCheckConfig) check() error {
+func (c HostCheckConfig) check(f Family) error {
 	switch {
-	case !c.Host.Addr.Unmap().Is4(), !c.Source.Unmap().Is4():
+	case !f.has(c.Host.Addr), !f.has(c.Source):
 		return fmt.Errorf("check of %s from %s: %w", c.Host.Addr, c.Source, ErrUnsupportedFamily)
 	case len(c.Host.MACs) == 0, c.Interval <= 0, c.Misses <= 0, c.Witnesses == nil:
 		return fmt.Errorf("check of %s: no MAC, interval, misses or witnesses", c.Host.Addr)
@@ -69,7 +69,7 @@ type HostState struct {
 // All checks of a Wire share 1,000 frames per second, and their results tell Prove how
 // many frames the link to the host loses.
 func (w *Wire) CheckHost(ctx context.Context, c HostCheckConfig, changed func(HostState)) error {
-	if err := c.check(); err != nil {
+	if err := c.check(w.family); err != nil {
 		return err
 	}
 	h := &hostCheck{
@@ -196,11 +196,11 @@ func (h *hostCheck) askFurther(ctx context.Context, iv *interval) error {
 	}
 	canary := h.config.Canary().Unmap()
 	h.follow(canary)
-	if !canary.Is4() {
+	if !h.wire.family.has(canary) {
 		return nil
 	}
 	err := h.wire.transmit(ctx, 0, func(own net.HardwareAddr) Outbound {
-		return arpProbe(h.config.Host.MACs[0], own, canary)
+		return h.wire.protocol.probe(h.config.Host.MACs[0], own, h.config.Source, canary)
 	})
 	if errors.Is(err, ErrNotSent) {
 		iv.void = true
@@ -218,7 +218,7 @@ func (h *hostCheck) follow(canary netip.Addr) {
 		h.listener.Close()
 		h.listener = nil
 	}
-	if h.canary = canary; canary.Is4() {
+	if h.canary = canary; h.wire.family.has(canary) {
 		h.listener = h.wire.listenAll(canary, h.recordClaim)
 	}
 }

@@ -75,19 +75,24 @@ func (h *host) link(t testing.TB) netlink.Link {
 	return l
 }
 
-func (h *host) open(t testing.TB) *Wire {
+func (h *host) open(t testing.TB, f Family) *Wire {
 	t.Helper()
 	h.enter(t)
-	w, err := Open(h.ifi, Options{})
+	w, err := Open(h.ifi, f, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	return w
 }
 
-// run opens a Wire and runs it until the test ends.
+// run opens a Wire for ARP and runs it until the test ends.
 func (h *host) run(t testing.TB) *Wire {
 	t.Helper()
-	w := h.open(t)
+	return h.runFamily(t, IPv4)
+}
+
+func (h *host) runFamily(t testing.TB, f Family) *Wire {
+	t.Helper()
+	w := h.open(t, f)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -208,9 +213,9 @@ func TestKernelVerdicts(t *testing.T) {
 func TestKernelStale(t *testing.T) {
 	ours, peer := newSegment(t)
 	tap := peer.tap(t)
-	_ = ours.open(t) // makes the kernel begin with timestamps, which takes a moment
+	_ = ours.open(t, IPv4) // makes the kernel begin with timestamps, which takes a moment
 	stale := func() bool {
-		w := ours.open(t)
+		w := ours.open(t, IPv4)
 		tap.send(t, unhex(t, toAll+peerRequest))
 		l := w.Listen(vip)
 		defer l.Close()
@@ -239,7 +244,7 @@ func TestKernelStale(t *testing.T) {
 // The socket is not idle while a frame waits anywhere.
 func TestKernelIdle(t *testing.T) {
 	ours, peer := newSegment(t)
-	w, tap := ours.open(t), peer.tap(t)
+	w, tap := ours.open(t, IPv4), peer.tap(t)
 	require.True(t, w.sock.Idle())
 	received, next := make(chan error), make(chan struct{})
 	tap.send(t, unhex(t, toAll+peerRequest))
@@ -316,7 +321,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, peer := newSegment(t)
-			w := ours.open(t)
+			w := ours.open(t, IPv4)
 			ended := make(chan error, 1)
 			go func() { ended <- w.Run(t.Context()) }()
 			announced := make(chan error, 1)
@@ -332,7 +337,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 
 func TestKernelClose(t *testing.T) {
 	ours, _ := newSegment(t)
-	w := ours.open(t)
+	w := ours.open(t, IPv4)
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(t.Context()) }()
 	_, err := w.Prove(t.Context(), ProofConfig{Addr: vip})
@@ -347,7 +352,7 @@ func TestKernelClose(t *testing.T) {
 
 func TestKernelOpenWithoutInterface(t *testing.T) {
 	_, _ = newSegment(t)
-	_, err := Open(&net.Interface{Index: 4711, Name: "nope", HardwareAddr: ourMAC}, Options{})
+	_, err := Open(&net.Interface{Index: 4711, Name: "nope", HardwareAddr: ourMAC}, IPv4, Options{})
 	require.ErrorIs(t, err, unix.ENODEV)
 	require.ErrorContains(t, err, "nope")
 }

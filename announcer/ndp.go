@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
 )
 
 // Neighbor discovery for IPv6 (RFC 4861) over Ethernet (RFC 2464). What ARP says in one
@@ -28,6 +29,26 @@ const (
 	ndpNonce = 14
 )
 
+// ndpFilter is the filter of a packet socket, which begins at the IPv6 header. The kernel
+// drops all other packets before they cost more than the filter itself.
+var ndpFilter = mustAssemble([]bpf.Instruction{
+	bpf.LoadAbsolute{Off: 6, Size: 1}, // next header
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: ipv6ICMP, SkipTrue: 4},
+	bpf.LoadAbsolute{Off: ipv6HeaderLen, Size: 1}, // type of the message
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: ndpSolicitation, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: ndpAdvertisement, SkipTrue: 1},
+	bpf.RetConstant{Val: maxPayload},
+	bpf.RetConstant{Val: 0},
+})
+
+func mustAssemble(program []bpf.Instruction) []bpf.RawInstruction {
+	raw, err := bpf.Assemble(program)
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
 // allNodes is the group of all hosts of a segment (RFC 4291, section 2.7.1).
 var allNodes = netip.MustParseAddr("ff02::1")
 
@@ -45,14 +66,23 @@ func groupMAC(group netip.Addr) net.HardwareAddr {
 	return net.HardwareAddr{0x33, 0x33, a[12], a[13], a[14], a[15]}
 }
 
-// ndpAnnouncement encodes an unsolicited advertisement: it replaces what caches know of
+// ndpAnnouncements encodes an unsolicited advertisement: it replaces what caches know of
 // addr (RFC 4861, section 7.2.6). A host that forwards packets says so, or others would
 // no longer use it as a router (section 7.2.5).
-func ndpAnnouncement(own net.HardwareAddr, addr netip.Addr, router bool) Outbound {
-	return ndpFrame(groupMAC(allNodes), addr, allNodes, &ndp.NeighborAdvertisement{
+func ndpAnnouncements(own net.HardwareAddr, addr netip.Addr, router bool) []Outbound {
+	return []Outbound{ndpFrame(groupMAC(allNodes), addr, allNodes, &ndp.NeighborAdvertisement{
 		Router: router, Override: true, TargetAddress: addr,
 		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: own}},
-	})
+	})}
+}
+
+// ndpProbe encodes a solicitation for addr. One from no address is answered to everybody,
+// so a single host is asked from an address of this host, if there is one.
+func ndpProbe(to, own net.HardwareAddr, source, addr netip.Addr) Outbound {
+	if !individual(to) || !source.IsValid() {
+		return ndpWord(to, own, addr, Nonce{})
+	}
+	return ndpRequest(to, own, source, addr)
 }
 
 // ndpRequest encodes a solicitation for target from an address of this host. Caches learn
@@ -69,7 +99,7 @@ func ndpRequest(to, own net.HardwareAddr, source, target netip.Addr) Outbound {
 // ndpWord encodes a solicitation from no address, which looks like the one of a host that
 // is about to take addr (RFC 4862, section 5.4.2), and carries a nonce unless that is
 // zero. The host that has the address answers to everybody.
-func ndpWord(to net.HardwareAddr, addr netip.Addr, n Nonce) Outbound {
+func ndpWord(to, _ net.HardwareAddr, addr netip.Addr, n Nonce) Outbound {
 	m := &ndp.NeighborSolicitation{TargetAddress: addr}
 	if n != (Nonce{}) {
 		m.Options = []ndp.Option{&ndp.RawOption{Type: ndpNonce, Length: 1, Value: n[:]}}

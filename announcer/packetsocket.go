@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// maxPayload is how much of a frame is read. ARP takes 28 bytes, padded to 46;
-	// the rest of a longer frame is cut off.
-	maxPayload = 128
+	// maxPayload is how much of a frame is read. ARP takes 28 bytes, padded to 46, and the
+	// messages of neighbor discovery 64 and their options, so a longer one is nonsense.
+	maxPayload = 512
 
 	// receiveBuffer holds the answers to several thousand concurrent probes, where the
 	// default size holds about 250. A small frame occupies up to 1 KiB of it.
@@ -27,16 +27,17 @@ const (
 	goneInterval = 200 * time.Millisecond
 )
 
-// A packetSocket is an AF_PACKET socket for ARP of the datagram kind: the kernel adds
-// and removes the Ethernet header. So the source is always the current MAC of the
+// A packetSocket is an AF_PACKET socket for ARP or neighbor discovery of the datagram
+// kind: the kernel adds and removes the Ethernet header. So the source is always the current MAC of the
 // interface, VLAN tags need no handling, and the driver pads short frames to 60 bytes,
 // as it does for the ARP of the kernel.
 type packetSocket struct {
-	conn    *packet.Conn
-	raw     syscall.RawConn
-	ifindex int
-	closed  atomic.Bool
-	busy    atomic.Bool // a frame is being read, or the last one is not processed yet
+	conn      *packet.Conn
+	raw       syscall.RawConn
+	ifindex   int
+	etherType uint16
+	closed    atomic.Bool
+	busy      atomic.Bool // a frame is being read, or the last one is not processed yet
 
 	// The reader goroutine owns all following fields.
 	oob  [64]byte // control messages of the last frame
@@ -45,12 +46,17 @@ type packetSocket struct {
 
 // openPacketSocket opens a socket on an interface in the network namespace of the
 // calling thread.
-func openPacketSocket(ifi *net.Interface) (*packetSocket, error) {
-	conn, err := packet.Listen(ifi, packet.Datagram, unix.ETH_P_ARP, nil)
+func openPacketSocket(ifi *net.Interface, f Family) (*packetSocket, error) {
+	var config packet.Config
+	if f == IPv6 {
+		config.Filter = ndpFilter
+	}
+	etherType := protocols[f].etherType
+	conn, err := packet.Listen(ifi, packet.Datagram, int(etherType), &config)
 	if err != nil {
 		return nil, err
 	}
-	s := &packetSocket{conn: conn, ifindex: ifi.Index}
+	s := &packetSocket{conn: conn, ifindex: ifi.Index, etherType: etherType}
 	if s.raw, err = conn.SyscallConn(); err == nil {
 		err = s.control(func(fd int) error {
 			// A large buffer needs CAP_NET_ADMIN. The default works too.
@@ -126,6 +132,7 @@ func (s *packetSocket) recvmsg(b []byte) (Inbound, error) {
 		// Such a frame arrives in promiscuous mode, or has a VLAN tag that no interface
 		// here has. The ARP of the kernel ignores it too.
 		in.Elsewhere = ll.Pkttype == unix.PACKET_OTHERHOST
+		in.From = append(in.From, ll.Addr[:min(int(ll.Halen), len(ll.Addr))]...)
 	}
 	return in, nil
 }
@@ -156,7 +163,7 @@ func (s *packetSocket) gone() bool {
 // Send implements [Socket].
 func (s *packetSocket) Send(f Outbound) error {
 	to := unix.SockaddrLinklayer{
-		Protocol: networkOrder(unix.ETH_P_ARP),
+		Protocol: networkOrder(s.etherType),
 		Ifindex:  s.ifindex,
 		Halen:    uint8(len(f.To)),
 	}

@@ -96,7 +96,7 @@ type ProofConfig struct {
 //
 // All calls of a Wire share its rate limit, and their requests to the same host.
 func (w *Wire) Prove(ctx context.Context, c ProofConfig) (Proof, error) {
-	addr, err := supported(c.Addr)
+	addr, err := w.supported(c.Addr)
 	if err != nil {
 		return Proof{}, fmt.Errorf("prove that nobody has the address: %w", err)
 	}

@@ -27,7 +27,7 @@ func TestProveWhileTheReaderIsBacklogged(t *testing.T) {
 // A timer is late if its process was paused, or its machine. Frames may have got lost.
 func TestProveLateTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &proving{addr: vip, end: time.Now().Add(time.Hour), wire: New(newFakeSocket(), ourMAC, Options{})}
+		p := &proving{addr: vip, end: time.Now().Add(time.Hour), wire: New(newFakeSocket(), ourMAC, IPv4, Options{})}
 		s := &suspect{kind: owner, witnesses: &witnesses{}, news: latest.NewWake()}
 		for since, want := range map[time.Duration]finding{
 			0: alone, answerWindow + maxLate: alone, answerWindow + maxLate + 1: void, time.Minute: void,

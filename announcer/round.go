@@ -227,7 +227,7 @@ func (p *proving) send(ctx context.Context, s *suspect, to net.HardwareAddr) (se
 	if s.has {
 		ordinal = ownedOrdinal
 	}
-	err = p.wire.transmit(ctx, ordinal, func(own net.HardwareAddr) Outbound { return arpProbe(to, own, p.addr) })
+	err = p.wire.transmit(ctx, ordinal, func(own net.HardwareAddr) Outbound { return p.wire.protocol.probe(to, own, p.config.Source, p.addr) })
 	now := time.Now()
 	switch {
 	case err == nil:

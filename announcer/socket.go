@@ -30,6 +30,7 @@ type Socket interface {
 
 // Inbound is a received frame.
 type Inbound struct {
+	From      net.HardwareAddr // of the Ethernet header
 	Payload   []byte
 	Received  time.Time // by the kernel; on the monotonic clock
 	Elsewhere bool      // addressed to another host, or to a VLAN without an interface here

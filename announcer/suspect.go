@@ -65,7 +65,7 @@ func (w *Wire) suspectsOf(c ProofConfig) []*suspect {
 				s.host.MACs = append(s.host.MACs, bytes.Clone(mac))
 			}
 		}
-		if !s.unknown() && s.host.Addr.Is4() && c.Source.Unmap().Is4() {
+		if !s.unknown() && w.family.has(s.host.Addr) && w.family.has(c.Source) {
 			s.neighbor = w.neighbors.of(s.host, c.Source)
 		}
 		all = append(all, s)

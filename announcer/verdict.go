@@ -56,13 +56,14 @@ func (v Verdict) String() string {
 }
 
 // classify returns what a frame says, with its verdict, and the listeners to deliver
-// a claim to. It depends on its arguments alone: listenersOf returns the listeners of
+// a claim to. It depends on its arguments alone: decode reads
+// the frame, listenersOf returns the listeners of
 // an address, isOwn reports whether a MAC belongs to this host.
-func classify(in Inbound, listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (m message, listeners []*Listener) {
+func classify(in Inbound, decode func(Inbound) (message, Verdict), listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (m message, listeners []*Listener) {
 	if in.Elsewhere {
 		return message{verdict: VerdictElsewhere}, nil
 	}
-	m, m.verdict = arpMessage(in.Payload)
+	m, m.verdict = decode(in)
 	m.received = in.Received
 	if m.verdict == VerdictClaim {
 		m.verdict, listeners = m.judge(listenersOf, isOwn)

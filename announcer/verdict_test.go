@@ -31,7 +31,7 @@ func classifyPayload(payload []byte, received time.Time) (message, []*Listener) 
 	own := func(mac net.HardwareAddr) bool {
 		return bytes.Equal(mac, ourMAC) || bytes.Equal(mac, secondMAC)
 	}
-	return classify(Inbound{Payload: payload, Received: received}, of, own)
+	return classify(Inbound{Payload: payload, Received: received}, protocols[IPv4].decode, of, own)
 }
 
 func TestClassify(t *testing.T) {
@@ -94,7 +94,7 @@ func TestClassifyTruncated(t *testing.T) {
 }
 
 func TestClassifyElsewhere(t *testing.T) {
-	m, listeners := classify(Inbound{Payload: unhex(t, peerRequest), Elsewhere: true}, nil, nil)
+	m, listeners := classify(Inbound{Payload: unhex(t, peerRequest), Elsewhere: true}, nil, nil, nil)
 	require.Equal(t, VerdictElsewhere, m.verdict)
 	require.Empty(t, listeners)
 }
@@ -109,16 +109,16 @@ func TestClassifyStale(t *testing.T) {
 		return Inbound{Payload: unhex(t, peerRequest), Received: since.Add(d)}
 	}
 
-	m, listeners := classify(at(-1), of, own)
+	m, listeners := classify(at(-1), protocols[IPv4].decode, of, own)
 	require.Equal(t, VerdictStale, m.verdict)
 	require.Empty(t, listeners)
 	require.Zero(t, lookups, "isOwn is called only for a frame that would be a claim")
 
-	m, listeners = classify(at(0), of, own)
+	m, listeners = classify(at(0), protocols[IPv4].decode, of, own)
 	require.Equal(t, VerdictClaim, m.verdict)
 	require.Equal(t, []*Listener{early}, listeners)
 
-	m, listeners = classify(at(time.Second), of, own)
+	m, listeners = classify(at(time.Second), protocols[IPv4].decode, of, own)
 	require.Equal(t, VerdictClaim, m.verdict)
 	require.Equal(t, []*Listener{early, late}, listeners)
 }
@@ -188,7 +188,7 @@ func BenchmarkClassify(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				classify(in, ls.of, own)
+				classify(in, protocols[IPv4].decode, ls.of, own)
 			}
 		})
 	}

@@ -18,8 +18,8 @@ import (
 
 // Errors of this package wrap these where a caller may need to tell them apart.
 var (
-	// ErrUnsupportedFamily: the address is not an IPv4 address.
-	ErrUnsupportedFamily = errors.New("only IPv4 addresses can be announced")
+	// ErrUnsupportedFamily: the address is not one of the Wire's family.
+	ErrUnsupportedFamily = errors.New("not an address of the family of this wire")
 
 	// ErrUnsupportedInterface: the interface has no 6-byte Ethernet address.
 	ErrUnsupportedInterface = errors.New("not an Ethernet interface")
@@ -43,18 +43,26 @@ type Options struct {
 	// interface's own MAC belongs to this host.
 	Own func(net.HardwareAddr) (bool, error)
 
+	// Router reports whether this host forwards IPv6 packets of the interface. It is
+	// called for every announcement of an IPv6 address, and must not block. Nil: it does
+	// not forward any.
+	Router func() bool
+
 	// Logger gets one line when receiving, sending or Own starts to fail, and one
 	// when it works again. Nil: nothing is logged.
 	Logger hclog.Logger
 }
 
-// A Wire sends and receives frames on the segment of one interface. Create it with
-// [Open] or [New] and keep [Wire.Run] running. It is safe for concurrent use.
+// A Wire sends and receives the frames of one family on the segment of one interface.
+// Create it with [Open] or [New] and keep [Wire.Run] running. It is safe for concurrent use.
 type Wire struct {
-	sock  Socket
-	pacer *pacer
-	own   func(net.HardwareAddr) (bool, error)
-	log   hclog.Logger
+	family   Family
+	protocol protocol
+	sock     Socket
+	pacer    *pacer
+	router   func() bool
+	own      func(net.HardwareAddr) (bool, error)
+	log      hclog.Logger
 
 	mac       atomic.Pointer[net.HardwareAddr]
 	tally     tally
@@ -73,27 +81,33 @@ type Wire struct {
 // calling thread. The Wire can then be used from any thread. Nothing is sent or
 // received before Run. The error wraps ErrUnsupportedInterface if the interface
 // has no Ethernet address.
-func Open(ifi *net.Interface, o Options) (*Wire, error) {
+func Open(ifi *net.Interface, f Family, o Options) (*Wire, error) {
 	if len(ifi.HardwareAddr) != macLen {
 		return nil, fmt.Errorf("%s: %w", ifi.Name, ErrUnsupportedInterface)
 	}
-	sock, err := openPacketSocket(ifi)
+	sock, err := openPacketSocket(ifi, f)
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket on %s: %w", ifi.Name, err)
 	}
-	return New(sock, ifi.HardwareAddr, o), nil
+	return New(sock, ifi.HardwareAddr, f, o), nil
 }
 
 // New returns a Wire that uses sock and closes it. Its frames carry mac.
-func New(sock Socket, mac net.HardwareAddr, o Options) *Wire {
+func New(sock Socket, mac net.HardwareAddr, f Family, o Options) *Wire {
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
 	if o.Own == nil {
 		o.Own = func(net.HardwareAddr) (bool, error) { return false, nil }
 	}
+	if o.Router == nil {
+		o.Router = func() bool { return false }
+	}
 	w := &Wire{
+		family:    f,
+		protocol:  protocols[f],
 		sock:      sock,
+		router:    o.Router,
 		pacer:     newPacer(),
 		own:       o.Own,
 		log:       o.Logger,
@@ -173,7 +187,7 @@ func (w *Wire) read(ctx context.Context) error {
 
 // dispatch classifies one frame and delivers it to its subscribers.
 func (w *Wire) dispatch(in Inbound) {
-	m, listeners := classify(in, w.listeners.of, w.isOwn)
+	m, listeners := classify(in, w.protocol.decode, w.listeners.of, w.isOwn)
 	w.tally.add(m.verdict)
 	for _, l := range listeners {
 		l.deliver(Claim{Addr: m.sender, MAC: m.mac, Received: m.received})
@@ -237,8 +251,8 @@ func (w *Wire) transmitIf(ctx context.Context, ordinal int, maySend func() bool,
 }
 
 // supported returns addr without an IPv4-in-IPv6 mapping, or ErrUnsupportedFamily.
-func supported(addr netip.Addr) (netip.Addr, error) {
-	if addr = addr.Unmap(); !addr.Is4() {
+func (w *Wire) supported(addr netip.Addr) (netip.Addr, error) {
+	if addr = addr.Unmap(); !w.family.has(addr) {
 		return addr, fmt.Errorf("%s: %w", addr, ErrUnsupportedFamily)
 	}
 	return addr, nil

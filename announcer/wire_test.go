@@ -12,7 +12,7 @@ import (
 )
 
 func TestOpenWithoutEthernetAddress(t *testing.T) {
-	_, err := Open(&net.Interface{Index: 1, Name: "lo"}, Options{})
+	_, err := Open(&net.Interface{Index: 1, Name: "lo"}, IPv4, Options{})
 	require.ErrorIs(t, err, ErrUnsupportedInterface)
 }
 
@@ -50,7 +50,7 @@ func TestRunEndsWithReadErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sock := newFakeSocket()
-				w := New(sock, ourMAC, Options{})
+				w := New(sock, ourMAC, IPv4, Options{})
 				start := time.Now()
 				go func() {
 					for {

@@ -35,9 +35,9 @@ func (w *Wire) newWitnesses(ws Witnesses, source netip.Addr, watched Host, exclu
 	r := &witnesses{wire: w, exclude: exclude}
 	usable := func(h Host) bool {
 		addr := h.Addr.Unmap()
-		return addr.Is4() && addr != watched.Addr.Unmap()
+		return w.family.has(addr) && addr != watched.Addr.Unmap()
 	}
-	if !source.Unmap().Is4() {
+	if !w.family.has(source) {
 		return r
 	}
 	if usable(ws.Gateway) {
@@ -146,7 +146,7 @@ func (w *Wire) Witnessed(ctx context.Context, source netip.Addr, ws Witnesses) b
 	hosts := append([]Host{ws.Gateway}, ws.Others...)
 	for range askedTimes {
 		for _, h := range hosts[:min(len(hosts), mostAsked)] {
-			if !h.Addr.Unmap().Is4() || !source.Unmap().Is4() {
+			if !w.family.has(h.Addr) || !w.family.has(source) {
 				continue
 			}
 			if _, err := w.echo(ctx, w.neighbors.of(h, source), urgentOrdinal); err != nil && !notAsked(err) {
