@@ -16,7 +16,8 @@ type address struct {
 	subnet    netip.Prefix // the subnet reached through it, masked; the peer's if there is a peer
 	ours      bool         // it carries the tag
 	permanent bool         // it has no lifetime, so this package did not bind it
-	secondary bool         // IPv4: another address of its subnet is the primary one
+	secondary bool         // IPv4: another address of its subnet is the primary one; IPv6: temporary (RFC 8981)
+	tentative bool         // IPv6: duplicate address detection has not ended, or has failed
 }
 
 // addresses lists the host's addresses of one family, or of both with AF_UNSPEC.
@@ -51,7 +52,8 @@ func parseAddress(m []byte) (address, error) {
 	a := address{
 		index:     int(binary.NativeEndian.Uint32(m[4:])),
 		permanent: m[2]&unix.IFA_F_PERMANENT != 0,
-		secondary: m[2]&unix.IFA_F_SECONDARY != 0,
+		secondary: m[2]&unix.IFA_F_SECONDARY != 0, // the same bit as IFA_F_TEMPORARY
+		tentative: m[2]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 && m[2]&unix.IFA_F_OPTIMISTIC == 0,
 	}
 	var local, peer netip.Addr
 	err := eachAttr(m[unix.SizeofIfAddrmsg:], func(typ uint16, value []byte) {

@@ -53,6 +53,16 @@ func TestParseAddress(t *testing.T) {
 			want: address{index: 70000, prefix: prefix("fd00::7/64"), subnet: prefix("fd00::/64")},
 		},
 		{
+			name: "IPv6, temporary and tentative",
+			m:    message(unix.AF_INET6, 64, unix.IFA_F_TEMPORARY|unix.IFA_F_TENTATIVE, 3, attr(unix.IFA_ADDRESS, v6...)),
+			want: address{index: 3, prefix: prefix("fd00::7/64"), subnet: prefix("fd00::/64"), secondary: true, tentative: true},
+		},
+		{
+			name: "IPv6, in use by another host",
+			m:    message(unix.AF_INET6, 64, unix.IFA_F_DADFAILED, 3, attr(unix.IFA_ADDRESS, v6...)),
+			want: address{index: 3, prefix: prefix("fd00::7/64"), subnet: prefix("fd00::/64"), tentative: true},
+		},
+		{
 			name: "attribute types may carry flags",
 			m:    message(unix.AF_INET, 8, 0, 1, attr(unix.IFA_LOCAL|0x8000, 127, 0, 0, 1)),
 			want: address{index: 1, prefix: prefix("127.0.0.1/8"), subnet: prefix("127.0.0.0/8")},

@@ -62,9 +62,12 @@ func (w *watcher) queued() bool {
 
 // noteAddress notes a change of an address of the host's own.
 func (w *watcher) noteAddress(a address) {
-	if w.host.own(a) {
+	switch {
+	case w.host.own(a):
 		// The MACs of all links depend on which links have an address.
 		w.identity.add(anyLink)
+	case !a.ours && a.prefix.Addr().Is6() && a.prefix.Addr().IsLinkLocalUnicast():
+		w.identity.add(a.index)
 	}
 }
 

@@ -51,6 +51,13 @@ func TestWatchIdentity(t *testing.T) {
 	require.NoError(t, netlink.LinkSetDown(linkNamed(t, "eth0")))
 	awaitIdentity(t, h, events, eth0, gateway("invalid IP"))
 
+	require.NoError(t, netlink.LinkSetUp(linkNamed(t, "eth0")))
+	operatorAdds6(t, "eth0", "fe80::1/64")
+	awaitIdentity(t, h, events, eth0, func(i Identity) bool { return i.LinkLocal.String() == "fe80::1" })
+	addDefaultRoute(t, "eth0", "fe80::fe", 100)
+	awaitIdentity(t, h, events, eth0, func(i Identity) bool { return i.Gateway6.String() == "fe80::fe" })
+	require.NoError(t, netlink.LinkSetDown(linkNamed(t, "eth0")))
+
 	changed := parseMAC(t, "02:00:00:00:00:99")
 	require.NoError(t, netlink.LinkSetHardwareAddr(linkNamed(t, "eth0"), changed))
 	awaitIdentity(t, h, events, eth0, func(i Identity) bool { return i.MACs[0].String() == changed.String() })

@@ -20,14 +20,18 @@ type Identity struct {
 	// their own. Linux answers an ARP request on every link that receives it, not only
 	// on the one that has the address (ip-sysctl, arp_ignore).
 	MACs []net.HardwareAddr
-	// Addrs are the IPv4 addresses of the link that this package did not bind, not
-	// masked: first the primary ones of a subnet, then the secondary ones, then those
-	// without a subnet (/32, or with a peer). Link-local ones are left out.
+	// Addrs are the addresses of the link that this package did not bind, not masked:
+	// first the primary ones of a subnet, then the secondary ones, then those without a
+	// subnet (/32, /128, or with a peer). Link-local ones and temporary ones (RFC 8981) are
+	// left out.
 	Addrs []netip.Prefix
-	// Gateway is the next hop of the IPv4 default route through this link. The main
-	// table comes before all others, and then the lowest metric wins. It is the zero
-	// Addr if there is none.
-	Gateway netip.Addr
+	// LinkLocal is the IPv6 link-local address of the link. It is the zero Addr if there is
+	// none, or its duplicate address detection has not ended.
+	LinkLocal netip.Addr
+	// Gateway and Gateway6 are the next hops of the IPv4 and the IPv6 default route through
+	// this link. The main table comes before all others, and then the lowest metric wins. It
+	// is the zero Addr if there is none.
+	Gateway, Gateway6 netip.Addr
 }
 
 // Identity reads the identity of the link ifindex. The kernel gives no consistent
@@ -49,37 +53,62 @@ func (h *Host) Identity(ifindex int) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	local := linkLocal(addresses, ifindex)
 	own := slices.DeleteFunc(addresses, func(a address) bool { return !h.own(a) })
-	routes, err := h.defaultRoutes(ifindex)
+	routes, err := h.defaultRoutes(ifindex, unix.AF_INET)
+	if err != nil {
+		return Identity{}, err
+	}
+	routes6, err := h.defaultRoutes(ifindex, unix.AF_INET6)
 	if err != nil {
 		return Identity{}, err
 	}
 	return Identity{
-		MACs:    hardwareAddrs(links, own, links[i]),
-		Addrs:   ownAddrs(own, ifindex),
-		Gateway: gateway(routes, ifindex),
+		MACs:      hardwareAddrs(links, own, links[i]),
+		Addrs:     ownAddrs(own, ifindex),
+		LinkLocal: local,
+		Gateway:   gateway(routes, ifindex),
+		Gateway6:  gateway(routes6, ifindex),
 	}, nil
 }
 
-// Source returns the own address from which to ask addr: the one with the longest
-// subnet that contains addr, else the first. It is the zero Addr if there is none.
+// Source returns the own address from which to ask addr: the IPv4 one with the longest
+// subnet that contains addr, else the first, or the IPv6 link-local one. It is the zero
+// Addr if there is none.
 func (i Identity) Source(addr netip.Addr) netip.Addr {
-	var best netip.Prefix
+	if addr.Is6() {
+		return i.LinkLocal
+	}
+	var best, first netip.Prefix
 	for _, p := range i.Addrs {
+		switch {
+		case !p.Addr().Is4():
+			continue
+		case !first.IsValid():
+			first = p
+		}
 		if p.Contains(addr) && (!best.IsValid() || p.Bits() > best.Bits()) {
 			best = p
 		}
 	}
-	if !best.IsValid() && len(i.Addrs) > 0 {
-		best = i.Addrs[0]
+	if !best.IsValid() {
+		best = first
 	}
 	return best.Addr()
+}
+
+// GatewayOf returns the gateway of the family of addr.
+func (i Identity) GatewayOf(addr netip.Addr) netip.Addr {
+	if addr.Is6() {
+		return i.Gateway6
+	}
+	return i.Gateway
 }
 
 // Equal reports whether two identities are the same.
 func (i Identity) Equal(o Identity) bool {
 	sameMAC := func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) }
-	return i.Gateway == o.Gateway && slices.Equal(i.Addrs, o.Addrs) && slices.EqualFunc(i.MACs, o.MACs, sameMAC)
+	return i.LinkLocal == o.LinkLocal && i.Gateway == o.Gateway && i.Gateway6 == o.Gateway6 && slices.Equal(i.Addrs, o.Addrs) && slices.EqualFunc(i.MACs, o.MACs, sameMAC)
 }
 
 // own reports whether an address is the host's own: not a floating one that this package
@@ -138,10 +167,23 @@ func stack(links []link, l link) map[int]bool {
 	return in
 }
 
-// ownAddrs returns the IPv4 ones of the own addresses of a link.
+// linkLocal returns the IPv6 link-local address of a link that can be used.
+func linkLocal(addresses []address, ifindex int) (lowest netip.Addr) {
+	for _, a := range addresses {
+		addr := a.prefix.Addr()
+		if a.index == ifindex && !a.ours && !a.tentative && addr.Is6() && addr.IsLinkLocalUnicast() && (!lowest.IsValid() || addr.Less(lowest)) {
+			lowest = addr
+		}
+	}
+	return lowest
+}
+
+// ownAddrs returns the own addresses of a link.
 func ownAddrs(own []address, ifindex int) []netip.Prefix {
 	own = slices.Clone(own)
-	own = slices.DeleteFunc(own, func(a address) bool { return a.index != ifindex || !a.prefix.Addr().Is4() })
+	own = slices.DeleteFunc(own, func(a address) bool {
+		return a.index != ifindex || a.tentative || a.prefix.Addr().Is6() && a.secondary
+	})
 	slices.SortFunc(own, func(a, b address) int {
 		return cmp.Or(cmp.Compare(a.rank(), b.rank()), a.prefix.Compare(b.prefix))
 	})

@@ -24,7 +24,7 @@ func macOf(t testing.TB, name string) net.HardwareAddr {
 	return linkNamed(t, name).Attrs().HardwareAddr
 }
 
-// addDefaultRoute adds an IPv4 default route as an operator would.
+// addDefaultRoute adds a default route as an operator would.
 func addDefaultRoute(t testing.TB, name, gateway string, metric int) *netlink.Route {
 	t.Helper()
 	r := &netlink.Route{LinkIndex: linkNamed(t, name).Attrs().Index, Gw: net.ParseIP(gateway), Priority: metric}
@@ -35,9 +35,9 @@ func addDefaultRoute(t testing.TB, name, gateway string, metric int) *netlink.Ro
 func TestIdentityAddresses(t *testing.T) {
 	newNetns(t)
 	h, eth0 := newHost(t), newVeth(t, "eth0", "peer0")
-	require.Equal(t, Identity{MACs: []net.HardwareAddr{macOf(t, "eth0")}}, identity(t, h, eth0))
+	require.Equal(t, []net.HardwareAddr{macOf(t, "eth0")}, identity(t, h, eth0).MACs)
 
-	for _, cidr := range []string{"10.77.0.9/32", "10.77.0.11/24", "10.77.0.5/24", "10.78.0.1/16", "169.254.3.3/16", "fd00:77::1/64"} {
+	for _, cidr := range []string{"10.77.0.9/32", "10.77.0.11/24", "10.77.0.5/24", "10.78.0.1/16", "169.254.3.3/16"} {
 		operatorAdds(t, "eth0", cidr)
 	}
 	peer := operatorAddr(t, "10.1.0.1/32")
@@ -58,6 +58,38 @@ func TestIdentityAddresses(t *testing.T) {
 	require.True(t, got.Equal(identity(t, h, eth0)), "a floating address changes nothing")
 	_, err = h.Identity(9999)
 	require.ErrorIs(t, err, ErrNoInterface)
+}
+
+func TestIdentityIPv6(t *testing.T) {
+	newNetns(t)
+	h, eth0 := newHost(t), newVeth(t, "eth0", "peer0")
+	for _, link := range []string{"eth0", "peer0"} {
+		require.NoError(t, netlink.LinkSetUp(linkNamed(t, link)))
+	}
+	operatorAdds(t, "eth0", "fd00:77::9/64")
+	require.Empty(t, identity(t, h, eth0).Addrs, "it may be in use")
+
+	operatorAdds6(t, "eth0", "fd00:78::1/64")
+	operatorAdds(t, "eth0", "10.77.0.11/24")
+	operatorAdds6(t, "eth0", "fe80::1/64")
+	_, err := h.Bind(eth0, prefix("fd00:78::100/128"), time.Minute)
+	require.NoError(t, err)
+	_, err = h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
+	require.NoError(t, err)
+	i := identity(t, h, eth0)
+	require.Contains(t, i.Addrs, prefix("10.77.0.11/24"))
+	require.Contains(t, i.Addrs, prefix("fd00:78::1/64"))
+	require.NotContains(t, i.Addrs, prefix("fd00:78::100/128"))
+	require.Equal(t, "fe80::1", i.LinkLocal.String(), "the lowest")
+	require.Equal(t, "fe80::1", i.Source(prefix("fd00:78::100/128").Addr()).String())
+	require.Equal(t, "10.77.0.11", i.Source(prefix("10.77.0.100/32").Addr()).String())
+	require.Len(t, identity(t, h, linkNamed(t, "peer0").Attrs().Index).MACs, 2, "a link-local address alone makes no MAC an own one")
+
+	addDefaultRoute(t, "eth0", "fe80::fe", 100)
+	addDefaultRoute(t, "eth0", "10.77.0.1", 0)
+	i = identity(t, h, eth0)
+	require.Equal(t, "fe80::fe", i.GatewayOf(prefix("fd00:78::100/128").Addr()).String())
+	require.Equal(t, "10.77.0.1", i.GatewayOf(prefix("10.77.0.100/32").Addr()).String())
 }
 
 // A kernel before Linux 5.18 does not keep the tag.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,6 +71,27 @@ func linkNamed(t testing.TB, name string) netlink.Link {
 func operatorAdds(t testing.TB, name, cidr string) {
 	t.Helper()
 	require.NoError(t, netlink.AddrAdd(linkNamed(t, name), operatorAddr(t, cidr)))
+}
+
+// operatorAdds6 adds an IPv6 address that is in no use elsewhere.
+func operatorAdds6(t testing.TB, name, cidr string) {
+	t.Helper()
+	a := operatorAddr(t, cidr)
+	a.Flags = unix.IFA_F_NODAD
+	link := linkNamed(t, name)
+	require.NoError(t, netlink.AddrAdd(link, a))
+	usable := func(o netlink.Addr) bool {
+		return o.IPNet.String() == a.IPNet.String() && o.Flags&unix.IFA_F_TENTATIVE == 0
+	}
+	for range 1000 { // not in another goroutine: its thread would have another namespace
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+		require.NoError(t, err)
+		if slices.ContainsFunc(addrs, usable) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	require.Fail(t, "the address cannot be used")
 }
 
 // operatorRemoves removes an address as an operator would.

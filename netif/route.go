@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// route is one IPv4 route, as the kernel lists it.
+// route is one route, as the kernel lists it.
 type route struct {
 	bits   int    // prefix length of the destination; 0: a default route
 	table  uint32 // RT_TABLE_*
@@ -26,10 +26,10 @@ type hop struct {
 	gateway netip.Addr // zero: the destinations are on the link
 }
 
-// defaultRoutes lists the IPv4 default routes through an interface, of all tables.
-func (h *Host) defaultRoutes(ifindex int) ([]route, error) {
+// defaultRoutes lists the default routes of a family through an interface, of all tables.
+func (h *Host) defaultRoutes(ifindex, family int) ([]route, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
-	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Type: unix.RTN_UNICAST}})
+	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family), Type: unix.RTN_UNICAST}})
 	// Without strict checking the kernel ignores both conditions and lists all routes.
 	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(ifindex))))
 	msgs, err := h.dump(req, unix.RTM_NEWROUTE)
@@ -41,7 +41,7 @@ func (h *Host) defaultRoutes(ifindex int) ([]route, error) {
 	}
 	var routes []route
 	for _, m := range msgs {
-		if len(m) > unix.SizeofRtMsg && (m[0] != unix.AF_INET || m[1] != 0 || m[7] != unix.RTN_UNICAST) {
+		if len(m) > unix.SizeofRtMsg && (int(m[0]) != family || m[1] != 0 || m[7] != unix.RTN_UNICAST) {
 			continue
 		}
 		r, err := parseRoute(m)
