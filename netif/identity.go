@@ -97,14 +97,6 @@ func (i Identity) Source(addr netip.Addr) netip.Addr {
 	return best.Addr()
 }
 
-// GatewayOf returns the gateway of the family of addr.
-func (i Identity) GatewayOf(addr netip.Addr) netip.Addr {
-	if addr.Is6() {
-		return i.Gateway6
-	}
-	return i.Gateway
-}
-
 // Equal reports whether two identities are the same.
 func (i Identity) Equal(o Identity) bool {
 	sameMAC := func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) }

@@ -92,8 +92,8 @@ func Run(ctx context.Context, o Options) error {
 // Machine is the host that an agent runs on: this one for [Run], or a simulated one.
 type Machine struct {
 	Host Host
-	// OpenWire opens the wire of an interface.
-	OpenWire func(*net.Interface, announcer.Options) (*announcer.Wire, error)
+	// OpenWire opens the wire of an interface for a family.
+	OpenWire func(*net.Interface, announcer.Family, announcer.Options) (*announcer.Wire, error)
 	// Now reads a clock that continues while the machine is suspended. Nil:
 	// CLOCK_BOOTTIME.
 	Now func() time.Duration
@@ -135,15 +135,13 @@ func assemble(m Machine, o Options) *agent {
 		Logger:     o.Logger.Named("lease"),
 		Now:        m.Now,
 	})
-	open := func(ifi *net.Interface) (segment, error) {
-		w, err := m.OpenWire(ifi, announcer.Options{
-			Own:    m.Host.Own,
-			Logger: o.Logger.Named("announcer").With("interface", ifi.Name),
+	open := func(ifi *net.Interface) segment {
+		return newWires(func(f announcer.Family) (*announcer.Wire, error) {
+			return m.OpenWire(ifi, f, announcer.Options{
+				Own:    m.Host.Own,
+				Logger: o.Logger.Named("announcer").With("interface", ifi.Name),
+			})
 		})
-		if err != nil {
-			return nil, err
-		}
-		return linkWire{w}, nil
 	}
 	return newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
 }
@@ -158,10 +156,3 @@ func (k hostKernel) Bind(ifindex int, p netip.Prefix, lifetime time.Duration) (b
 	}
 	return a, nil
 }
-
-// linkWire makes an announcer.Wire a segment: its Listen and Handover return the
-// interfaces.
-type linkWire struct{ *announcer.Wire }
-
-func (w linkWire) Listen(addr netip.Addr) listener   { return w.Wire.Listen(addr) }
-func (w linkWire) Handover(addr netip.Addr) handover { return w.Wire.Handover(addr) }

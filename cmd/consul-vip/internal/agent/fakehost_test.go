@@ -176,9 +176,9 @@ func (h *fakeHost) Identity(ifindex int) (netif.Identity, error) {
 	return h.identity[ifindex], nil
 }
 
-func (h *fakeHost) open(ifi *net.Interface) (segment, error) {
+func (h *fakeHost) open(ifi *net.Interface) segment {
 	h.record("open " + ifi.Name)
-	return &fakeWire{host: h, name: ifi.Name}, nil
+	return &fakeWire{host: h, name: ifi.Name}
 }
 
 // fakeWire is the wire of one of the interfaces.
@@ -193,6 +193,8 @@ func (w *fakeWire) Run(ctx context.Context) error {
 	w.host.record("close " + w.name)
 	return nil
 }
+
+func (w *fakeWire) Use(netip.Addr) error { return nil }
 
 func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
 

@@ -18,6 +18,8 @@ func (f *fakeVIP) Run(ctx context.Context) error {
 	return nil
 }
 
+func (f *fakeVIP) Use(netip.Addr) error { return nil }
+
 func (f *fakeVIP) SetHardwareAddr(net.HardwareAddr) {}
 
 func (f *fakeVIP) Prove(ctx context.Context, c announcer.ProofConfig) (announcer.Proof, error) {

@@ -206,7 +206,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 func (a *agent) witnessesOf(c *hostCheck) announcer.Witnesses {
 	keys, _ := a.keeper.State()
 	here, _ := c.link.state.Get()
-	return witnesses(keys, here, c.key.node)
+	return witnesses(keys, here, announcer.Of(c.key.addr), c.key.node)
 }
 
 // canary returns an address that the host owns at this moment: it may have handed one

@@ -28,7 +28,7 @@ func ownedBy(owner Owner, session string, index uint64, vips ...string) *leasest
 	for _, node := range []string{"h2", "h3"} {
 		m := leasestate.Member{Node: node, Session: "session of " + node}
 		if node == "h3" {
-			d, _ := leasestate.NewOwner(Description{[]DescribedLink{{"eth0", []string{"02:00:00:00:00:33"}, prefixes("10.0.0.33/24")}}})
+			d, _ := leasestate.NewOwner(Description{[]DescribedLink{{Interface: "eth0", MACs: []string{"02:00:00:00:00:33"}, Addrs: prefixes("10.0.0.33/24")}}})
 			m.Owner = d
 		}
 		pairs = append(pairs, &api.KVPair{Key: keys.Member(node), Value: m.Encode(), Session: m.Session, ModifyIndex: 1})

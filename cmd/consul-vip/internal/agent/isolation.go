@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/consul-vip/consul-vip/announcer"
 )
 
 // isolatedAfter is how long this host must have heard nobody on the wire to ask
@@ -40,7 +42,7 @@ func (a *active) checkIsolation(ctx context.Context) (o outcome) {
 	}
 	keys, _ := a.locks.State()
 	here, _ := a.link.state.Get()
-	source, w := here.identity.Source(a.cfg().Addr()), witnesses(keys, here, "")
+	source, w := here.identity.Source(a.cfg().Addr()), witnesses(keys, here, announcer.Of(a.cfg().Addr()), "")
 	if !source.IsValid() || w.None() {
 		return outcome{}
 	}

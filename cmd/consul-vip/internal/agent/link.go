@@ -14,9 +14,10 @@ import (
 	"github.com/consul-vip/consul-vip/netif"
 )
 
-// segment is the network segment behind an interface: *announcer.Wire, adapted by
-// linkWire.
+// segment is the network segment behind an interface: *wires.
 type segment interface {
+	// Use prepares for an address. It comes before everything else about it.
+	Use(addr netip.Addr) error
 	takeoverWire
 	activeWire
 	releaseWire
@@ -215,14 +216,16 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
 	}
-	if l, ok := a.links[ifi.Index]; ok {
-		return l, nil
+	l, ok := a.links[ifi.Index]
+	if !ok {
+		l = newLink(ifi, a.open(ifi))
 	}
-	wire, err := a.open(ifi)
-	if err != nil {
+	if err := l.wire.Use(v.Addr()); err != nil {
 		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
 	}
-	l := newLink(ifi, wire)
+	if ok {
+		return l, nil
+	}
 	if report, ok := a.reports[ifi.Index]; ok {
 		l.update(report)
 	}
@@ -230,7 +233,7 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 	a.identify(l)
 	ctx, cancel := context.WithCancel(a.backgroundCtx)
 	l.close = cancel
-	a.runInBackground(ctx, wire.Run)
+	a.runInBackground(ctx, l.wire.Run)
 	return l, nil
 }
 

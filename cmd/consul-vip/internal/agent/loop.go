@@ -42,7 +42,7 @@ type agent struct {
 	// Set by newAgent, never changed.
 	log    hclog.Logger
 	host   host
-	open   func(*net.Interface) (segment, error)
+	open   func(*net.Interface) segment
 	keeper keeper
 	owner  Owner // the part that all locks share
 	turns  *turns
@@ -91,7 +91,7 @@ type end struct {
 	err  error
 }
 
-func newAgent(h host, open func(*net.Interface) (segment, error), k keeper, owner Owner, log hclog.Logger) *agent {
+func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, log hclog.Logger) *agent {
 	return &agent{
 		log:     log,
 		host:    h,

@@ -22,6 +22,7 @@ type DescribedLink struct {
 	Interface string         `json:"interface"`
 	MACs      []string       `json:"macs"`
 	Addrs     []netip.Prefix `json:"addrs,omitempty"` // the host's own
+	LinkLocal netip.Addr     `json:"link_local,omitzero"`
 }
 
 // describe tells the other members how this host can be seen on its links.
@@ -29,7 +30,7 @@ func (a *agent) describe() {
 	var d Description
 	for _, l := range a.links {
 		state, _ := l.state.Get()
-		d.Links = append(d.Links, DescribedLink{l.name, texts(state.identity.MACs), state.identity.Addrs})
+		d.Links = append(d.Links, DescribedLink{l.name, texts(state.identity.MACs), state.identity.Addrs, state.identity.LinkLocal})
 	}
 	slices.SortFunc(d.Links, func(a, b DescribedLink) int { return cmp.Compare(a.Interface, b.Interface) })
 	encoded, _ := leasestate.NewOwner(d) // a Description is text
@@ -54,13 +55,21 @@ func (d Description) has(mac net.HardwareAddr) bool {
 	return slices.ContainsFunc(d.Links, func(l DescribedLink) bool { return slices.Contains(l.MACs, mac.String()) })
 }
 
-// on returns the host as it can be seen on the segment of a link of this host: by its
-// own address in a subnet of that link. The zero Host: it cannot.
-func (d Description) on(here netif.Identity) announcer.Host {
+// on returns the host as it can be asked on the segment of a link of this host, which it
+// shares if it has an address in a subnet of that link: by that address, or for IPv6 by
+// its link-local one. The zero Host: it cannot.
+func (d Description) on(here netif.Identity, f announcer.Family) announcer.Host {
 	for _, l := range d.Links {
 		for _, there := range l.Addrs {
-			if slices.ContainsFunc(here.Addrs, func(own netip.Prefix) bool { return own.Contains(there.Addr()) }) {
-				return announcer.Host{Addr: there.Addr(), MACs: parseMACs(l.MACs)}
+			addr := there.Addr()
+			if !slices.ContainsFunc(here.Addrs, func(own netip.Prefix) bool { return own.Contains(addr) }) {
+				continue
+			}
+			if f == announcer.IPv6 {
+				addr = l.LinkLocal
+			}
+			if addr.IsValid() && announcer.Of(addr) == f {
+				return announcer.Host{Addr: addr, MACs: parseMACs(l.MACs)}
 			}
 		}
 	}
@@ -75,7 +84,7 @@ func (v *vip) memberHost(node string) announcer.Host {
 		return announcer.Host{}
 	}
 	here, _ := v.link.state.Get()
-	return descriptionOf(keys.Members[node]).on(here.identity)
+	return descriptionOf(keys.Members[node]).on(here.identity, announcer.Of(v.cfg().Addr()))
 }
 
 // memberWith returns the node of the member that has a MAC, other than this host; else
@@ -93,15 +102,19 @@ func memberWith(s *leasestate.State, mac net.HardwareAddr) string {
 }
 
 // witnesses returns the hosts on the segment of a link that can prove that this host is
-// heard: the gateway and all members but this one and the node without.
-func witnesses(s *leasestate.State, here linkState, without string) (w announcer.Witnesses) {
+// heard by the protocol of a family: the gateway and all members but this one and the
+// node without.
+func witnesses(s *leasestate.State, here linkState, f announcer.Family, without string) (w announcer.Witnesses) {
 	w.Gateway.Addr = here.identity.Gateway
+	if f == announcer.IPv6 {
+		w.Gateway.Addr = here.identity.Gateway6
+	}
 	if s == nil {
 		return w
 	}
 	for node, m := range s.Members {
 		d := descriptionOf(m)
-		if h := d.on(here.identity); node != without && h.Addr.IsValid() && !d.has(here.mac) {
+		if h := d.on(here.identity, f); node != without && h.Addr.IsValid() && !d.has(here.mac) {
 			w.Others = append(w.Others, h)
 		}
 	}

@@ -77,7 +77,7 @@ func (v *vip) proveOnce(ctx context.Context, t tenure, before []leasestate.Befor
 		Addr:      addr,
 		Source:    state.identity.Source(addr),
 		Owners:    v.ownersBefore(before),
-		Witnesses: witnesses(keys, state, ""),
+		Witnesses: witnesses(keys, state, announcer.Of(addr), ""),
 		Timeout:   v.ttlOf(before),
 	}
 	if suspect := t.suspect(before); suspect != nil {

@@ -297,9 +297,9 @@ func (b *bound) Unbind() error {
 }
 
 // openWire opens the wire of the interface.
-func (m *machine) openWire(ifi *net.Interface, o announcer.Options) (*announcer.Wire, error) {
+func (m *machine) openWire(ifi *net.Interface, f announcer.Family, o announcer.Options) (*announcer.Wire, error) {
 	if err := m.gate.pass(); err != nil {
 		return nil, err
 	}
-	return announcer.New(newSocket(m), ifi.HardwareAddr, o), nil
+	return announcer.New(newSocket(m), ifi.HardwareAddr, f, o), nil
 }
