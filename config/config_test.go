@@ -52,6 +52,12 @@ var goodSources = []struct {
 	want      func(*config.Config)
 }{
 	{"a lone address", `vip "10.77.0.100" {}`, func(*config.Config) {}},
+	{"IPv6", `vip "FD77:0::100" {}`, func(c *config.Config) {
+		c.VIPs[0].Prefix = netip.MustParsePrefix("fd77::100/128")
+	}},
+	{"IPv6 with prefix length", `vip "fd77::100/64" {}`, func(c *config.Config) {
+		c.VIPs[0].Prefix = netip.MustParsePrefix("fd77::100/64")
+	}},
 	{"prefix length", `vip "10.77.0.100/24" {}`, func(c *config.Config) {
 		c.VIPs[0].Prefix = netip.MustParsePrefix("10.77.0.100/24")
 	}},

@@ -83,7 +83,7 @@ func requireSound(t *testing.T, cfg *config.Config) {
 	requireSoundHostCheck(t, cfg.HostCheck)
 	seen := make(map[netip.Addr]bool)
 	for _, vip := range cfg.VIPs {
-		require.True(t, vip.Prefix.IsValid() && vip.Addr().Is4() && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
+		require.True(t, vip.Prefix.IsValid() && !vip.Addr().Is4In6() && vip.Addr().Zone() == "" && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
 		require.False(t, seen[vip.Addr()], "%s twice", vip.Addr())
 		seen[vip.Addr()] = true
 		require.LessOrEqual(t, len(vip.Interface), 15)
