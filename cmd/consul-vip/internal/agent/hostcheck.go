@@ -14,6 +14,7 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
+	"github.com/consul-vip/consul-vip/netif"
 )
 
 const (
@@ -60,7 +61,7 @@ type hostCheck struct {
 	stop context.CancelFunc
 
 	state latest.Latest[announcer.HostState] // set by the check's goroutine
-	addrs atomic.Pointer[[]netip.Addr]       // that the host owns; set by the loop
+	addrs atomic.Pointer[[]netip.Addr]       // that the host owns, of the check's family; set by the loop
 
 	// Owned by the loop.
 	owned map[netip.Addr]ownedVIP
@@ -156,8 +157,8 @@ func (a *agent) toCheck(v *vip, keys *leasestate.State) (key hostKey, session st
 	if l.Session == "" || l.Record.State != leasestate.RecordHeld || l.Record.Session != l.Session {
 		return hostKey{}, "", false
 	}
-	host := DecodeOwner(l.Record.Owner).host()
 	here, _ := v.link.state.Get()
+	host := checkedHost(l.Record, keys, here.identity)
 	source := here.identity.Source(host.Addr)
 	if !host.Addr.IsValid() || len(host.MACs) == 0 || !source.IsValid() || host.Has(here.mac) {
 		return hostKey{}, "", false
@@ -172,6 +173,17 @@ func (a *agent) toCheck(v *vip, keys *leasestate.State) (key hostKey, session st
 	return hostKey{l.Record.Node, v.link.index, host.Addr, macs, source, check}, l.Session, true
 }
 
+// checkedHost returns the host of a lock's owner as it is to be checked. One that owns
+// addresses of both families is checked once, by ARP, if it has an IPv4 address of its own.
+func checkedHost(r leasestate.Record, keys *leasestate.State, here netif.Identity) announcer.Host {
+	host := DecodeOwner(r.Owner).host()
+	other := descriptionOf(keys.Members[r.Node]).on(here, announcer.IPv4)
+	if host.Addr.Is6() && len(host.MACs) > 0 && other.Has(host.MACs[0]) && here.Source(other.Addr).IsValid() {
+		host.Addr = other.Addr
+	}
+	return host
+}
+
 // startHostCheck starts to check the host that owns these addresses.
 func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *hostCheck {
 	c := &hostCheck{key: key, link: a.links[key.link]}
@@ -180,6 +192,9 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 	a.checks.running[key] = c
 	c.own(owned)
 	a.runInBackground(ctx, func(ctx context.Context) error {
+		if err := c.link.wire.Use(key.addr); err != nil {
+			return err
+		}
 		err := c.link.wire.CheckHost(ctx, announcer.HostCheckConfig{
 			Host: key.host(), Source: key.from,
 			Interval: key.check.Interval, Misses: key.check.Misses,
@@ -229,6 +244,7 @@ func (a *agent) canary(c *hostCheck) netip.Addr {
 // own replaces the addresses that the host owns.
 func (c *hostCheck) own(owned map[netip.Addr]ownedVIP) {
 	addrs := slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare)
+	addrs = slices.DeleteFunc(addrs, func(addr netip.Addr) bool { return announcer.Of(addr) != announcer.Of(c.key.addr) })
 	if state, _ := c.state.Get(); !state.Dead {
 		c.addrs.Store(&addrs)
 	}
