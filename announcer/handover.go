@@ -76,6 +76,7 @@ type Handover struct {
 	wire   *Wire
 	addr   netip.Addr
 	probed latest.Wake // set by the reader goroutine after each probe
+	closed sync.Once
 
 	mu    sync.Mutex         // guards all following fields
 	words map[word]time.Time // receive times, without the words of senders that have claimed the address since
@@ -91,6 +92,9 @@ type word struct {
 func (w *Wire) Handover(addr netip.Addr) *Handover {
 	h := &Handover{wire: w, addr: addr.Unmap(), probed: latest.NewWake(), words: map[word]time.Time{}}
 	w.handovers.add(h.addr, h, func() {})
+	if w.groups != nil {
+		w.joining.Record(w.groups.join(solicitedNode(h.addr)))
+	}
 	return h
 }
 
@@ -154,7 +158,14 @@ func (h *Handover) take(matches func(word) bool) (recent bool) {
 }
 
 // Close ends the subscription. It may be called more than once.
-func (h *Handover) Close() { h.wire.handovers.remove(h.addr, h) }
+func (h *Handover) Close() {
+	h.closed.Do(func() {
+		h.wire.handovers.remove(h.addr, h)
+		if g := h.wire.groups; g != nil {
+			h.wire.joining.Record(g.leave(solicitedNode(h.addr)))
+		}
+	})
+}
 
 // recordProbe records a probe for the address, received at the given time.
 func (h *Handover) recordProbe(w word, at time.Time) {

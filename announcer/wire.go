@@ -59,6 +59,7 @@ type Wire struct {
 	family   Family
 	protocol protocol
 	sock     Socket
+	groups   *groups // nil: the segment has none
 	pacer    *pacer
 	router   func() bool
 	own      func(net.HardwareAddr) (bool, error)
@@ -74,7 +75,7 @@ type Wire struct {
 	owned     atomic.Int64 // hosts that answer for an address of a Prove
 	checks    atomic.Int64 // frames per interval of all host checks
 
-	receiving, sending, lookingUp *failurelog.Log
+	receiving, sending, lookingUp, joining *failurelog.Log
 }
 
 // Open opens a packet socket on an interface in the network namespace of the
@@ -89,7 +90,13 @@ func Open(ifi *net.Interface, f Family, o Options) (*Wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket on %s: %w", ifi.Name, err)
 	}
-	return New(sock, ifi.HardwareAddr, f, o), nil
+	w := New(sock, ifi.HardwareAddr, f, o)
+	if f == IPv6 {
+		if w.groups, err = openGroups(ifi.Index); err != nil {
+			return nil, errors.Join(err, sock.Close())
+		}
+	}
+	return w, nil
 }
 
 // New returns a Wire that uses sock and closes it. Its frames carry mac.
@@ -114,6 +121,7 @@ func New(sock Socket, mac net.HardwareAddr, f Family, o Options) *Wire {
 		receiving: failurelog.New(o.Logger, "receiving"),
 		sending:   failurelog.New(o.Logger, "sending"),
 		lookingUp: failurelog.New(o.Logger, "looking up this host's MACs"),
+		joining:   failurelog.New(o.Logger, "joining the group of an address"),
 	}
 	w.SetHardwareAddr(mac)
 	return w
@@ -140,7 +148,11 @@ func (w *Wire) Run(ctx context.Context) error {
 // ErrClosed. It may be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()
-	return w.sock.Close()
+	err := w.sock.Close()
+	if w.groups != nil {
+		err = errors.Join(err, w.groups.Close())
+	}
+	return err
 }
 
 // SetHardwareAddr sets the MAC that frames carry, starting with the next one sent.
