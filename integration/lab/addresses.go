@@ -15,10 +15,10 @@ type Address struct {
 	Prefix    netip.Prefix
 }
 
-// Addresses returns all IPv4 addresses of the host as "ip address" shows them,
-// except those of the loopback interface.
+// Addresses returns all addresses of the host as "ip address" shows them,
+// except those of the loopback interface and link-local ones.
 func (h *Host) Addresses(ctx context.Context) ([]Address, error) {
-	out, err := h.Run(ctx, Command{Args: []string{"ip", "-json", "-4", "address", "show"}})
+	out, err := h.Run(ctx, Command{Args: []string{"ip", "-json", "address", "show"}})
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +38,9 @@ func (h *Host) Addresses(ctx context.Context) ([]Address, error) {
 			continue
 		}
 		for _, i := range link.Info {
+			if i.Local.IsLinkLocalUnicast() {
+				continue
+			}
 			addrs = append(addrs, Address{link.Ifname, netip.PrefixFrom(i.Local, i.Prefixlen)})
 		}
 	}
@@ -55,20 +58,20 @@ func (h *Host) Owns(ctx context.Context, addr netip.Addr) (bool, error) {
 	return false, err
 }
 
-// Bound returns the IPv4 addresses of eth0. It asks the kernel directly, which is
+// Bound returns the addresses of eth0 but link-local ones. It asks the kernel directly, which is
 // much faster than Addresses.
 func (h *Host) Bound() ([]netip.Addr, error) {
 	link, err := h.nl.LinkByName(serviceInterface)
 	if err != nil {
 		return nil, err
 	}
-	found, err := h.nl.AddrList(link, netlink.FAMILY_V4)
+	found, err := h.nl.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("addresses of %s: %w", h.Name, err)
 	}
 	var addrs []netip.Addr
 	for _, a := range found {
-		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok && !addr.IsLinkLocalUnicast() {
 			addrs = append(addrs, addr.Unmap())
 		}
 	}

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/net/icmp"
-	"golang.org/x/net/ipv4"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -23,7 +22,7 @@ const (
 	answerTimeout = 100 * time.Millisecond
 )
 
-// Client sends ICMP echo requests to one address at an interval and records which
+// Client sends ICMP or ICMPv6 echo requests to one address at an interval and records which
 // requests were answered, when, and by which hardware address. The requests pass the
 // host's routing and neighbour cache as any program's packets do, so a client sees what
 // a user of the address sees. All methods are safe for concurrent use.
@@ -44,8 +43,7 @@ type ClientGroup struct {
 	All []*Client // in the order of the addresses
 
 	id      int // of the echo requests, tells them from those of other clients
-	sender  int // raw socket
-	wire    *packetSocket
+	pings   []*pings
 	segment *segment
 	byAddr  map[netip.Addr]*Client
 
@@ -61,7 +59,7 @@ type request struct {
 	mac      [6]byte   // of the host that answered
 }
 
-// NewClient starts to send requests from the host to an IPv4 address, one every
+// NewClient starts to send requests from the host to an address, one every
 // millisecond. Stop must be called once to end it.
 func (h *Host) NewClient(target netip.Addr) (*Client, error) {
 	clients, err := h.NewClients(ClientInterval, target)
@@ -71,7 +69,7 @@ func (h *Host) NewClient(target netip.Addr) (*Client, error) {
 	return clients.All[0], nil
 }
 
-// NewClients starts to send requests from the host to IPv4 addresses, to each at this
+// NewClients starts to send requests from the host to addresses, to each at this
 // interval. Stop must be called once to end it.
 func (h *Host) NewClients(every time.Duration, targets ...netip.Addr) (*ClientGroup, error) {
 	cs := &ClientGroup{segment: h.segment, byAddr: make(map[netip.Addr]*Client), quit: make(chan struct{})}
@@ -79,27 +77,22 @@ func (h *Host) NewClients(every time.Duration, targets ...netip.Addr) (*ClientGr
 		c := &Client{target: target, every: every, clients: cs}
 		cs.All, cs.byAddr[target] = append(cs.All, c), c
 	}
-	var err error
-	if cs.wire, err = h.openPacket("eth0", unix.ETH_P_IP); err != nil {
-		return nil, err
+	for _, f := range families {
+		if !slices.ContainsFunc(targets, f.has) {
+			continue
+		}
+		p, err := h.openPings(f)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("client: %w", err), cs.close())
+		}
+		cs.pings = append(cs.pings, p)
 	}
-	if err = h.ns.do(cs.openSender); err != nil {
-		return nil, errors.Join(fmt.Errorf("client: %w", err), cs.wire.close())
+	cs.id = cs.pings[0].sender & 0xffff // no two open sockets have the same descriptor
+	for _, p := range cs.pings {
+		cs.receiving.Go(func() { cs.receive(p) })
 	}
-	cs.id = cs.sender & 0xffff // no two open sockets have the same descriptor
-	cs.receiving.Go(cs.receive)
 	cs.sending.Go(func() { pace(every/time.Duration(len(targets)), cs.quit, cs.turns()) })
 	return cs, nil
-}
-
-// openSender opens the raw socket. It must run in the host's namespace.
-func (cs *ClientGroup) openSender() (err error) {
-	cs.sender, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_ICMP)
-	if err != nil {
-		return err
-	}
-	// The filter drops every type: the packet socket receives the answers.
-	return unix.SetsockoptInt(cs.sender, unix.SOL_RAW, unix.ICMP_FILTER, -1)
 }
 
 // turns returns a function that sends the next request of one client after the other.
@@ -118,55 +111,39 @@ func (c *Client) send() {
 	// Without a monotonic reading: the answer's time is the kernel's wall clock.
 	c.requests = append(c.requests, request{sent: time.Now().Round(0)})
 	c.mu.Unlock()
-	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{
-		ID: c.clients.id, Seq: seq & 0xffff, Data: binary.BigEndian.AppendUint64(nil, uint64(seq)),
-	}}
-	packet, err := m.Marshal(nil)
-	if err != nil {
-		panic(err) // an echo request can always be marshalled
-	}
 	// An error means that the host has no route to the target at present. Then the
 	// request gets no answer, and that is what the client measures.
-	_ = unix.Sendto(c.clients.sender, packet, 0, &unix.SockaddrInet4{Addr: c.target.As4()})
+	_ = c.clients.pingsTo(c.target).send(c.target, icmp.Echo{
+		ID: c.clients.id, Seq: seq & 0xffff, Data: binary.BigEndian.AppendUint64(nil, uint64(seq)),
+	})
+}
+
+// pingsTo returns the sockets for an address.
+func (cs *ClientGroup) pingsTo(target netip.Addr) *pings {
+	return cs.pings[slices.IndexFunc(cs.pings, func(p *pings) bool { return p.family.has(target) })]
 }
 
 // receive records the answers until the socket is closed.
-func (cs *ClientGroup) receive() {
+func (cs *ClientGroup) receive(p *pings) {
 	buf := make([]byte, 2048)
 	for {
-		frame, at, err := cs.wire.read(buf)
+		frame, at, err := p.wire.read(buf)
 		if err != nil {
 			return
 		}
-		if c, seq, ok := cs.parse(frame); ok {
-			c.record(seq, at, [6]byte(frame[6:12]))
+		source, echo, ok := p.family.parse(frame)
+		if c := cs.byAddr[source]; ok && c != nil && echo.ID == cs.id && len(echo.Data) >= 8 {
+			c.record(int(binary.BigEndian.Uint64(echo.Data)), at, [6]byte(frame[6:12]))
 		}
 	}
 }
 
-// parse returns whose answer a frame is, and its sequence number.
-func (cs *ClientGroup) parse(frame []byte) (c *Client, seq int, ok bool) {
-	const ethernet = 14
-	if len(frame) < ethernet+ipv4.HeaderLen {
-		return nil, 0, false
+// close closes the sockets.
+func (cs *ClientGroup) close() (err error) {
+	for _, p := range cs.pings {
+		err = errors.Join(err, p.wire.close(), syscall.Close(p.sender))
 	}
-	header, err := ipv4.ParseHeader(frame[ethernet:])
-	if err != nil || header.Protocol != unix.IPPROTO_ICMP {
-		return nil, 0, false
-	}
-	source, _ := netip.AddrFromSlice(header.Src.To4())
-	if c = cs.byAddr[source]; c == nil {
-		return nil, 0, false
-	}
-	m, err := icmp.ParseMessage(unix.IPPROTO_ICMP, frame[ethernet+header.Len:])
-	if err != nil || m.Type != ipv4.ICMPTypeEchoReply {
-		return nil, 0, false
-	}
-	echo, isEcho := m.Body.(*icmp.Echo)
-	if !isEcho || echo.ID != cs.id || len(echo.Data) < 8 {
-		return nil, 0, false
-	}
-	return c, int(binary.BigEndian.Uint64(echo.Data)), true
+	return err
 }
 
 func (c *Client) record(seq int, at time.Time, mac [6]byte) {
@@ -217,9 +194,8 @@ func (cs *ClientGroup) Stop() {
 	deadline := time.NewTimer(answerTimeout)
 	defer deadline.Stop()
 	<-deadline.C
-	cs.wire.close()
+	_ = cs.close()
 	cs.receiving.Wait()
-	syscall.Close(cs.sender)
 	for _, c := range cs.All {
 		c.mu.Lock()
 		c.stopped = true

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -86,6 +87,23 @@ func TestClientFollowsGratuitousARP(t *testing.T) {
 	r := stop()
 	require.Equal(t, []string{"h1", "h2"}, r.Hosts())
 	require.Less(t, r.Owned[0].Last, r.Owned[1].First)
+}
+
+// A client of an IPv6 address, beside one of an IPv4 address.
+func TestClientsOfBothFamilies(t *testing.T) {
+	hosts := newHosts(t)
+	h1, h2 := hosts.Servers[0], hosts.Servers[1]
+	vip6 := netip.MustParsePrefix("fd77::1:1/128")
+	require.NoError(t, h1.AddAddress("eth0", vipNet))
+	require.NoError(t, h2.AddAddress("eth0", vip6))
+	cs, err := hosts.Client.NewClients(5*time.Millisecond, vip, vip6.Addr())
+	require.NoError(t, err)
+	for _, c := range cs.All {
+		eventually(t, atLeast(50, func() int { return c.Report().Sent }))
+	}
+	cs.Stop()
+	require.Equal(t, []string{"h1"}, cs.All[0].Report().Hosts())
+	require.Equal(t, []string{"h2"}, cs.All[1].Report().Hosts())
 }
 
 func TestClientWithoutAnyAnswer(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // The interfaces of a host: on the segment of the floating addresses, and in Consul's
@@ -24,10 +25,11 @@ const (
 // segment, and the processes that were started in it. All methods are safe for
 // concurrent use.
 type Host struct {
-	Name string
-	Addr netip.Addr       // of eth0, within Subnet; zero if there is no eth0
-	MAC  net.HardwareAddr // of eth0
-	Dir  string           // for this host's files
+	Name  string
+	Addr  netip.Addr       // of eth0, within Subnet; zero if there is no eth0
+	Addr6 netip.Addr       // of eth0, within Subnet6; zero if there is no eth0
+	MAC   net.HardwareAddr // of eth0
+	Dir   string           // for this host's files
 
 	// ConsulInterface and ConsulAddr are the interface and the address by which the
 	// host's Consul agent speaks to others.
@@ -61,6 +63,9 @@ func (h *Host) build() error {
 			return err
 		}
 		if err := h.AddAddress(serviceInterface, netip.PrefixFrom(h.Addr, Subnet.Bits())); err != nil {
+			return err
+		}
+		if err := h.AddAddress(serviceInterface, netip.PrefixFrom(h.Addr6, Subnet6.Bits())); err != nil {
 			return err
 		}
 	}
@@ -133,6 +138,9 @@ func (h *Host) address(ifname string, prefix netip.Prefix, change func(netlink.L
 	}
 	mask := net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen())
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: prefix.Addr().AsSlice(), Mask: mask}}
+	if prefix.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD // the lab gives no address twice
+	}
 	if err := change(link, addr); err != nil {
 		return fmt.Errorf("%s on %s of %s: %w", prefix, ifname, h.Name, err)
 	}

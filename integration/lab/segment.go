@@ -19,6 +19,10 @@ import (
 // addresses.
 var Subnet = netip.MustParsePrefix("10.77.0.0/16")
 
+// Subnet6 is the network of the floating IPv6 addresses. Hosts have addresses in
+// fd77::/112; the rest is free for floating addresses.
+var Subnet6 = netip.MustParsePrefix("fd77::/64")
+
 // ConsulSubnet is Consul's network where it has one of its own.
 var ConsulSubnet = netip.MustParsePrefix("10.78.0.0/24")
 
@@ -109,7 +113,7 @@ func (s *segment) addHost(name string, number byte, to attachment) (*Host, error
 	s.hosts = append(s.hosts, h) // from now on, close removes it
 	s.mu.Unlock()
 	if to.service || to.consul && s.consul == nil {
-		h.Addr = hostAddr(Subnet, number)
+		h.Addr, h.Addr6 = hostAddr(Subnet, number), hostAddr6(number)
 		h.MAC = net.HardwareAddr{2, 0, 0, 0, 0, number}
 	}
 	switch {
@@ -130,6 +134,13 @@ func hostAddr(network netip.Prefix, number byte) netip.Addr {
 	a := network.Addr().As4()
 	a[3] = 10 + number
 	return netip.AddrFrom4(a)
+}
+
+// hostAddr6 returns the IPv6 address of the host with this number.
+func hostAddr6(number byte) netip.Addr {
+	a := Subnet6.Addr().As16()
+	a[15] = 10 + number
+	return netip.AddrFrom16(a)
 }
 
 // plug connects a new interface of h to a bridge, brings it up and waits until frames
