@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,7 +25,7 @@ const questions = 64
 type Observer struct {
 	host  *Host
 	addrs []netip.Addr
-	wire  *packetSocket
+	wires map[bool]*packetSocket // of IPv6 or not
 
 	quit chan struct{} // closed by Stop
 	done sync.WaitGroup
@@ -54,15 +55,29 @@ type Double struct {
 // NewObserver starts to ask for all of addrs, for each at this interval. Stop must be
 // called to end it.
 func (h *Host) NewObserver(every time.Duration, addrs ...netip.Addr) (*Observer, error) {
-	o := &Observer{host: h, addrs: addrs, quit: make(chan struct{}), watched: make(map[netip.Addr]*watched)}
+	o := &Observer{
+		host: h, addrs: addrs, wires: map[bool]*packetSocket{}, quit: make(chan struct{}), watched: make(map[netip.Addr]*watched),
+	}
 	for _, addr := range addrs {
 		o.watched[addr] = new(watched)
 	}
-	var err error
-	if o.wire, err = h.openPacket("eth0", unix.ETH_P_ARP); err != nil {
-		return nil, err
+	for is6, etherType := range map[bool]uint16{false: unix.ETH_P_ARP, true: unix.ETH_P_IPV6} {
+		if !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is6() == is6 }) {
+			continue
+		}
+		wire, err := h.openPacket(serviceInterface, etherType)
+		if err != nil {
+			return nil, errors.Join(err, o.close())
+		}
+		o.wires[is6] = wire
 	}
-	o.done.Go(o.receive)
+	for is6, wire := range o.wires {
+		read := o.readARP
+		if is6 {
+			read = o.readNDP
+		}
+		o.done.Go(func() { receive(wire, read) })
+	}
 	o.done.Go(func() { pace(every/time.Duration(len(addrs)), o.quit, o.asker()) })
 	return o, nil
 }
@@ -79,10 +94,17 @@ func (o *Observer) asker() func() {
 		w.asked++
 		w.answers[number] = nil
 		o.mu.Unlock()
-		a := ARP{Operation: ARPRequest, SenderMAC: o.host.MAC, SenderIP: askFrom(number), TargetIP: addr}
 		// A question that could not be sent gets no answer; the next one follows soon.
-		_ = o.wire.write(a.Frame())
+		_ = o.wires[addr.Is6()].write(question(o.host.MAC, addr, number))
 	}
+}
+
+// question encodes the question for an address that has this number.
+func question(mac net.HardwareAddr, addr netip.Addr, number int) []byte {
+	if addr.Is6() {
+		return Solicitation(mac, askFrom6(number), addr).Frame()
+	}
+	return ARP{Operation: ARPRequest, SenderMAC: mac, SenderIP: askFrom(number), TargetIP: addr}.Frame()
 }
 
 // askFrom returns the sender address of the questions with this number. No machine of
@@ -96,37 +118,65 @@ func askFrom(number int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 77, 254, byte(1 + number)})
 }
 
-// receive records the answers until the socket is closed.
-func (o *Observer) receive() {
+// askFrom6 is askFrom for IPv6.
+func askFrom6(number int) netip.Addr {
+	a := netip.MustParseAddr("fe80::254:0").As16()
+	a[15] = byte(1 + number)
+	return netip.AddrFrom16(a)
+}
+
+// receive reads frames until the socket is closed.
+func receive(wire *packetSocket, read func(frame []byte, at time.Time)) {
 	buf := make([]byte, 2048)
 	for {
-		frame, at, err := o.wire.read(buf)
+		frame, at, err := wire.read(buf)
 		if err != nil {
 			return
 		}
-		switch a, ok := parseARP(frame); {
-		case !ok:
-		case o.watched[a.SenderIP] != nil:
-			o.record(a, at)
-		case o.watched[a.TargetIP] != nil && a.SenderIP.IsUnspecified():
-			o.recordProbe(a)
-		}
+		read(frame, at)
 	}
 }
 
-// record records a frame whose sender has a watched address.
-func (o *Observer) record(a ARP, at time.Time) {
+func (o *Observer) readARP(frame []byte, at time.Time) {
+	switch a, ok := parseARP(frame); {
+	case !ok:
+	case o.watched[a.SenderIP] != nil && a.TargetIP == a.SenderIP:
+		o.recordClaim(a.SenderIP, a.SenderMAC, at)
+	case o.watched[a.SenderIP] != nil && a.Operation == ARPReply:
+		o.recordAnswer(a.SenderIP, a.SenderMAC, int(a.TargetIP.As4()[3])-1, a.TargetIP, at)
+	case o.watched[a.TargetIP] != nil && a.SenderIP.IsUnspecified():
+		o.recordProbe(a)
+	}
+}
+
+func (o *Observer) readNDP(frame []byte, at time.Time) {
+	mac, addr, to, ok := parseAdvertisement(frame)
+	switch {
+	case !ok || o.watched[addr] == nil:
+	case to == allNodes:
+		o.recordClaim(addr, mac, at)
+	default:
+		o.recordAnswer(addr, mac, int(to.As16()[15])-1, to, at)
+	}
+}
+
+// recordClaim records that a host claims an address unasked.
+func (o *Observer) recordClaim(addr netip.Addr, mac net.HardwareAddr, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w, host := o.watched[a.SenderIP], o.host.segment.nameOf(a.SenderMAC)
-	if a.TargetIP == a.SenderIP {
-		w.announced = extend(w.announced, host, at)
+	w := o.watched[addr]
+	w.announced = extend(w.announced, o.host.segment.nameOf(mac), at)
+}
+
+// recordAnswer records an answer to the question with this number, if there is such a
+// question from the address to.
+func (o *Observer) recordAnswer(addr netip.Addr, mac net.HardwareAddr, number int, to netip.Addr, at time.Time) {
+	if number < 0 || number >= questions || to != askFrom(number) && to != askFrom6(number) {
 		return
 	}
-	number := int(a.TargetIP.As4()[3]) - 1
-	if a.Operation == ARPReply && number >= 0 && number < questions && a.TargetIP == askFrom(number) {
-		w.answer(a.SenderIP, number, host, at)
-	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.watched[addr].answer(addr, number, o.host.segment.nameOf(mac), at)
 }
 
 // recordProbe records a probe if it carries the nonce of a handover.
@@ -199,6 +249,14 @@ func (o *Observer) Doubles() []Double {
 // Stop ends the observer. The other methods go on to return what it saw.
 func (o *Observer) Stop() {
 	close(o.quit)
-	o.wire.close()
+	_ = o.close()
 	o.done.Wait()
+}
+
+// close closes the sockets.
+func (o *Observer) close() (err error) {
+	for _, wire := range o.wires {
+		err = errors.Join(err, wire.close())
+	}
+	return err
 }

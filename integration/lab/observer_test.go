@@ -48,6 +48,34 @@ func TestObserverSeesTwoOwners(t *testing.T) {
 	require.Empty(t, o.Owned(other))
 }
 
+// The observer asks for addresses of both families.
+func TestObserverOfIPv6(t *testing.T) {
+	hosts := newHosts(t)
+	h1, h2 := hosts.Servers[0], hosts.Servers[1]
+	vip6 := netip.MustParsePrefix("fd77::1:1/128")
+	addr := vip6.Addr()
+	require.NoError(t, h1.AddAddress("eth0", vipNet))
+	require.NoError(t, h1.AddAddress("eth0", vip6))
+	o, stop := newObserver(t, hosts.Observer, ObserveInterval, vip, addr)
+	for _, a := range []netip.Addr{vip, addr} {
+		eventually(t, atLeast(allQuestions, func() int { return answers(o.Owned(a)) }))
+	}
+	require.Empty(t, o.Doubles())
+	require.Empty(t, o.Announced(addr))
+
+	require.NoError(t, h2.AddAddress("eth0", vip6))
+	eventually(t, atLeast(3, func() int { return len(o.Doubles()) }))
+	require.NoError(t, h2.Send("eth0", Solicitation(h2.MAC, netip.IPv6Unspecified(), addr).Frame())) // claims nothing
+	require.NoError(t, h2.Send("eth0", Advertisement(Stranger(), addr).Frame()))
+	eventually(t, atLeast(2, func() int { return answers(o.Announced(addr)) }))
+	stop()
+	for _, d := range o.Doubles() {
+		require.Equal(t, addr, d.Addr)
+		require.ElementsMatch(t, []string{"h1", "h2"}, d.Hosts)
+	}
+	require.Contains(t, HostsOf(o.Announced(addr)), Stranger().String())
+}
+
 func TestObserverHearsClaims(t *testing.T) {
 	hosts := newHosts(t)
 	h1, h2 := hosts.Servers[0], hosts.Servers[1]
