@@ -43,25 +43,27 @@ func conflictWith(p *lab.Process, mac net.HardwareAddr) condition {
 // TestForeignClaim has a stranger claim the address. The owner lets go of it at
 // once and exits with the code of a conflict.
 func TestForeignClaim(t *testing.T) {
-	for name, operation := range map[string]uint16{"request": lab.ARPRequest, "reply": lab.ARPReply} {
-		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			p := s.startAll(config{})[0]
-			h1 := p.Host
-			s.claim(operation, strangerMAC)
-			s.exits(p, 5, soon)
-			s.holds(s.notOn(h1))
-			s.holds(conflictWith(p, strangerMAC))
+	for _, f := range families {
+		for name, claim := range f.claims {
+			t.Run(name, func(t *testing.T) {
+				s := newSceneOfFamily(t, sharedLab(t), f)
+				p := s.startAll(config{})[0]
+				h1 := p.Host
+				s.NoError(s.Observer.Send("eth0", claim(strangerMAC, s.vip)))
+				s.exits(p, 5, soon)
+				s.holds(s.notOn(h1))
+				s.holds(conflictWith(p, strangerMAC))
 
-			released := logged(p, "released the address")
-			s.Len(released, 1)
-			reaction, err := time.ParseDuration(released[0].Get("reaction"))
-			s.NoError(err)
-			t.Logf("unbound %v after the frame", reaction)
-			s.Less(reaction, time.Second, "reaction")
+				released := logged(p, "released the address")
+				s.Len(released, 1)
+				reaction, err := time.ParseDuration(released[0].Get("reaction"))
+				s.NoError(err)
+				t.Logf("unbound %v after the frame", reaction)
+				s.Less(reaction, time.Second, "reaction")
 
-			s.seen(h1, s.takenOver(h1))
-		})
+				s.seen(h1, s.takenOver(h1))
+			})
+		}
 	}
 }
 

@@ -17,27 +17,28 @@ func TestCrash(t *testing.T) {
 		"frozen": (*scene).freeze,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			p := s.startAll(config{})[0]
-			h1 := p.Host
-			events := s.monitor(h1)
+			inFamilies(t, func(t *testing.T, s *scene, _ family) {
+				p := s.startAll(config{})[0]
+				h1 := p.Host
+				events := s.monitor(h1)
 
-			began := time.Now()
-			harm(s, p)
-			s.awaitWithin(deadMan+slack, s.notOn(h1))
-			t.Logf("the kernel took the address away after %v of at most %v", time.Since(began), deadMan+time.Second)
-			s.LessOrEqual(longestLifetime(events, s.vip), deadMan, "lifetime of the address")
-			next := s.takenOver(h1)
-			s.seen(h1, next)
-			s.announced(h1, next)
-
-			if p.Running() { // frozen
-				s.signal(p, syscall.SIGCONT)
-				s.exits(p, 4, soon)
-				s.holds(s.notOn(h1))
+				began := time.Now()
+				harm(s, p)
+				s.awaitWithin(deadMan+slack, s.notOn(h1))
+				t.Logf("the kernel took the address away after %v of at most %v", time.Since(began), deadMan+time.Second)
+				s.LessOrEqual(longestLifetime(events, s.vip), deadMan, "lifetime of the address")
+				next := s.takenOver(h1)
 				s.seen(h1, next)
 				s.announced(h1, next)
-			}
+
+				if p.Running() { // frozen
+					s.signal(p, syscall.SIGCONT)
+					s.exits(p, 4, soon)
+					s.holds(s.notOn(h1))
+					s.seen(h1, next)
+					s.announced(h1, next)
+				}
+			})
 		})
 	}
 }
@@ -60,13 +61,14 @@ func TestShortFreeze(t *testing.T) {
 
 // TestAddressRemoved removes the owner's address as a network manager might.
 func TestAddressRemoved(t *testing.T) {
-	s := newScene(t)
-	p := s.startAll(config{})[0]
-	s.NoError(p.Host.RemoveAddress("eth0", prefixOf(s.vip)))
-	s.await(logs(p, "another program removed the address, bound it again", 1))
-	s.await(s.ownedBy(p.Host))
-	s.running(p)
-	s.seen(p.Host)
+	inFamilies(t, func(_ *testing.T, s *scene, _ family) {
+		p := s.startAll(config{})[0]
+		s.NoError(p.Host.RemoveAddress("eth0", prefixOf(s.vip)))
+		s.await(logs(p, "another program removed the address, bound it again", 1))
+		s.await(s.ownedBy(p.Host))
+		s.running(p)
+		s.seen(p.Host)
+	})
 }
 
-func prefixOf(vip netip.Addr) netip.Prefix { return netip.PrefixFrom(vip, 32) }
+func prefixOf(vip netip.Addr) netip.Prefix { return netip.PrefixFrom(vip, vip.BitLen()) }

@@ -60,11 +60,10 @@ func newClientsScene(t *testing.T) *scene {
 	return newSceneIn(t, sharedLabOf(t, lab.Clients))
 }
 
-// newSceneIn prepares a scene with one address in a lab.
+// newSceneIn prepares a scene with one IPv4 address in a lab.
 func newSceneIn(t *testing.T, w *lab.Lab) *scene {
 	t.Helper()
-	n := int(scenes.Load())
-	return newSceneWith(t, w, everyAddress, addr(10, 77, byte(16+n/250), byte(1+n%250)))
+	return newSceneOfFamily(t, w, families[0])
 }
 
 // newSceneWith prepares a scene with these addresses in a lab. The observer asks

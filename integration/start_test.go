@@ -13,33 +13,34 @@ import (
 // TestStart starts three instances: one owns the address, and the host, the wire,
 // Consul and "status" all say so.
 func TestStart(t *testing.T) {
-	s := newScene(t)
-	h1 := s.startAll(config{})[0].Host
-	s.settled()
+	inFamilies(t, func(t *testing.T, s *scene, _ family) {
+		h1 := s.startAll(config{})[0].Host
+		s.settled()
 
-	addrs, err := h1.Addresses(t.Context())
-	s.NoError(err)
-	s.Contains(addrs, lab.Address{Interface: "eth0", Prefix: prefixOf(s.vip)})
+		addrs, err := h1.Addresses(t.Context())
+		s.NoError(err)
+		s.Contains(addrs, lab.Address{Interface: "eth0", Prefix: prefixOf(s.vip)})
 
-	var printed record
-	s.NoError(json.Unmarshal([]byte(s.kvGet(h1)), &printed))
-	pair, r := s.lockOf(s.vip)
-	s.Equal(printed, r)
-	s.Equal(h1.Name, r.Node)
-	s.Equal("eth0", r.Interface)
-	s.Equal(h1.MAC.String(), r.MAC)
-	s.Equal(pair.Session, r.Session)
-	s.WithinDuration(time.Now(), r.Since, time.Minute)
-	s.EqualValues(api.LockFlagValue, pair.Flags)
+		var printed record
+		s.NoError(json.Unmarshal([]byte(s.kvGet(h1)), &printed))
+		pair, r := s.lockOf(s.vip)
+		s.Equal(printed, r)
+		s.Equal(h1.Name, r.Node)
+		s.Equal("eth0", r.Interface)
+		s.Equal(h1.MAC.String(), r.MAC)
+		s.Equal(pair.Session, r.Session)
+		s.WithinDuration(time.Now(), r.Since, time.Minute)
+		s.EqualValues(api.LockFlagValue, pair.Flags)
 
-	for _, h := range s.Servers {
-		row := s.status(h)
-		s.Equal("held", row["state"])
-		s.Equal(h1.Name, row["node"])
-		s.Equal("eth0", row["interface"])
-		s.Equal(h1.MAC.String(), row["mac"])
-	}
-	s.seen(h1)
+		for _, h := range s.Servers {
+			row := s.status(h)
+			s.Equal("held", row["state"])
+			s.Equal(h1.Name, row["node"])
+			s.Equal("eth0", row["interface"])
+			s.Equal(h1.MAC.String(), row["mac"])
+		}
+		s.seen(h1)
+	})
 }
 
 // TestLeftover starts an instance where a killed one has left its address. The

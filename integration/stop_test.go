@@ -15,19 +15,20 @@ import (
 func TestStop(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
-			s := newScene(t)
-			p := s.startAll(config{})[0]
-			h1 := p.Host
-			session := s.session()
+			inFamilies(t, func(_ *testing.T, s *scene, _ family) {
+				p := s.startAll(config{})[0]
+				h1 := p.Host
+				session := s.session()
 
-			s.signal(p, signal)
-			s.exits(p, 0, stopTime+slack)
-			s.holds(s.notOn(h1))
-			next := s.takenOver(h1)
-			s.seen(h1, next)
-			s.announced(h1, next)
-			s.await(s.sessionGone(session))
-			s.forgotten(h1)
+				s.signal(p, signal)
+				s.exits(p, 0, stopTime+slack)
+				s.holds(s.notOn(h1))
+				next := s.takenOver(h1)
+				s.seen(h1, next)
+				s.announced(h1, next)
+				s.await(s.sessionGone(session))
+				s.forgotten(h1)
+			})
 		})
 	}
 }

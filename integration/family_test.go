@@ -1,0 +1,61 @@
+package integration
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/consul-vip/consul-vip/integration/lab"
+)
+
+// family is what differs between the addresses of two families in a test.
+type family struct {
+	name string
+	// addr is the address of the scene with this number.
+	addr func(n int) netip.Addr
+	// claims are the frames in which a stranger claims an address.
+	claims map[string]func(mac net.HardwareAddr, vip netip.Addr) []byte
+}
+
+var families = []family{
+	{
+		name: "IPv4",
+		addr: func(n int) netip.Addr { return addr(10, 77, byte(16+n/250), byte(1+n%250)) },
+		claims: map[string]func(net.HardwareAddr, netip.Addr) []byte{
+			"request": func(mac net.HardwareAddr, vip netip.Addr) []byte {
+				return lab.Gratuitous(lab.ARPRequest, mac, vip).Frame()
+			},
+			"reply": func(mac net.HardwareAddr, vip netip.Addr) []byte {
+				return lab.Gratuitous(lab.ARPReply, mac, vip).Frame()
+			},
+		},
+	},
+	{
+		name: "IPv6",
+		addr: func(n int) netip.Addr {
+			a := lab.Subnet6.Addr().As16()
+			a[13], a[14], a[15] = 1, byte(n/250), byte(1+n%250)
+			return netip.AddrFrom16(a)
+		},
+		claims: map[string]func(net.HardwareAddr, netip.Addr) []byte{
+			"advertisement": func(mac net.HardwareAddr, vip netip.Addr) []byte { return lab.Advertisement(mac, vip).Frame() },
+			"solicitation": func(mac net.HardwareAddr, vip netip.Addr) []byte {
+				return lab.Solicitation(mac, vip, lab.Subnet6.Addr().Next()).Frame()
+			},
+		},
+	},
+}
+
+// inFamilies runs test in a scene with an address of each family.
+func inFamilies(t *testing.T, test func(t *testing.T, s *scene, f family)) {
+	t.Helper()
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) { test(t, newSceneOfFamily(t, sharedLab(t), f), f) })
+	}
+}
+
+// newSceneOfFamily prepares a scene with one address of a family in a lab.
+func newSceneOfFamily(t *testing.T, w *lab.Lab, f family) *scene {
+	t.Helper()
+	return newSceneWith(t, w, everyAddress, f.addr(int(scenes.Load())))
+}
