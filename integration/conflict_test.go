@@ -3,7 +3,6 @@ package integration
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -110,43 +109,43 @@ func TestOnConflictLog(t *testing.T) {
 
 // TestNoConflict sends the owner frames in which no stranger claims its address.
 func TestNoConflict(t *testing.T) {
-	tests := map[string]func(s *scene, owner *lab.Host){
-		"probe by another host": func(s *scene, _ *lab.Host) {
-			s.NoError(s.Observer.Send("eth0", lab.Probe(strangerMAC, s.vip).Frame()))
-		},
-		"request by another host": func(s *scene, _ *lab.Host) {
-			ask := lab.ARP{Operation: lab.ARPRequest, SenderMAC: strangerMAC, SenderIP: netip.MustParseAddr("10.77.0.99"), TargetIP: s.vip}
-			s.NoError(s.Observer.Send("eth0", ask.Frame()))
-		},
-		"claim by the host's second interface": func(s *scene, owner *lab.Host) {
+	inFamilies(t, func(_ *testing.T, s *scene, f family) {
+		s.noConflict(f, func(*lab.Host) {
+			for _, frame := range f.harmless(strangerMAC, s.vip) {
+				s.NoError(s.Observer.Send("eth0", frame))
+			}
+		})
+	})
+}
+
+// TestNoConflictWithItself has the owner's second interface claim its address.
+func TestNoConflictWithItself(t *testing.T) {
+	inFamilies(t, func(_ *testing.T, s *scene, f family) {
+		s.noConflict(f, func(owner *lab.Host) {
 			own := net.HardwareAddr{2, 0, 0, 0, 1, 1}
 			s.NoError(owner.AddInterface("eth1", own))
 			s.t.Cleanup(func() { s.NoError(owner.RemoveInterface("eth1")) })
-			for _, operation := range []uint16{lab.ARPRequest, lab.ARPReply} {
-				s.NoError(owner.Send("eth1", lab.Gratuitous(operation, own, s.vip).Frame()))
+			for _, claim := range f.claims {
+				s.NoError(owner.Send("eth1", claim(own, s.vip)))
 			}
-		},
-		"truncated frames": func(s *scene, _ *lab.Host) {
-			frame := lab.Gratuitous(lab.ARPRequest, strangerMAC, s.vip).Frame()
-			const header = 14 // less is no Ethernet frame
-			for n := header; n < len(frame); n++ {
-				s.NoError(s.Observer.Send("eth0", frame[:n]))
-			}
-		},
-	}
-	for name, send := range tests {
-		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			p := s.startAll(config{})[0]
-			send(s, p.Host)
-			s.await(s.ownedBy(p.Host))
-
-			s.claim(lab.ARPRequest, lastMAC)
-			s.exits(p, 5, soon)
-			s.holds(conflictWith(p, lastMAC))
-			s.takenOver(p.Host)
 		})
+	})
+}
+
+// noConflict requires that what send does ends no process, unlike the claim after it.
+func (s *scene) noConflict(f family, send func(owner *lab.Host)) {
+	s.t.Helper()
+	p := s.startAll(config{})[0]
+	send(p.Host)
+	s.await(s.ownedBy(p.Host))
+
+	for _, claim := range f.claims {
+		s.NoError(s.Observer.Send("eth0", claim(lastMAC, s.vip)))
+		break
 	}
+	s.exits(p, 5, soon)
+	s.holds(conflictWith(p, lastMAC))
+	s.takenOver(p.Host)
 }
 
 // TestStranger has a host answer for the address that runs no consul-vip. The next

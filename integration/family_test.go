@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"testing"
@@ -15,6 +16,8 @@ type family struct {
 	addr func(n int) netip.Addr
 	// claims are the frames in which a stranger claims an address.
 	claims map[string]func(mac net.HardwareAddr, vip netip.Addr) []byte
+	// harmless returns frames that claim nothing, or only nonsense.
+	harmless func(mac net.HardwareAddr, vip netip.Addr) [][]byte
 }
 
 var families = []family{
@@ -28,6 +31,10 @@ var families = []family{
 			"reply": func(mac net.HardwareAddr, vip netip.Addr) []byte {
 				return lab.Gratuitous(lab.ARPReply, mac, vip).Frame()
 			},
+		},
+		harmless: func(mac net.HardwareAddr, vip netip.Addr) [][]byte {
+			ask := lab.ARP{Operation: lab.ARPRequest, SenderMAC: mac, SenderIP: netip.MustParseAddr("10.77.0.99"), TargetIP: vip}
+			return append(truncated(lab.Gratuitous(lab.ARPRequest, mac, vip).Frame()), lab.Probe(mac, vip).Frame(), ask.Frame())
 		},
 	},
 	{
@@ -43,7 +50,25 @@ var families = []family{
 				return lab.Solicitation(mac, vip, lab.Subnet6.Addr().Next()).Frame()
 			},
 		},
+		harmless: func(mac net.HardwareAddr, vip netip.Addr) [][]byte {
+			claim := lab.Advertisement(mac, vip).Frame()
+			forwarded, damaged := bytes.Clone(claim), bytes.Clone(claim)
+			forwarded[14+7]--  // the hop limit
+			damaged[14+40+2]++ // the checksum
+			return append(truncated(claim), forwarded, damaged,
+				lab.Solicitation(mac, netip.IPv6Unspecified(), vip).Frame(),
+				lab.Solicitation(mac, netip.MustParseAddr("fd77::99"), vip).Frame())
+		},
 	},
+}
+
+// truncated returns all beginnings of a frame.
+func truncated(frame []byte) (beginnings [][]byte) {
+	const header = 14 // less is no Ethernet frame
+	for n := header; n < len(frame); n++ {
+		beginnings = append(beginnings, frame[:n])
+	}
+	return beginnings
 }
 
 // inFamilies runs test in a scene with an address of each family.
