@@ -139,6 +139,7 @@ func assemble(m Machine, o Options) *agent {
 		return newWires(func(f announcer.Family) (*announcer.Wire, error) {
 			return m.OpenWire(ifi, f, announcer.Options{
 				Own:    m.Host.Own,
+				Router: func() bool { return m.Host.Router(ifi.Name) },
 				Logger: o.Logger.Named("announcer").With("interface", ifi.Name),
 			})
 		})

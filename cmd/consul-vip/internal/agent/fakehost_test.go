@@ -170,6 +170,8 @@ func (h *fakeHost) Watch(ctx context.Context, events chan<- netif.Event) error {
 	}
 }
 
+func (h *fakeHost) Router(string) bool { return false }
+
 func (h *fakeHost) Identity(ifindex int) (netif.Identity, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -35,6 +35,7 @@ type host interface {
 	Clear(addrs []netip.Addr) ([]netip.Prefix, error)
 	Watch(ctx context.Context, events chan<- netif.Event) error
 	Identity(ifindex int) (netif.Identity, error)
+	Router(name string) bool
 }
 
 // agent runs the VIPs and what they depend on.

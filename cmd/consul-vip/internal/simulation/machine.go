@@ -114,6 +114,9 @@ func (m *machine) Own(address net.HardwareAddr) (own bool, err error) {
 	return own, err
 }
 
+// Router implements agent.Host.
+func (m *machine) Router(string) bool { return false }
+
 // Identity implements agent.Host.
 func (m *machine) Identity(int) (id netif.Identity, err error) {
 	err = m.call(func() error {
