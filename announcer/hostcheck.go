@@ -24,14 +24,21 @@ type HostCheckConfig struct {
 	Interval time.Duration // between two requests, more than 0
 	Misses   int           // intervals in a row without an answer after which the host is dead, more than 0
 
-	// Canary returns one of the floating addresses of the host, or the zero Addr. From
+	// Canary returns one of the floating addresses of the host, or the zero Canary. From
 	// the first miss on the host is also probed for it: a host that no longer has its
 	// own address may still serve. It must not block. Nil: there is none.
-	Canary func() netip.Addr
+	Canary func() Canary
 
 	// Witnesses returns the witnesses. An interval counts as missed only if one of them
 	// has answered in it. Hosts with a MAC of Host do not count. It must not block.
 	Witnesses func() Witnesses
+}
+
+// A Canary is a floating address of a host that is checked.
+type Canary struct {
+	Addr   netip.Addr // the zero Addr: there is none
+	Source netip.Addr // an address of this host from which to ask for it; may be the zero Addr
+	Wire   *Wire      // of its family, on the same interface; nil: the one that checks
 }
 
 func (c HostCheckConfig) check(f Family) error {
@@ -74,10 +81,10 @@ func (w *Wire) CheckHost(ctx context.Context, c HostCheckConfig, changed func(Ho
 	}
 	h := &hostCheck{
 		wire: w, config: c, changed: changed, answers: latest.NewWake(),
-		neighbor: w.neighbors.of(c.Host, c.Source), witnesses: &witnesses{}, state: HostState{Since: time.Now()},
+		neighbor: w.neighbors.of(c.Host, c.Source), witnesses: &witnesses{}, canary: Canary{Wire: w}, state: HostState{Since: time.Now()},
 	}
 	defer h.neighbor.watch(h.answers)()
-	defer h.follow(netip.Addr{})
+	defer func() { h.follow(Canary{Wire: w}) }()
 	defer h.weigh(0)
 	for {
 		err := h.once(ctx)
@@ -100,9 +107,9 @@ type hostCheck struct {
 	answers   latest.Wake // set by the reader goroutine after each answer
 
 	state    HostState
-	missed   int // intervals in a row
-	weight   int // frames per interval, as Wire.checks counts them
-	canary   netip.Addr
+	missed   int       // intervals in a row
+	weight   int       // frames per interval, as Wire.checks counts them
+	canary   Canary    // its Wire is not nil
 	listener *Listener // to the canary; nil: none
 
 	mu      sync.Mutex // guards all following fields
@@ -137,7 +144,7 @@ func (h *hostCheck) once(ctx context.Context) error {
 	if err := h.await(ctx, iv, iv.length); err != nil {
 		return err
 	}
-	backlogged := !h.wire.sock.Idle()
+	backlogged := !h.wire.sock.Idle() || !h.canary.Wire.sock.Idle()
 	h.hear(iv) // after a pause of the process, an answer and the end are seen at once
 	switch {
 	case iv.heard:
@@ -194,13 +201,16 @@ func (h *hostCheck) askFurther(ctx context.Context, iv *interval) error {
 	if h.missed == 0 || h.config.Canary == nil {
 		return nil
 	}
-	canary := h.config.Canary().Unmap()
+	canary := h.config.Canary()
+	if canary.Addr = canary.Addr.Unmap(); canary.Wire == nil {
+		canary.Wire = h.wire
+	}
 	h.follow(canary)
-	if !h.wire.family.has(canary) {
+	if h.listener == nil {
 		return nil
 	}
-	err := h.wire.transmit(ctx, 0, func(own net.HardwareAddr) Outbound {
-		return h.wire.protocol.probe(h.config.Host.MACs[0], own, h.config.Source, canary)
+	err := canary.Wire.transmit(ctx, 0, func(own net.HardwareAddr) Outbound {
+		return canary.Wire.protocol.probe(h.config.Host.MACs[0], own, canary.Source, canary.Addr)
 	})
 	if errors.Is(err, ErrNotSent) {
 		iv.void = true
@@ -210,7 +220,7 @@ func (h *hostCheck) askFurther(ctx context.Context, iv *interval) error {
 }
 
 // follow listens for the host's claims of the canary.
-func (h *hostCheck) follow(canary netip.Addr) {
+func (h *hostCheck) follow(canary Canary) {
 	if canary == h.canary {
 		return
 	}
@@ -218,8 +228,8 @@ func (h *hostCheck) follow(canary netip.Addr) {
 		h.listener.Close()
 		h.listener = nil
 	}
-	if h.canary = canary; h.wire.family.has(canary) {
-		h.listener = h.wire.listenAll(canary, h.recordClaim)
+	if h.canary = canary; canary.Wire.family.has(canary.Addr) {
+		h.listener = canary.Wire.listenAll(canary.Addr, h.recordClaim)
 	}
 }
 

@@ -20,7 +20,7 @@ const (
 func checkConfig() HostCheckConfig {
 	return HostCheckConfig{
 		Host: peerHost, Source: source, Interval: checkInterval, Misses: checkMisses,
-		Canary:    func() netip.Addr { return vip },
+		Canary:    func() Canary { return Canary{Addr: vip, Source: source} },
 		Witnesses: func() Witnesses { return Witnesses{Gateway: gatewayHost} },
 	}
 }
@@ -75,7 +75,7 @@ func TestCheckHost(t *testing.T) {
 			time.AfterFunc(10*checkInterval, func() { s.sock.announce(vip, thirdMAC) })
 		}, true},
 		"no canary": {with(func(c *HostCheckConfig) { c.Canary = nil }), func(s *scene) { s.peer.die(true) }, true},
-		"no canary now": {with(func(c *HostCheckConfig) { c.Canary = func() netip.Addr { return netip.Addr{} } }),
+		"no canary now": {with(func(c *HostCheckConfig) { c.Canary = func() Canary { return Canary{} } }),
 			func(s *scene) { s.peer.die(true) }, true},
 		"the witness too": {checkConfig(), func(s *scene) { s.peer.die(true); s.gateway.die(true) }, false},
 		"no witness": {with(func(c *HostCheckConfig) { c.Witnesses = func() Witnesses { return Witnesses{} } }),

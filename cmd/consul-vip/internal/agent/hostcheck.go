@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -61,7 +62,7 @@ type hostCheck struct {
 	stop context.CancelFunc
 
 	state latest.Latest[announcer.HostState] // set by the check's goroutine
-	addrs atomic.Pointer[[]netip.Addr]       // that the host owns, of the check's family; set by the loop
+	addrs atomic.Pointer[[]netip.Addr]       // that the host owns, those of the check's family first; set by the loop
 
 	// Owned by the loop.
 	owned map[netip.Addr]ownedVIP
@@ -198,7 +199,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 		err := c.link.wire.CheckHost(ctx, announcer.HostCheckConfig{
 			Host: key.host(), Source: key.from,
 			Interval: key.check.Interval, Misses: key.check.Misses,
-			Canary:    func() netip.Addr { return a.canary(c) },
+			Canary:    func() announcer.Canary { return a.canary(c) },
 			Witnesses: func() announcer.Witnesses { return a.witnessesOf(c) },
 		}, func(s announcer.HostState) {
 			c.state.Set(s)
@@ -227,24 +228,32 @@ func (a *agent) witnessesOf(c *hostCheck) announcer.Witnesses {
 // canary returns an address that the host owns at this moment: it may have handed one
 // over since the loop has looked. One that is taken from a dead host may still be in its
 // kernel.
-func (a *agent) canary(c *hostCheck) netip.Addr {
+func (a *agent) canary(c *hostCheck) announcer.Canary {
 	keys, _ := a.keeper.State()
+	here, _ := c.link.state.Get()
 	addrs := *c.addrs.Load()
 	for _, addr := range addrs {
 		if r := keys.Locks[addr.String()].Record; r.State == leasestate.RecordHeld && r.Node == c.key.node {
-			return addr
+			return announcer.Canary{Addr: addr, Source: here.identity.Source(addr)}
 		}
 	}
 	if state, _ := c.state.Get(); state.Dead && len(addrs) > 0 {
-		return addrs[0]
+		return announcer.Canary{Addr: addrs[0], Source: here.identity.Source(addrs[0])}
 	}
-	return netip.Addr{}
+	return announcer.Canary{}
 }
 
 // own replaces the addresses that the host owns.
 func (c *hostCheck) own(owned map[netip.Addr]ownedVIP) {
-	addrs := slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare)
-	addrs = slices.DeleteFunc(addrs, func(addr netip.Addr) bool { return announcer.Of(addr) != announcer.Of(c.key.addr) })
+	other := func(addr netip.Addr) int {
+		if announcer.Of(addr) == announcer.Of(c.key.addr) {
+			return 0
+		}
+		return 1
+	}
+	addrs := slices.SortedFunc(maps.Keys(owned), func(a, b netip.Addr) int {
+		return cmp.Or(other(a)-other(b), a.Compare(b))
+	})
 	if state, _ := c.state.Get(); !state.Dead {
 		c.addrs.Store(&addrs)
 	}

@@ -125,9 +125,9 @@ func TestOneCheckForAllAddressesOfAHost(t *testing.T) {
 			}, c.Witnesses())
 		}
 		canary := checks[0].Canary
-		assert.Contains(t, []string{"10.0.0.1", "10.0.0.3"}, canary().String())
+		assert.Contains(t, []string{"10.0.0.1", "10.0.0.3"}, canary().Addr.String())
 		h.keys.Set(ownedBy(ownerHost, "s2", 6, "10.0.0.2"))
-		assert.Contains(t, []string{"10.0.0.2", "invalid IP"}, canary().String(), "the others were handed over")
+		assert.Contains(t, []string{"10.0.0.2", "invalid IP"}, canary().Addr.String(), "the others were handed over")
 		h.setKeys(ownedBy(ownerHost, "s2", 7, "10.0.0.1"), all)
 		assert.Len(t, h.runningChecks(), 1)
 		h.setKeys(ownedBy(ownerHost, "s2", 8), all)

@@ -140,7 +140,15 @@ func (w *wires) SendReleased(ctx context.Context, addr netip.Addr, successor net
 	return w.wire(addr).SendReleased(ctx, addr, successor, n)
 }
 
+// CheckHost is [announcer.Wire.CheckHost]. The canary may be of another family than the
+// check.
 func (w *wires) CheckHost(ctx context.Context, c announcer.HostCheckConfig, changed func(announcer.HostState)) error {
+	find := c.Canary
+	c.Canary = func() announcer.Canary {
+		canary := find()
+		canary.Wire = w.wire(canary.Addr)
+		return canary
+	}
 	return w.wire(c.Host.Addr).CheckHost(ctx, c, changed)
 }
 
