@@ -127,7 +127,7 @@ func newCluster(seed uint64) *cluster {
 	for i := range hosts {
 		name := fmt.Sprintf("h%d", i+1)
 		h := &host{cluster: c, name: name, consul: c.consul.Agent(name), config: drawPriorities(draw, c.base)}
-		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)}, netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)}))
+		h.kernel = newKernel(c.net, name, mac{2, 0, 0, 0, 0, byte(i + 1)}, newOwnAddrs(byte(11+i)))
 		c.hosts = append(c.hosts, h)
 	}
 	c.net.drawSegment(rand.New(rand.NewPCG(seed, 7)))
@@ -161,8 +161,9 @@ func drawConfig(draw *rand.Rand) config.Config {
 	}}
 	check := drawHostCheck(draw)
 	for i := range pick(draw, 1, 2, 2, 3, 3, 4, 6) {
+		addr := floating(draw, byte(100+i))
 		v := config.VIP{
-			Prefix:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)}), 32),
+			Prefix:     netip.PrefixFrom(addr, addr.BitLen()),
 			Interface:  ifname,
 			Priority:   config.DefaultPriority,
 			OnConflict: pick(draw, config.ConflictExit, config.ConflictExit, config.ConflictExit, config.ConflictContend, config.ConflictDefend, config.ConflictLog),
@@ -180,6 +181,12 @@ func drawConfig(draw *rand.Rand) config.Config {
 		cfg.VIPs = append(cfg.VIPs, v)
 	}
 	return cfg
+}
+
+// floating draws an address of either family that ends with a number.
+func floating(draw *rand.Rand, number byte) netip.Addr {
+	own := newOwnAddrs(number)
+	return pick(draw, own.v4, own.v6)
 }
 
 // drawHostCheck draws a host check. Most are slow: a cluster with the default, whose

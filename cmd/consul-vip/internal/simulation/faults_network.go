@@ -1,9 +1,6 @@
 package simulation
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // networkFaults are the faults of the segment and of what is on it.
 var networkFaults = []kind{
@@ -148,15 +145,15 @@ func forgedClaim(c *cluster, f fault) func() {
 // that is to be configured with it.
 func strayProbes(c *cluster, f fault) func() {
 	from := mac{2, 0, 0, 0, 0xff, 2}
-	probe := func() {
+	send := func() {
 		c.locked(func() {
-			c.net.segment.transmit(newFrame(from, everybody, arpRequest, netip.IPv4Unspecified(), c.addrs[f.addr]))
+			c.net.segment.transmit(probe(from, c.addrs[f.addr]))
 		})
 	}
-	probe()
+	send()
 	unpin := move(c, f)
 	for range 20 {
-		probe()
+		send()
 		time.Sleep(ms)
 	}
 	return unpin

@@ -155,20 +155,20 @@ func ownUnanswered(c *cluster, f fault) func() {
 	return func() { set(false) }
 }
 
-// ownChanged gives a host another address of its own. The router keeps its own.
+// ownChanged gives a host other addresses of its own. The router keeps its own.
 func ownChanged(c *cluster, f fault) func() {
 	k := c.at(f).kernel
 	before := k.own
 	if before == c.net.router {
 		return nil
 	}
-	set := func(own netip.Addr) {
+	set := func(own ownAddrs) {
 		c.locked(func() {
 			k.own = own
 			k.report(event{identity: true})
 		})
 	}
-	set(netip.AddrFrom4([4]byte{10, 77, 0, byte(31 + f.host)}))
+	set(newOwnAddrs(byte(31 + f.host)))
 	return func() { set(before) }
 }
 

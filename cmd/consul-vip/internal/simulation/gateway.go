@@ -2,10 +2,14 @@ package simulation
 
 import "net/netip"
 
-// gatewayAddr is the address of the segment's router, if it is a machine of its own.
-var gatewayAddr = netip.AddrFrom4([4]byte{10, 77, 0, 1})
+// gatewayAddrs are the addresses of the segment's router, if it is a machine of its own.
+var gatewayAddrs = ownAddrs{
+	v4:        netip.AddrFrom4([4]byte{10, 77, 0, 1}),
+	v6:        netip.MustParseAddr("fd77::1"),
+	linkLocal: netip.MustParseAddr("fe80::1"),
+}
 
-// gateway is the segment's router. It answers for its own address. The network's mutex
+// gateway is the segment's router. It answers for its own addresses. The network's mutex
 // guards it.
 type gateway struct {
 	net *network
@@ -24,7 +28,7 @@ func (g *gateway) listening() bool { return g.on }
 
 // receive implements station.
 func (g *gateway) receive(f frame) {
-	if f.operation == arpRequest && f.target == gatewayAddr {
-		g.net.segment.transmit(newFrame(g.mac, f.senderMAC, arpReply, gatewayAddr, f.sender))
+	if f.operation == opRequest && gatewayAddrs.has(f.target) {
+		g.net.segment.transmit(answer(f, g.mac))
 	}
 }

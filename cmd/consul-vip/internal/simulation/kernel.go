@@ -30,14 +30,14 @@ type kernel struct {
 	net  *network
 	name string // of the host
 	mac  mac
-	own  netip.Addr // the host's own address
+	own  ownAddrs
 
 	on        bool // the host is powered
 	boots     int  // how often it was
 	carrier   bool
 	stalled   bool // frames are dropped in both directions, although there is a carrier
 	egress    egress
-	mute      bool          // it does not answer for its own address
+	mute      bool          // it does not answer for its own addresses
 	still     *standstill   // the whole machine stands still; nil: it runs
 	held      chan struct{} // requests wait until it closes; nil: they do not
 	slow      time.Duration // requests take up to this long
@@ -47,7 +47,24 @@ type kernel struct {
 	changed   time.Duration // when the carrier changed last
 }
 
-// address is an address of a host.
+// ownAddrs are the addresses that belong to a machine.
+type ownAddrs struct{ v4, v6, linkLocal netip.Addr }
+
+// newOwnAddrs returns those of the machine with this number.
+func newOwnAddrs(number byte) ownAddrs {
+	last := func(prefix string) netip.Addr {
+		a := netip.MustParseAddr(prefix).As16()
+		a[15] = number
+		return netip.AddrFrom16(a)
+	}
+	return ownAddrs{netip.AddrFrom4([4]byte{10, 77, 0, number}), last("fd77::"), last("fe80::")}
+}
+
+func (o ownAddrs) has(addr netip.Addr) bool {
+	return addr == o.v4 || addr == o.v6 || addr == o.linkLocal
+}
+
+// address is a floating address of a host.
 type address struct {
 	ours    bool          // it has our tag and a lifetime
 	added   time.Duration // since the start
@@ -66,7 +83,7 @@ type standstill struct {
 	lifetimes bool
 }
 
-func newKernel(n *network, name string, m mac, own netip.Addr) *kernel {
+func newKernel(n *network, name string, m mac, own ownAddrs) *kernel {
 	k := &kernel{net: n, name: name, mac: m, own: own, on: true, carrier: true, addresses: map[netip.Addr]*address{},
 		sockets: map[*socket]bool{}, events: map[*eventQueue]bool{}}
 	n.kernels = append(n.kernels, k)
@@ -82,17 +99,19 @@ func (k *kernel) listening() bool { return k.on && k.carrier && !k.stalled && k.
 // receive implements station: the kernel answers for its addresses, and every packet
 // socket gets a copy.
 func (k *kernel) receive(f frame) {
-	if f.operation == arpRequest && f.senderMAC != k.mac && k.has(f.target) && k.egress != egressDrop {
-		k.net.segment.transmit(newFrame(k.mac, f.senderMAC, arpReply, f.target, f.sender))
+	if f.operation == opRequest && f.senderMAC != k.mac && k.has(f.target) && k.egress != egressDrop {
+		k.net.segment.transmit(answer(f, k.mac))
 	}
 	for s := range k.sockets {
-		s.enqueue(f)
+		if s.family == f.family {
+			s.enqueue(f)
+		}
 	}
 }
 
 // has reports whether the kernel answers for an address.
 func (k *kernel) has(addr netip.Addr) bool {
-	return k.addresses[addr] != nil || addr == k.own && !k.mute
+	return k.addresses[addr] != nil || k.own.has(addr) && !k.mute
 }
 
 // answers reports whether a station that hears everybody gets an answer for addr.

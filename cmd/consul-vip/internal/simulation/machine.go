@@ -121,12 +121,12 @@ func (m *machine) Router(string) bool { return false }
 func (m *machine) Identity(int) (id netif.Identity, err error) {
 	err = m.call(func() error {
 		id = netif.Identity{
-			MACs:    []net.HardwareAddr{net.HardwareAddr(m.mac[:])},
-			Addrs:   []netip.Prefix{netip.PrefixFrom(m.own, 24)},
-			Gateway: m.net.router,
+			MACs:      []net.HardwareAddr{net.HardwareAddr(m.mac[:])},
+			Addrs:     []netip.Prefix{netip.PrefixFrom(m.own.v4, 24), netip.PrefixFrom(m.own.v6, 64)},
+			LinkLocal: m.own.linkLocal,
 		}
-		if id.Gateway == m.own {
-			id.Gateway = netip.Addr{}
+		if m.net.router != m.own {
+			id.Gateway, id.Gateway6 = m.net.router.v4, m.net.router.linkLocal
 		}
 		return nil
 	})
@@ -304,5 +304,5 @@ func (m *machine) openWire(ifi *net.Interface, f announcer.Family, o announcer.O
 	if err := m.gate.pass(); err != nil {
 		return nil, err
 	}
-	return announcer.New(newSocket(m), ifi.HardwareAddr, f, o), nil
+	return announcer.New(newSocket(m, f), ifi.HardwareAddr, f, o), nil
 }

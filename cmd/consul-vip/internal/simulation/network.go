@@ -19,8 +19,8 @@ type network struct {
 	rand      *rand.Rand
 	segment   *segment
 	kernels   []*kernel
-	gateway   *gateway   // nil: there is none, or it is one of the hosts
-	router    netip.Addr // the next hop of every host's default route; invalid: none
+	gateway   *gateway // nil: there is none, or it is one of the hosts
+	router    ownAddrs // the next hop of every host's default routes; zero: none
 	strangers map[netip.Addr]*stranger
 	client    *client
 	sights    map[[2]*kernel]sight // by observer and host
@@ -42,26 +42,26 @@ func (n *network) drawSegment(draw *rand.Rand) {
 	case 1:
 		n.router = n.kernels[0].own
 	default:
-		n.gateway, n.router = newGateway(n), gatewayAddr
+		n.gateway, n.router = newGateway(n), gatewayAddrs
 	}
-	n.log.add(sourceWire, "%g of all frames are lost, the router is %s", n.segment.noise, n.router)
+	n.log.add(sourceWire, "%g of all frames are lost, the router is %v", n.segment.noise, n.router)
 }
 
 // checkSender checks what a host says that it is: a host asks for another one from an
 // address of its own. A probe for the address of a host would look like a duplicate of
-// that (RFC 5227, section 2.4).
+// that (RFC 5227, section 2.4; RFC 4862, section 5.4.3).
 func (n *network) checkSender(k *kernel, f frame) {
 	switch {
 	case f.probes() && n.isOwn(f.target):
 		n.client.violated("%s probes for %s, which is the own address of a machine", k.name, f.target)
-	case n.isOwn(f.sender) && (f.sender != k.own || f.senderMAC != k.mac):
+	case n.isOwn(f.sender) && (!k.own.has(f.sender) || f.senderMAC != k.mac):
 		n.client.violated("%s sends as %s at %s, which it is not", k.name, f.sender, f.senderMAC)
 	}
 }
 
 // isOwn reports whether a machine has an address as its own.
 func (n *network) isOwn(addr netip.Addr) bool {
-	return addr == gatewayAddr || slices.ContainsFunc(n.kernels, func(k *kernel) bool { return k.own == addr })
+	return gatewayAddrs.has(addr) || slices.ContainsFunc(n.kernels, func(k *kernel) bool { return k.own.has(addr) })
 }
 
 // between draws a duration. Call it with the mutex held.

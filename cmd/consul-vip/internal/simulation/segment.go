@@ -17,7 +17,7 @@ type station interface {
 	address() mac
 	// listening reports whether frames reach the station.
 	listening() bool
-	// receive handles a frame that is addressed to the station or to everybody.
+	// receive handles a frame that is addressed to the station or to a group.
 	receive(frame)
 }
 
@@ -40,8 +40,8 @@ type segment struct {
 }
 
 // flow is a sequence of frames whose order a switch keeps (IEEE 802.1Q, section 6.5.3):
-// those of one station to one destination, at one receiver. A broadcast may overtake a
-// unicast, which happens only while frames are late.
+// those of one station to one destination, at one receiver. All groups count as one. A
+// multicast may overtake a unicast, which happens only while frames are late.
 type flow struct{ from, to, receiver mac }
 
 func newSegment(n *network) *segment {
@@ -53,7 +53,7 @@ func (s *segment) transmit(f frame) {
 	s.net.log.add(sourceWire, "%s", f)
 	s.net.sent.happens(f)
 	for _, to := range s.stations {
-		if to.address() == f.from || f.to != everybody && f.to != to.address() {
+		if to.address() == f.from || !f.to.isGroup() && f.to != to.address() {
 			continue
 		}
 		if s.net.chance(s.noise) || s.net.chance(s.loss) {
@@ -69,14 +69,17 @@ func (s *segment) transmit(f frame) {
 
 // deliverLater delivers a frame after all frames before it in its flow.
 func (s *segment) deliverLater(f frame, to station) {
-	now, own := time.Now(), to.address()
+	now, own, destination := time.Now(), to.address(), f.to
+	if destination.isGroup() {
+		destination = everybody
+	}
 	at := now.Add(s.net.between(minLatency, maxLatency) + s.net.between(0, s.delay))
 	for _, flow := range []flow{{f.from, own, own}, {f.from, everybody, own}} {
-		if last := s.arrival[flow]; !at.After(last) && (flow.to == f.to || s.delay == 0) {
+		if last := s.arrival[flow]; !at.After(last) && (flow.to == destination || s.delay == 0) {
 			at = last.Add(time.Microsecond)
 		}
 	}
-	s.arrival[flow{f.from, f.to, own}] = at
+	s.arrival[flow{f.from, destination, own}] = at
 	time.AfterFunc(at.Sub(now), func() {
 		s.net.mu.Lock()
 		defer s.net.mu.Unlock()
@@ -117,8 +120,8 @@ func (s *stranger) listening() bool { return s.net.strangers[s.addr] == s }
 
 // receive answers for the address.
 func (s *stranger) receive(f frame) {
-	if f.operation == arpRequest && f.target == s.addr {
-		s.net.segment.transmit(newFrame(s.mac, f.senderMAC, arpReply, s.addr, f.sender))
+	if f.operation == opRequest && f.target == s.addr {
+		s.net.segment.transmit(answer(f, s.mac))
 	}
 }
 
@@ -130,7 +133,7 @@ func (s *stranger) announce() {
 	if s.net.strangers[s.addr] != s {
 		return
 	}
-	s.net.segment.transmit(newFrame(s.mac, everybody, arpRequest, s.addr, s.addr))
+	s.net.segment.transmit(claim(s.mac, everybody, s.addr))
 	time.AfterFunc(s.net.between(500*time.Millisecond, 5*time.Second), s.announce)
 }
 
@@ -167,5 +170,5 @@ func (s *stranger) leave() {
 func (s *segment) forge(addr netip.Addr, to mac) {
 	s.net.mu.Lock()
 	defer s.net.mu.Unlock()
-	s.transmit(newFrame(mac{2, 0, 0, 0, 0xff, 1}, to, arpRequest, addr, addr))
+	s.transmit(claim(mac{2, 0, 0, 0, 0xff, 1}, to, addr))
 }

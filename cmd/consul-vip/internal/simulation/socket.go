@@ -11,9 +11,10 @@ import (
 // socketQueue is how many frames wait in a socket.
 const socketQueue = 4096
 
-// socket is a packet socket for ARP: an announcer.Socket.
+// socket is a packet socket for the frames of a family: an announcer.Socket.
 type socket struct {
 	machine *machine
+	family  announcer.Family
 	wake    chan struct{} // has one element if there may be a frame
 	closed  chan struct{}
 	once    sync.Once
@@ -23,8 +24,8 @@ type socket struct {
 	busy  bool // the last frame may not be processed yet
 }
 
-func newSocket(m *machine) *socket {
-	s := &socket{machine: m, wake: make(chan struct{}, 1), closed: make(chan struct{})}
+func newSocket(m *machine, f announcer.Family) *socket {
+	s := &socket{machine: m, family: f, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	m.net.mu.Lock()
 	defer m.net.mu.Unlock()
 	if m.boots == m.boot {
@@ -38,7 +39,7 @@ func (s *socket) enqueue(f frame) {
 	if len(s.queue) == socketQueue {
 		return
 	}
-	s.queue = append(s.queue, announcer.Inbound{Payload: f.payload, Received: time.Now()})
+	s.queue = append(s.queue, announcer.Inbound{From: f.from[:], Payload: f.payload, Received: time.Now()})
 	select {
 	case s.wake <- struct{}{}:
 	default:
