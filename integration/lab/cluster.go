@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -23,7 +24,7 @@ func startCluster(ctx context.Context, bin string, config ClusterConfig, hosts H
 	}
 	var join []string
 	for _, h := range on {
-		join = append(join, h.ConsulAddr.String())
+		join = append(join, h.serf())
 	}
 	for _, h := range on {
 		s, err := newConsulAgent(bin, h, config.Token, config.server(h, join))
@@ -78,7 +79,7 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 func (c *Cluster) ready(a *ConsulAgent) error {
 	for _, server := range c.Servers {
 		// Without a join, an agent tries to reach a lost one only every 30 s.
-		if err := a.API.Agent().Join(server.Host.ConsulAddr.String(), false); err != nil {
+		if err := a.API.Agent().Join(server.Host.serf(), false); err != nil {
 			return err
 		}
 	}
@@ -116,7 +117,7 @@ func (c *Cluster) Leader() (*ConsulAgent, error) {
 			continue
 		}
 		for _, s := range c.Servers {
-			if leader == s.Host.ConsulAddr.String()+":8300" {
+			if leader == netip.AddrPortFrom(s.Host.ConsulAddr, 8300).String() {
 				return s, nil
 			}
 		}

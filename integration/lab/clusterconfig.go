@@ -2,6 +2,7 @@ package lab
 
 import (
 	"cmp"
+	"net/netip"
 	"path/filepath"
 )
 
@@ -24,6 +25,9 @@ type ClusterConfig struct {
 	// Gateway gives the segment of the floating addresses a gateway, by which h1, h2 and
 	// h3 have their default route.
 	Gateway bool
+	// IPv6Only gives no machine an IPv4 address but that of its loopback interface. Consul
+	// is reached, and its agents reach each other, by IPv6 alone.
+	IPv6Only bool
 	// RaftMultiplier is Consul's own setting. Consul's default is 5; 1 makes elections
 	// quick and is what Consul recommends for production. 0 means 1.
 	RaftMultiplier int
@@ -42,7 +46,7 @@ func (c ClusterConfig) agent(h *Host, join []string) map[string]any {
 		"node_name":               h.Name,
 		"data_dir":                filepath.Join(h.Dir, "consul"),
 		"bind_addr":               h.ConsulAddr.String(),
-		"client_addr":             "127.0.0.1",
+		"client_addr":             h.Loopback.String(),
 		"retry_join":              join,
 		"retry_interval":          "1s",
 		"ports":                   ports,
@@ -80,6 +84,12 @@ func (c ClusterConfig) server(h *Host, join []string) map[string]any {
 	config["peering"] = map[string]bool{"enabled": false}
 	return config
 }
+
+// ConsulHTTP is where the host's Consul agent speaks HTTP, as seen from the host.
+func (h *Host) ConsulHTTP() string { return netip.AddrPortFrom(h.Loopback, ConsulPort).String() }
+
+// serf is where other agents find the host's.
+func (h *Host) serf() string { return netip.AddrPortFrom(h.ConsulAddr, 8301).String() }
 
 // ConsulLog returns the file with the log of the host's Consul agent.
 func (h *Host) ConsulLog() string { return filepath.Join(h.Dir, "consul.log") }

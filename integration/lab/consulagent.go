@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"sync"
@@ -41,7 +40,7 @@ func newConsulAgent(bin string, h *Host, token string, config map[string]any) (*
 		return nil, err
 	}
 	a.API, err = api.NewClient(&api.Config{
-		Address: fmt.Sprintf("127.0.0.1:%d", ConsulPort),
+		Address: h.ConsulHTTP(),
 		Token:   token,
 		HttpClient: &http.Client{
 			Transport: &http.Transport{DialContext: h.Dial, MaxIdleConnsPerHost: 1},

@@ -34,7 +34,7 @@ func (h *Host) NewFront(port uint16) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", ConsulPort)})
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: h.ConsulHTTP()})
 	proxy.Transport = &http.Transport{DialContext: h.Dial}
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	f.agent = proxy

@@ -26,10 +26,13 @@ const (
 // concurrent use.
 type Host struct {
 	Name  string
-	Addr  netip.Addr       // of eth0, within Subnet; zero if there is no eth0
+	Addr  netip.Addr       // of eth0, within Subnet; zero if there is no eth0, or no IPv4
 	Addr6 netip.Addr       // of eth0, within Subnet6; zero if there is no eth0
 	MAC   net.HardwareAddr // of eth0
 	Dir   string           // for this host's files
+
+	// Loopback is the address at which the host's Consul agent listens.
+	Loopback netip.Addr
 
 	// ConsulInterface and ConsulAddr are the interface and the address by which the
 	// host's Consul agent speaks to others.
@@ -40,7 +43,7 @@ type Host struct {
 	ns        *namespace
 	nl        *netlink.Handle
 	consulMAC net.HardwareAddr // of the interface in Consul's own network; nil: none
-	gateway   netip.Addr       // of the default route; zero: none
+	gateway   *Host            // of the default routes; nil: none
 
 	mu        sync.Mutex // guards all following fields
 	processes []*Process
@@ -62,10 +65,7 @@ func (h *Host) build() error {
 		if err := h.AddInterface(serviceInterface, h.MAC); err != nil {
 			return err
 		}
-		if err := h.AddAddress(serviceInterface, netip.PrefixFrom(h.Addr, Subnet.Bits())); err != nil {
-			return err
-		}
-		if err := h.AddAddress(serviceInterface, netip.PrefixFrom(h.Addr6, Subnet6.Bits())); err != nil {
+		if err := h.addOwn(serviceInterface, h.Addr, h.Addr6); err != nil {
 			return err
 		}
 	}
@@ -73,7 +73,22 @@ func (h *Host) build() error {
 		if err := h.segment.plug(h, h.segment.consul, ConsulInterface, h.consulMAC); err != nil {
 			return err
 		}
-		return h.AddAddress(ConsulInterface, netip.PrefixFrom(h.ConsulAddr, ConsulSubnet.Bits()))
+		return h.addOwn(ConsulInterface, h.ConsulAddr)
+	}
+	return nil
+}
+
+// addOwn binds those of a host's own addresses that are valid and missing.
+func (h *Host) addOwn(ifname string, addrs ...netip.Addr) error {
+	for _, addr := range addrs {
+		for _, subnet := range []netip.Prefix{Subnet, Subnet6, ConsulSubnet, ConsulSubnet6} {
+			if !subnet.Contains(addr) {
+				continue
+			}
+			if err := h.AddAddress(ifname, netip.PrefixFrom(addr, subnet.Bits())); !errors.Is(err, unix.EEXIST) && err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -100,23 +115,32 @@ func (h *Host) SetLink(name string, up bool) error {
 		return err
 	}
 	if !up {
-		return h.nl.LinkSetDown(link) // the kernel removes the routes of the interface
+		// The kernel removes the routes of the interface, and its IPv6 addresses.
+		return h.nl.LinkSetDown(link)
 	}
-	if err := h.nl.LinkSetUp(link); err != nil || name != serviceInterface || !h.gateway.IsValid() {
+	if err := h.nl.LinkSetUp(link); err != nil || name != serviceInterface || !h.Addr6.IsValid() {
+		return err
+	}
+	if err := h.addOwn(serviceInterface, h.Addr6); err != nil || h.gateway == nil {
 		return err
 	}
 	return h.setGateway(h.gateway)
 }
 
-// setGateway gives the host a default route by eth0.
-func (h *Host) setGateway(gateway netip.Addr) error {
+// setGateway gives the host default routes by eth0.
+func (h *Host) setGateway(gateway *Host) error {
 	h.gateway = gateway
 	link, err := h.nl.LinkByName(serviceInterface)
 	if err != nil {
 		return err
 	}
-	if err := h.nl.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
-		return fmt.Errorf("default route of %s: %w", h.Name, err)
+	for _, addr := range []netip.Addr{gateway.Addr, gateway.Addr6} {
+		if !addr.IsValid() {
+			continue
+		}
+		if err := h.nl.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: addr.AsSlice()}); err != nil {
+			return fmt.Errorf("default route of %s: %w", h.Name, err)
+		}
 	}
 	return nil
 }

@@ -23,11 +23,11 @@ type Hosts struct {
 }
 
 // addHosts adds the machines of a lab to the segment.
-func (s *segment) addHosts(c ClusterConfig) (hosts Hosts, err error) {
+func (s *segment) addHosts() (hosts Hosts, err error) {
 	if hosts.Servers, err = s.addThree("h", 0, attachment{service: true, consul: true}); err != nil {
 		return Hosts{}, err
 	}
-	if c.ClientAgents {
+	if s.config.ClientAgents {
 		if hosts.ConsulServers, err = s.addThree("c", 20, attachment{consul: true}); err != nil {
 			return Hosts{}, err
 		}
@@ -35,14 +35,14 @@ func (s *segment) addHosts(c ClusterConfig) (hosts Hosts, err error) {
 	if hosts.Client, err = s.addHost("client", 40, attachment{service: true}); err != nil {
 		return Hosts{}, err
 	}
-	if hosts.Observer, err = s.addHost("observer", 50, attachment{service: true}); err != nil || !c.Gateway {
+	if hosts.Observer, err = s.addHost("observer", 50, attachment{service: true}); err != nil || !s.config.Gateway {
 		return hosts, err
 	}
 	if hosts.Gateway, err = s.addHost("gateway", 60, attachment{service: true}); err != nil {
 		return Hosts{}, err
 	}
 	for _, h := range hosts.Servers {
-		if err := h.setGateway(hosts.Gateway.Addr); err != nil {
+		if err := h.setGateway(hosts.Gateway); err != nil {
 			return Hosts{}, err
 		}
 	}
@@ -72,7 +72,7 @@ func (hosts Hosts) Bound() (map[netip.Addr][]*Host, error) {
 			return nil, err
 		}
 		for _, a := range addrs {
-			if a != h.Addr {
+			if a != h.Addr && a != h.Addr6 {
 				bound[a] = append(bound[a], h)
 			}
 		}
@@ -125,7 +125,7 @@ func (h *Host) Neighbour(addr netip.Addr) (net.HardwareAddr, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := h.nl.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
+	found, err := h.nl.NeighList(link.Attrs().Index, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("neighbours of %s: %w", h.Name, err)
 	}

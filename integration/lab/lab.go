@@ -54,7 +54,7 @@ type Lab struct {
 // [fs.ErrPermission] if the process may not make network namespaces; see [Enter].
 func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 	l := &Lab{Programs: c.Programs}
-	if l.segment, err = newSegment(c.Dir, c.Cluster.ConsulNetwork); err != nil {
+	if l.segment, err = newSegment(c.Dir, c.Cluster); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -62,7 +62,7 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	if l.Hosts, err = l.segment.addHosts(c.Cluster); err != nil {
+	if l.Hosts, err = l.segment.addHosts(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("consul was not ready in time"))

@@ -33,10 +33,10 @@ func newHosts(t *testing.T) Hosts {
 	if err := Wanted(); err != nil {
 		t.Skip(err)
 	}
-	s, err := newSegment(t.TempDir(), false)
+	s, err := newSegment(t.TempDir(), ClusterConfig{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
-	hosts, err := s.addHosts(ClusterConfig{})
+	hosts, err := s.addHosts()
 	require.NoError(t, err)
 	return hosts
 }

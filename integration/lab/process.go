@@ -41,7 +41,7 @@ type Process struct {
 // its end; Kill, and so closing the lab, returns after that.
 func (h *Host) Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(os.Environ(), append(h.env(), c.Env...)...)
 	cmd.Stdin = c.Stdin
 	cmd.Dir = h.Dir
 	cmd.WaitDelay = drainTime
@@ -64,7 +64,17 @@ func (h *Host) Start(c Command) (*Process, error) {
 // Run runs a program on the host to its end and returns its standard output. If the
 // program fails, the error is an [exec.ExitError] and has its standard error.
 func (h *Host) Run(ctx context.Context, c Command) ([]byte, error) {
+	c.Env = append(h.env(), c.Env...)
 	return h.ns.command(ctx, h.Name, h.Dir, c)
+}
+
+// env is the environment of every program on the host: it says where Consul is, unless
+// that is where programs look for it anyway.
+func (h *Host) env() []string {
+	if h.Loopback.Is4() {
+		return nil
+	}
+	return []string{"CONSUL_HTTP_ADDR=" + h.ConsulHTTP()}
 }
 
 // command runs a program in the namespace of the machine of this name, in a directory.

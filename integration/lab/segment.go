@@ -23,8 +23,12 @@ var Subnet = netip.MustParsePrefix("10.77.0.0/16")
 // fd77::/112; the rest is free for floating addresses.
 var Subnet6 = netip.MustParsePrefix("fd77::/64")
 
-// ConsulSubnet is Consul's network where it has one of its own.
-var ConsulSubnet = netip.MustParsePrefix("10.78.0.0/24")
+// ConsulSubnet and ConsulSubnet6 are Consul's network where it has one of its own. It has
+// IPv4 addresses, unless no machine has any.
+var (
+	ConsulSubnet  = netip.MustParsePrefix("10.78.0.0/24")
+	ConsulSubnet6 = netip.MustParsePrefix("fd78::/64")
+)
 
 // portTimeout is how long a new port may take until it forwards frames.
 const portTimeout = 30 * time.Second
@@ -33,6 +37,7 @@ const portTimeout = 30 * time.Second
 // own, that is a second segment with the same hosts. All methods are safe for
 // concurrent use.
 type segment struct {
+	config  ClusterConfig
 	dir     string // for the hosts' files
 	ownsDir bool   // close removes dir
 	wire    *namespace
@@ -49,8 +54,8 @@ type segment struct {
 // newSegment builds a segment without hosts, and one for Consul if that has a network
 // of its own. If dir is empty, newSegment makes a temporary directory. The error is a
 // [fs.ErrPermission] if the process may not make network namespaces.
-func newSegment(dir string, consulNetwork bool) (*segment, error) {
-	s := &segment{dir: dir, names: make(map[string]string)}
+func newSegment(dir string, c ClusterConfig) (*segment, error) {
+	s := &segment{config: c, dir: dir, names: make(map[string]string)}
 	if dir == "" {
 		var err error
 		if s.dir, err = os.MkdirTemp("", "consul-vip-lab-"); err != nil {
@@ -58,14 +63,14 @@ func newSegment(dir string, consulNetwork bool) (*segment, error) {
 		}
 		s.ownsDir = true
 	}
-	if err := s.build(consulNetwork); err != nil {
+	if err := s.build(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
 // build makes the namespace with the bridges that join the hosts.
-func (s *segment) build(consulNetwork bool) (err error) {
+func (s *segment) build() (err error) {
 	if s.wire, err = newNamespace(); err != nil {
 		return err
 	}
@@ -75,7 +80,7 @@ func (s *segment) build(consulNetwork bool) (err error) {
 	if s.bridge, err = s.addBridge("segment"); err != nil {
 		return err
 	}
-	if consulNetwork {
+	if s.config.ConsulNetwork {
 		s.consul, err = s.addBridge("consul")
 	}
 	return err
@@ -100,20 +105,20 @@ type attachment struct {
 }
 
 // addHost adds a host. On the segment of the floating addresses, its interface eth0 has
-// the address 10.77.0.(10+number) and the hardware address 02:00:00:00:00:number. In
-// Consul's own network, [ConsulInterface] has 10.78.0.(10+number) and
-// 02:00:00:00:02:number. The number must be under 240.
+// the addresses 10.77.0.(10+number) and fd77::(10+number), and the hardware address
+// 02:00:00:00:00:number. In Consul's own network, [ConsulInterface] has 10.78.0.(10+number)
+// and 02:00:00:00:02:number. The number must be under 240.
 func (s *segment) addHost(name string, number byte, to attachment) (*Host, error) {
 	ns, err := newNamespace()
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Name: name, Dir: filepath.Join(s.dir, name), segment: s, ns: ns}
+	h := &Host{Name: name, Dir: filepath.Join(s.dir, name), Loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}), segment: s, ns: ns}
 	s.mu.Lock()
 	s.hosts = append(s.hosts, h) // from now on, close removes it
 	s.mu.Unlock()
 	if to.service || to.consul && s.consul == nil {
-		h.Addr, h.Addr6 = hostAddr(Subnet, number), hostAddr6(number)
+		h.Addr, h.Addr6 = hostAddr(Subnet, number), hostAddr(Subnet6, number)
 		h.MAC = net.HardwareAddr{2, 0, 0, 0, 0, number}
 	}
 	switch {
@@ -123,24 +128,32 @@ func (s *segment) addHost(name string, number byte, to attachment) (*Host, error
 		h.ConsulInterface, h.ConsulAddr = ConsulInterface, hostAddr(ConsulSubnet, number)
 		h.consulMAC = net.HardwareAddr{2, 0, 0, 0, 2, number}
 	}
+	if s.config.IPv6Only {
+		h.useIPv6(number)
+	}
 	if err := h.build(); err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	return h, nil
 }
 
-// hostAddr returns the address of the host with this number in a network.
-func hostAddr(network netip.Prefix, number byte) netip.Addr {
-	a := network.Addr().As4()
-	a[3] = 10 + number
-	return netip.AddrFrom4(a)
+// useIPv6 takes the IPv4 addresses away from a host that is not built yet.
+func (h *Host) useIPv6(number byte) {
+	h.Addr, h.Loopback = netip.Addr{}, netip.IPv6Loopback()
+	switch h.ConsulInterface {
+	case ConsulInterface:
+		h.ConsulAddr = hostAddr(ConsulSubnet6, number)
+	case serviceInterface:
+		h.ConsulAddr = h.Addr6
+	}
 }
 
-// hostAddr6 returns the IPv6 address of the host with this number.
-func hostAddr6(number byte) netip.Addr {
-	a := Subnet6.Addr().As16()
-	a[15] = 10 + number
-	return netip.AddrFrom16(a)
+// hostAddr returns the address of the host with this number in a network.
+func hostAddr(network netip.Prefix, number byte) netip.Addr {
+	a := network.Addr().AsSlice()
+	a[len(a)-1] = 10 + number
+	addr, _ := netip.AddrFromSlice(a)
+	return addr
 }
 
 // plug connects a new interface of h to a bridge, brings it up and waits until frames

@@ -38,6 +38,29 @@ func (l *Lab) Lose(ctx context.Context, percent int) error {
 	return l.segment.filter(ctx, fmt.Sprintf(lossRules, strings.Join(ports, ", "), percent))
 }
 
+// querySeconds is how often a switch that snoops asks hosts which groups they are in, and how
+// long they may take to answer. The switch passes all frames until then.
+const querySeconds = 1
+
+// Snoop makes the switch of the floating addresses pass the frames to a multicast group
+// only to hosts that have told it that they are in the group (RFC 4541), and ask for that
+// itself, or to all hosts again. It does not wait for the hosts.
+func (l *Lab) Snoop(ctx context.Context, on bool) error {
+	value := map[bool]string{false: "0", true: "1"}[on]
+	interval := fmt.Sprint(querySeconds * 100) // in hundredths of a second
+	// The kernel uses the intervals that it has when the other settings change.
+	for _, settings := range [][]string{
+		{"mcast_query_response_interval", interval, "mcast_startup_query_interval", interval, "mcast_query_interval", interval},
+		{"mcast_snooping", value, "mcast_querier", value},
+	} {
+		args := append([]string{"ip", "link", "set", l.segment.bridge.Name, "type", "bridge"}, settings...)
+		if _, err := l.segment.wire.command(ctx, "the switch", l.segment.dir, Command{Args: args}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // filter changes the firewall of the switches by nftables rules, as "nft -f" does.
 func (s *segment) filter(ctx context.Context, rules string) error {
 	_, err := s.wire.command(ctx, "the switch", s.dir, Command{Args: []string{"nft", "-f", "-"}, Stdin: strings.NewReader(rules)})

@@ -1,9 +1,15 @@
 package lab
 
 import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // newSwitch returns a lab without Consul, in which h1 has the address and answers a
@@ -37,6 +43,45 @@ func TestLose(t *testing.T) {
 	eventually(t, answered(c, l.Servers[0]))
 }
 
+// TestSnoop has a host hear the frames to a group only after it has joined it.
+func TestSnoop(t *testing.T) {
+	l, _ := newSwitch(t)
+	h1, h2 := l.Servers[0], l.Servers[1]
+	require.NoError(t, l.Snoop(t.Context(), true))
+	group := netip.MustParsePrefix("fd77::aa:bbcc/128") // the solicited-node group of an address
+	heard := map[*Host]*atomic.Int64{h1: new(atomic.Int64), h2: new(atomic.Int64)}
+	for h, n := range heard {
+		wire, err := h.openPacket(serviceInterface, unix.ETH_P_IPV6)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, wire.close()) })
+		go receive(wire, func(frame []byte, _ time.Time) {
+			if bytes.HasPrefix(frame, []byte{0x33, 0x33, 0xff, 0xaa, 0xbb, 0xcc}) {
+				n.Add(1)
+			}
+		})
+	}
+	heardBy := func(h *Host) func() int { return func() int { return int(heard[h].Load()) } }
+	ask := func() {
+		t.Helper()
+		require.NoError(t, l.Observer.Send(serviceInterface, Solicitation(l.Observer.MAC, netip.IPv6Unspecified(), group.Addr()).Frame()))
+	}
+	require.NoError(t, h1.AddAddress(serviceInterface, group))
+	eventually(t, func() error {
+		before := heardBy(h2)()
+		for range 10 {
+			n := heardBy(h1)()
+			ask()
+			eventually(t, atLeast(n+1, heardBy(h1)))
+		}
+		if n := heardBy(h2)() - before; n > 0 {
+			return fmt.Errorf("another host has heard %d of 10 frames for the member", n)
+		}
+		return nil
+	})
+	require.NoError(t, l.Snoop(t.Context(), false))
+	eventually(t, atLeast(heardBy(h2)()+1, func() int { ask(); return heardBy(h2)() }))
+}
+
 func TestStall(t *testing.T) {
 	l, c := newSwitch(t)
 	h1 := l.Servers[0]
@@ -56,15 +101,17 @@ func TestGateway(t *testing.T) {
 	if err := Wanted(); err != nil {
 		t.Skip(err)
 	}
-	s, err := newSegment(t.TempDir(), false)
+	s, err := newSegment(t.TempDir(), ClusterConfig{Gateway: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
-	hosts, err := s.addHosts(ClusterConfig{Gateway: true})
+	hosts, err := s.addHosts()
 	require.NoError(t, err)
 	h1 := hosts.Servers[0]
 	require.NoError(t, h1.SetLink("eth0", false))
 	require.NoError(t, h1.SetLink("eth0", true))
-	out, err := h1.Run(t.Context(), Command{Args: []string{"ip", "route", "show", "default"}})
-	require.NoError(t, err)
-	require.Contains(t, string(out), hosts.Gateway.Addr.String())
+	for family, gateway := range map[string]netip.Addr{"-4": hosts.Gateway.Addr, "-6": hosts.Gateway.Addr6} {
+		out, err := h1.Run(t.Context(), Command{Args: []string{"ip", family, "route", "show", "default"}})
+		require.NoError(t, err)
+		require.Contains(t, string(out), gateway.String())
+	}
 }
