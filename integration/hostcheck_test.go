@@ -135,7 +135,7 @@ func inWorlds(t *testing.T, test func(t *testing.T, s *scene)) {
 // TestHostDeath ends the owner's host. Another one has its address long before Consul
 // ends the session.
 func TestHostDeath(t *testing.T) {
-	inWorlds(t, func(_ *testing.T, s *scene) {
+	inWorldsAndFamilies(t, func(_ *testing.T, s *scene) {
 		procs := s.startOn(config{}, s.ranked(false)...)
 		victim, witness := procs[0].Host, procs[1].Host
 		s.useServerBut(victim)
@@ -167,9 +167,9 @@ func TestLeaderDeath(t *testing.T) {
 	s.seen(victim, next)
 }
 
-// TestHostDeathManyAddresses ends a host that has forty addresses and more.
+// TestHostDeathManyAddresses ends a host that has a hundred addresses of each family.
 func TestHostDeathManyAddresses(t *testing.T) {
-	s := newSceneWith(t, sharedLabOf(t, lab.Clients), 50*time.Millisecond, addrs(14, 1, 100)...)
+	s := newSceneWith(t, sharedLabOf(t, lab.Clients), 100*time.Millisecond, hundreds(14)...)
 	procs := s.startAll(config{})
 	s.await(s.allOn(procs[0].Host, s.vips...))
 	s.pass(calm)
@@ -191,7 +191,7 @@ func TestHostDeathManyAddresses(t *testing.T) {
 // TestHostStalled stops the owner's host for so long that another one takes its address.
 // That happens once: the host that comes back neither exits nor takes it back.
 func TestHostStalled(t *testing.T) {
-	inWorlds(t, func(t *testing.T, s *scene) {
+	inWorldsAndFamilies(t, func(t *testing.T, s *scene) {
 		procs := s.startOn(config{deadMan: longDeadMan}, s.ranked(false)...)
 		p := procs[0]
 		s.useServerBut(p.Host)
@@ -237,7 +237,7 @@ func (s *scene) stalledUntilTaken(h *lab.Host) (next *lab.Host, back time.Time) 
 // heard and takes the address. Without one, it cannot be: it waits for Consul, and says at
 // the start that it will.
 func TestTwoHosts(t *testing.T) {
-	inWorlds(t, func(_ *testing.T, s *scene) {
+	inWorldsAndFamilies(t, func(_ *testing.T, s *scene) {
 		procs := s.startOn(config{}, s.ranked(false)[:2]...)
 		victim, other := procs[0].Host, procs[1].Host
 		s.useServerBut(victim)

@@ -103,10 +103,12 @@ func TestCutOff(t *testing.T) {
 			s.expiresWhenCutOff(hosts)
 		})
 	}
-	t.Run("with a client", func(t *testing.T) {
-		s := newClientsScene(t)
-		s.expiresWhenCutOff(s.Servers)
-	})
+	for _, f := range families {
+		t.Run("with a client, "+f.name, func(t *testing.T) {
+			s := newSceneOfFamily(t, sharedLabOf(t, lab.Clients), f)
+			s.expiresWhenCutOff(s.Servers)
+		})
+	}
 }
 
 // expiresWhenCutOff cuts the first host off from Consul while it is the owner.

@@ -11,9 +11,9 @@ import (
 // maxConnections is how many connections an instance may have to its Consul agent.
 const maxConnections = 5
 
-// TestHundredAddresses moves a hundred addresses from one host to the next.
+// TestHundredAddresses moves a hundred addresses of each family from one host to the next.
 func TestHundredAddresses(t *testing.T) {
-	s := newSceneOf(t, 200*time.Millisecond, addrs(8, 1, 100)...)
+	s := newSceneOf(t, 200*time.Millisecond, hundreds(8)...)
 	began := time.Now()
 	procs := s.startOnEach()
 	s.await(s.upWithFewConnections(procs))

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -83,13 +84,18 @@ func (s *scene) addNeighbour() netip.Addr {
 // TestMove moves one of two addresses by command. Nothing exits, and the other
 // address stays where it is.
 func TestMove(t *testing.T) {
-	s := newScene(t)
+	inFamilies(t, func(_ *testing.T, s *scene, _ family) { s.moves() })
+}
+
+func (s *scene) moves() {
+	s.t.Helper()
 	other := s.addNeighbour()
 	procs := s.startAll(config{})
 	index := s.index(other)
 	h1, h2, h3 := procs[0].Host, procs[1].Host, procs[2].Host
 
-	out := s.succeed(h3, "move", s.vip.String(), "-to="+h2.Name)
+	uncommon := strings.ToUpper(s.vip.StringExpanded()) // all output has the canonical form
+	out := s.succeed(h3, "move", uncommon, "-to="+h2.Name)
 	unpin := fmt.Sprintf("`consul-vip unpin -prefix=%s %s`", s.name, s.vip)
 	s.Regexp(fmt.Sprintf(`^%s: %s -> %s in %s, pinned there until %s\n$`, s.vip, h1.Name, h2.Name, took, unpin), out)
 	s.await(s.ownedBy(h2))

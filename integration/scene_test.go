@@ -63,7 +63,7 @@ func newClientsScene(t *testing.T) *scene {
 // newSceneIn prepares a scene with one IPv4 address in a lab.
 func newSceneIn(t *testing.T, w *lab.Lab) *scene {
 	t.Helper()
-	return newSceneOfFamily(t, w, families[0])
+	return newSceneOfFamily(t, w, ipv4)
 }
 
 // newSceneWith prepares a scene with these addresses in a lab. The observer asks
