@@ -20,8 +20,16 @@ const (
 // none is not the number of any address.
 const none = -1
 
-// vipOf returns an address by its number.
-func vipOf(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 1, byte(1 + i)}) }
+// vipOf returns an address by its number. The families alternate, so that each has
+// addresses with all settings.
+func vipOf(i int) netip.Addr {
+	if i%2 == 0 {
+		return netip.AddrFrom4([4]byte{10, 77, 1, byte(1 + i)})
+	}
+	a := lab.Subnet6.Addr().As16()
+	a[13], a[15] = 1, byte(1+i)
+	return netip.AddrFrom16(a)
+}
 
 // allVIPs returns all addresses, by their numbers.
 func allVIPs() []netip.Addr {

@@ -28,13 +28,14 @@ func (l *chaosLab) apply(ctx context.Context, f Fault) error {
 	switch f.Kind {
 	case AddressDeleted:
 		return l.deleteAddress(vip)
-	case ForeignARP:
-		operation := uint16(lab.ARPRequest)
+	case ForeignClaim:
+		claims := lab.Claims(lab.Stranger(), vip)
+		frame := claims[0]
 		if f.Other {
-			operation = lab.ARPReply
+			frame = claims[1]
 		}
 		l.foreign.begin()
-		return l.Observer.Send(serviceInterface, lab.Gratuitous(operation, lab.Stranger(), vip).Frame())
+		return l.Observer.Send(serviceInterface, frame)
 	case ForeignHost:
 		return l.foreign.has(vip, func() { f.last(ctx) })
 	case ConsulLock:
@@ -137,7 +138,7 @@ func (l *chaosLab) applyToServers(ctx context.Context, f Fault) error {
 // removeAddresses removes all addresses from a host, as the end of its kernel does.
 func (l *chaosLab) removeAddresses(n *node) {
 	for _, vip := range allVIPs() {
-		_ = n.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, 32)) // it has few of them
+		_ = n.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, vip.BitLen())) // it has few of them
 	}
 }
 
@@ -147,7 +148,7 @@ func (l *chaosLab) deleteAddress(vip netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := owner.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, 32)); err != nil {
+	if err := owner.RemoveAddress(serviceInterface, netip.PrefixFrom(vip, vip.BitLen())); err != nil {
 		return fmt.Errorf("%w: %w", errNoTarget, err) // the owner has removed it in the meantime
 	}
 	return nil

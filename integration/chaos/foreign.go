@@ -53,7 +53,7 @@ func (f *foreign) has(vip netip.Addr, last func()) error {
 	if err := f.host.AddAddress(serviceInterface, prefix); err != nil {
 		return err
 	}
-	if err := f.host.Send(serviceInterface, lab.Gratuitous(lab.ARPRequest, f.host.MAC, vip).Frame()); err != nil {
+	if err := f.host.Send(serviceInterface, lab.Claims(f.host.MAC, vip)[0]); err != nil {
 		return err
 	}
 	last()

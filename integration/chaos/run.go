@@ -173,7 +173,7 @@ func (r *run) fault(ctx context.Context, f Fault) error {
 func (r *run) excuse(f Fault, limit time.Duration) {
 	now := time.Now()
 	r.grace.extend(now, limit)
-	if f.Kind == ForeignARP || f.Kind == ForeignHost {
+	if f.Kind == ForeignClaim || f.Kind == ForeignHost {
 		r.grace.extendOne(vipOf(f.VIP), now, contestLimit)
 	}
 }

@@ -37,7 +37,7 @@ const (
 	KeyDeleted       Kind = "key deleted"       // the lock's
 	KeyOverwritten   Kind = "key overwritten"   // the lock's, by a plain put
 	ConsulLock       Kind = "consul lock"       // it acquires the lock for two seconds
-	ForeignARP       Kind = "foreign ARP"       // a gratuitous frame by a stranger
+	ForeignClaim     Kind = "foreign claim"     // a frame by which a stranger claims an address
 	ForeignHost      Kind = "foreign host"      // a machine that really has the address, for a time
 	Pin              Kind = "pin"               // set, then removed
 	Drain            Kind = "drain"             // requested by its key, then ended
@@ -92,7 +92,7 @@ var kinds = map[Kind]traits{
 	KeyDeleted:       {target: aVIP},
 	KeyOverwritten:   {target: aVIP},
 	ConsulLock:       {target: aVIP, shortest: 2 * time.Second, longest: 2 * time.Second},
-	ForeignARP:       {target: aVIP},
+	ForeignClaim:     {target: aVIP},
 	ForeignHost:      {target: aVIP, shortest: 500 * time.Millisecond, longest: 20 * time.Second},
 	Pin:              {target: aVIP, shortest: time.Second, longest: 8 * time.Second},
 	Drain:            {target: aHost, shortest: time.Second, longest: 8 * time.Second},

@@ -77,7 +77,7 @@ func TestCompatible(t *testing.T) {
 		{lock, Fault{Kind: LeaderCrash, VIP: 2}, false},
 		{lock, Fault{Kind: ConsulLock, VIP: 2}, false},
 		{Fault{Kind: ForeignHost, VIP: 1}, Fault{Kind: ForeignHost, VIP: 2}, false},
-		{Fault{Kind: ForeignHost, VIP: 1}, Fault{Kind: ForeignARP, VIP: 1}, true},
+		{Fault{Kind: ForeignHost, VIP: 1}, Fault{Kind: ForeignClaim, VIP: 1}, true},
 	} {
 		require.Equal(t, test.want, compatible(test.a, test.b), "%s and %s", test.a, test.b)
 		require.Equal(t, test.want, compatible(test.b, test.a), "%s and %s", test.b, test.a)

@@ -18,7 +18,7 @@ func TestSummary(t *testing.T) {
 	require.Equal(t, tally{faults: 1, noTarget: 1}, *s.of(string(Pin)))
 	var out strings.Builder
 	s.print(&out)
-	require.Regexp(t, `stop +2 +0 +1.50 s \(10.77.1.2\)`, out.String())
+	require.Regexp(t, `stop +2 +0 +1.50 s \(fd77::1:2\)`, out.String())
 	require.Regexp(t, `pin +1 +1 +below 50ms`, out.String())
 	require.Regexp(t, `two at once +0 +0 +3.00 s`, out.String())
 }
