@@ -13,11 +13,15 @@ import (
 // the host check.
 type consulVIP struct {
 	hostCheck string // the content of the block; "": the default
+	ipv6      bool   // the addresses are IPv6 ones
 }
 
 func (c consulVIP) name() string {
-	if c == quickCheck {
+	switch c {
+	case quickCheck:
 		return "consul-vip 10ms"
+	case overIPv6:
+		return "consul-vip IPv6"
 	}
 	return "consul-vip"
 }

@@ -47,19 +47,30 @@ const (
 	manyObserveInterval = 50 * time.Millisecond
 )
 
-// newEntry prepares a peer's part. The first one's address is 10.77.0.100, and that of
-// many is 10.77.1.1.
+// newEntry prepares a peer's part. The first one's address is 10.77.0.100 or fd77::100,
+// and that of many is 10.77.1.1 or fd77::1:1.
 func newEntry(t *trial, p peer, number int) *entry {
 	e := &entry{trial: t, peer: p, number: number}
+	addr := addr4
+	if p == overIPv6 {
+		addr = addr6
+	}
 	if t.scenario.many {
 		for i := range byte(many) {
-			e.addrs = append(e.addrs, netip.AddrFrom4([4]byte{10, 77, 1, 1 + i}))
+			e.addrs = append(e.addrs, addr(1, 1+i))
 		}
 	} else {
-		e.addrs = []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + number)})}
+		e.addrs = []netip.Addr{addr(0, byte(100+number))}
 	}
 	e.addr = e.addrs[0]
 	return e
+}
+
+func addr4(group, number byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, group, number}) }
+
+// addr6 returns an address whose last part is the decimal number.
+func addr6(group, number byte) netip.Addr {
+	return netip.MustParseAddr(fmt.Sprintf("fd77::%d:%d", group, number))
 }
 
 // clientInterval is the time between two requests of a client.
@@ -184,7 +195,7 @@ func (e *entry) clear(ctx context.Context) error {
 		errs = append(errs, err)
 		for _, addr := range bound {
 			// Its lifetime may have ended in the meantime.
-			if err := h.RemoveAddress("eth0", netip.PrefixFrom(addr, 32)); !errors.Is(err, unix.EADDRNOTAVAIL) {
+			if err := h.RemoveAddress("eth0", netip.PrefixFrom(addr, addr.BitLen())); !errors.Is(err, unix.EADDRNOTAVAIL) {
 				errs = append(errs, err)
 			}
 		}

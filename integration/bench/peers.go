@@ -35,11 +35,18 @@ type peer interface {
 // measured where a host fails.
 var quickCheck = consulVIP{hostCheck: `interval = "10ms"  misses = 5`}
 
+// overIPv6 is consul-vip with IPv6 addresses.
+var overIPv6 = consulVIP{ipv6: true}
+
+// variants are the configurations of consul-vip in the order of the tables.
+var variants = []consulVIP{{}, quickCheck, overIPv6}
+
 // peers returns all of them in the order of the tables.
 func peers() []peer {
 	return []peer{
 		consulVIP{},
 		quickCheck,
+		overIPv6,
 		keepalived{advert: time.Second},
 		keepalived{advert: 100 * time.Millisecond},
 		keepalived{advert: 10 * time.Millisecond},

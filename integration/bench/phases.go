@@ -49,7 +49,7 @@ func (p phases) String() string {
 // phasesTable returns the table of the parts of consul-vip's takeovers.
 func (w worldResults) phasesTable() string {
 	var b strings.Builder
-	for _, p := range []peer{consulVIP{}, quickCheck} {
+	for _, p := range variants {
 		for _, sc := range scenarios(w.world) {
 			if row := phasesRow(w.of(p, sc.name)); row != "" {
 				fmt.Fprintf(&b, "| %s, %s |%s\n", p.name(), sc.name, row)

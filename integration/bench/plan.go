@@ -74,11 +74,11 @@ func groups(sc scenario) [][]peer {
 	slow, medium, fast := keepalived{time.Second}, keepalived{100 * time.Millisecond}, keepalived{10 * time.Millisecond}
 	switch {
 	case sc.name == plannedStop || sc.web:
-		return [][]peer{{consulVIP{}}, {slow}, {medium}, {fast}, {consulLock{}}}
+		return [][]peer{{consulVIP{}}, {overIPv6}, {slow}, {medium}, {fast}, {consulLock{}}}
 	case sc.ofHost:
-		return [][]peer{{consulVIP{}}, {quickCheck}, {slow, medium, consulLock{}}, {fast}}
+		return [][]peer{{consulVIP{}}, {quickCheck}, {overIPv6}, {slow, medium, consulLock{}}, {fast}}
 	}
-	return [][]peer{{consulVIP{}}, {slow, medium}, {fast}, {consulLock{}}}
+	return [][]peer{{consulVIP{}}, {overIPv6}, {slow, medium}, {fast}, {consulLock{}}}
 }
 
 // runAll runs the plan. After an interrupt it returns the results so far.

@@ -85,7 +85,7 @@ func (o options) command() string {
 // manyTable returns the table of the takeovers of a hundred addresses.
 func (w worldResults) manyTable() string {
 	var b strings.Builder
-	for _, p := range []peer{consulVIP{}, quickCheck} {
+	for _, p := range variants {
 		for _, sc := range scenarios(w.world) {
 			cell := w.of(p, sc.name)
 			if !sc.many || len(cell) == 0 {

@@ -30,7 +30,7 @@ const (
 	hostDeath      = "host death"
 	leaderDeath    = "host death, Consul's leader"
 	carrierLoss    = "carrier loss"
-	foreignARP     = "foreign ARP"
+	foreignClaim   = "foreign claim"
 	manyKilled     = "100 addresses, SIGKILL"
 	manyDead       = "100 addresses, host death"
 	webPlannedStop = "web, planned stop"
@@ -84,7 +84,7 @@ func scenarios(w lab.World) []scenario {
 		{name: hostDeath, watch: shortWatch, ofHost: true, hostGone: true, role: notLeader, cause: killHost},
 		{name: leaderDeath, watch: shortWatch, ofHost: true, ofConsul: true, hostGone: true, role: leader, cause: killHost},
 		{name: carrierLoss, watch: longWatch, ofHost: true, role: notLeader, cause: unplug},
-		{name: foreignARP, watch: shortWatch, mayStay: true, cause: claim},
+		{name: foreignClaim, watch: shortWatch, mayStay: true, cause: claim},
 		{name: manyKilled, watch: longWatch, many: true, cause: kill},
 		{name: manyDead, watch: shortWatch, many: true, ofHost: true, hostGone: true, role: notLeader, cause: killHost},
 		{name: webPlannedStop, watch: shortWatch, web: true, cause: stop},
@@ -94,10 +94,12 @@ func scenarios(w lab.World) []scenario {
 
 // applies reports whether the failure is measured with a peer.
 func (s scenario) applies(p peer) bool {
-	ours, isOurs := p.(consulVIP)
+	_, isOurs := p.(consulVIP)
 	switch {
-	case isOurs && ours.hostCheck != "":
+	case p == quickCheck:
 		return s.ofHost && (s.hostGone || !s.ofConsul)
+	case p == overIPv6:
+		return !s.web
 	case isOurs:
 		return true
 	}
@@ -223,8 +225,7 @@ func claim(_ context.Context, t *trial) (undo, error) {
 	return nil, t.fail(func() error {
 		var errs []error
 		for _, e := range t.entries {
-			frame := lab.Gratuitous(lab.ARPRequest, lab.Stranger(), e.addr).Frame()
-			errs = append(errs, t.Observer.Send("eth0", frame))
+			errs = append(errs, t.Observer.Send("eth0", lab.Claims(lab.Stranger(), e.addr)[0]))
 		}
 		return errors.Join(errs...)
 	})

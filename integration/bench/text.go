@@ -46,7 +46,7 @@ const takenText = `This is not the same: as long as the old owner answers, the c
 
 `
 
-const doubleText = `The observer asks by ARP every 10 ms which host has the address, and every 50 ms for each
+const doubleText = `The observer asks by ARP or neighbor discovery every 10 ms which host has the address, and every 50 ms for each
 of a hundred addresses. The figure is the number of its questions that two hosts answered,
 times this interval. It must always be 0. ">" means that two hosts still had the address
 at the end of the repetition.
@@ -81,6 +81,7 @@ a scheduler restarts it, except the one that the failure hits.
 - **consul-vip** has the configuration ` + "`vip \"10.77.0.100\" {}`" + ` and defaults for all else
   (except that the log is JSON). "consul-vip 10ms" also has
   ` + "`host_check { interval = \"10ms\"  misses = 5 }`" + `; it is measured where a host fails.
+  "consul-vip IPv6" has ` + "`vip \"fd77::100\" {}`" + ` instead.
 - **keepalived** is Debian's, with adverts every 1 s (VRRP version 2), 100 ms and
   10 ms (version 3), priorities 150, 100 and 50, and defaults for all else.
 - **consul lock** runs a script that binds the address, sends a gratuitous ARP with
@@ -101,8 +102,8 @@ The failures, all of the host that owns the address:
   agent and the other hosts.
 - *carrier loss*: the cable of the address is taken out and stays out; no process is
   touched.
-- *foreign ARP*: one gratuitous ARP request for the address from a MAC that belongs to
-  none of the hosts. The client believes it until another frame corrects it or its
+- *foreign claim*: one gratuitous ARP request for the address from a MAC that belongs to
+  none of the hosts, or for IPv6 one unsolicited neighbor advertisement. The client believes it until another frame corrects it or its
   neighbour entry expires.
 
 A planned stop is measured with one program at a time, and so is every failure with
