@@ -58,7 +58,7 @@ consul {
 }
 
 # How a host that is first or second in line for an address watches the owner's host:
-# every interval, 5ms to 1s, it sends an ARP request for that host's own address. When
+# every interval, 5ms to 1s, it asks on the wire for that host's own address. When
 # so many in a row stay unanswered, 3 to 100, and the gateway or another host
 # answers, the owner's host is dead, and the address moves without waiting for Consul
 # to notice. With these values that takes a quarter of a second. A host that is paused
@@ -69,9 +69,9 @@ host_check {
   misses   = 8
 }
 
-# One block per floating address, for now IPv4. A prefix length can follow, as in
-# "10.77.0.100/24". Keep the default, /32, unless the address must add the route of
-# its subnet.
+# One block per floating address, IPv4 or IPv6. A prefix length can follow, as in
+# "10.77.0.100/24". Keep the default, /32 or /128, unless the address must add the route
+# of its subnet.
 vip "10.77.0.100" {
   # The interface to bind the address to. Unset: the one whose subnet contains the
   # address. If several do, or none, the agent does not start.
@@ -100,7 +100,7 @@ vip "10.77.0.100" {
   on_loss = "exit"
 
   # What to do before binding an address that the previous owner did not release:
-  # "probe" sends ARP probes and binds when no station answers; "strict" first
+  # "probe" asks on the wire and binds when no station answers; "strict" first
   # waits for the previous owner's session_ttl, for networks that can split in two
   # halves. With "strict" there is no host check.
   takeover = "probe"
