@@ -268,18 +268,26 @@ func TestHostCheckOff(t *testing.T) {
 // let go: it has no address of its own there, or its kernel answers no ARP. The successor
 // waits for silence, and says so.
 func TestProofWithoutAnswers(t *testing.T) {
-	for name, silence := range map[string]func(s *scene, h *lab.Host){
-		"no address of its own": (*scene).takeOwnAddress,
-		"arp_ignore=8": func(s *scene, h *lab.Host) {
+	for name, tt := range map[string]struct {
+		family  family
+		silence func(s *scene, h *lab.Host)
+	}{
+		"no address of its own": {ipv4, (*scene).takeOwnAddress},
+		"arp_ignore=8": {ipv4, func(s *scene, h *lab.Host) {
 			const ignore = "net/ipv4/conf/eth0/arp_ignore"
 			s.NoError(h.SetSysctl(ignore, "8"))
 			s.t.Cleanup(func() { s.NoError(h.SetSysctl(ignore, "0")) })
-		},
+		}},
+		"no link-local address": {ipv6, func(s *scene, h *lab.Host) {
+			local := netip.PrefixFrom(h.LinkLocal(), 64)
+			s.NoError(h.RemoveAddress("eth0", local))
+			s.t.Cleanup(func() { s.NoError(h.AddAddress("eth0", local)) })
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newClientsScene(t)
+			s := newSceneOfFamily(t, sharedLabOf(t, lab.Clients), tt.family)
 			h := s.Servers[0]
-			silence(s, h)
+			tt.silence(s, h)
 			// Without answers, only announcements tell the client where the address is.
 			procs := s.startAll(config{vip: "interface = \"eth0\"\nannounce { interval = \"1s\" }"})
 			s.NoError(procs[0].Kill())

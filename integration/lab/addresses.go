@@ -58,6 +58,13 @@ func (h *Host) Owns(ctx context.Context, addr netip.Addr) (bool, error) {
 	return false, err
 }
 
+// LinkLocal returns the IPv6 link-local address that the kernel has given eth0 (RFC 4291,
+// appendix A).
+func (h *Host) LinkLocal() netip.Addr {
+	m := h.MAC
+	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
+}
+
 // Bound returns the addresses of eth0 but link-local ones. It asks the kernel directly, which is
 // much faster than Addresses.
 func (h *Host) Bound() ([]netip.Addr, error) {
