@@ -73,3 +73,36 @@ func (s *scene) handsOver(owner, successor *lab.Host) {
 	}
 	s.FailNow(fmt.Sprintf("expected %s to hear that the address was released", successor.Name))
 }
+
+// TestIPv6Disabled has the best placed host take no IPv6 address on the interface, and then
+// the owner. Each says so and goes on, and another one serves the address.
+func TestIPv6Disabled(t *testing.T) {
+	s := newSceneOfFamily(t, sharedLabOf(t, lab.Clients), ipv6)
+	start := func(h *lab.Host, priority int) *lab.Process {
+		return s.start(h, config{vip: fmt.Sprintf("interface = \"eth0\"\npriority = %d", priority)})
+	}
+	h1, h2, h3 := s.Servers[0], s.Servers[1], s.Servers[2]
+	s.disableIPv6(h1)
+	first := start(h1, 50)
+	second := start(h2, 100)
+	s.awaitWithin(2*soon, s.ownedBy(h2))
+	start(h3, 150)
+	s.await(s.memberOn(h3))
+	s.disableIPv6(h2)
+	s.awaitWithin(2*soon, s.ownedBy(h3))
+	for _, p := range []*lab.Process{first, second} {
+		s.await(tells(p, "leaving the address to others", "IPv6 is disabled on the interface"))
+		s.running(p)
+	}
+}
+
+// disableIPv6 makes a host's interface take no IPv6 address until the end of the test.
+func (s *scene) disableIPv6(h *lab.Host) {
+	s.t.Helper()
+	const disable = "net/ipv6/conf/eth0/disable_ipv6"
+	s.NoError(h.SetSysctl(disable, "1"))
+	s.t.Cleanup(func() {
+		s.NoError(h.SetSysctl(disable, "0"))
+		s.NoError(h.SetLink("eth0", true)) // restores its own address
+	})
+}

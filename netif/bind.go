@@ -16,6 +16,10 @@ var (
 	// or longer than the kernel can count.
 	ErrLifetime = errors.New("lifetime out of range")
 
+	// ErrIPv6Disabled means that the interface takes no IPv6 address (ip-sysctl,
+	// disable_ipv6).
+	ErrIPv6Disabled = errors.New("IPv6 is disabled on the interface, see sysctl net.ipv6.conf.*.disable_ipv6")
+
 	// ErrUnbound means that the Address has been unbound.
 	ErrUnbound = errors.New("the address has been unbound")
 )
@@ -41,8 +45,8 @@ type Address struct {
 // on the same interface, and removes one from any other interface.
 //
 // The error is a *ForeignError if the host already has the address without our tag,
-// on any interface; ErrNoInterface if there is no interface ifindex; ErrLifetime if
-// the lifetime is out of range.
+// on any interface; ErrNoInterface if there is no interface ifindex; ErrIPv6Disabled if
+// that takes no IPv6 address; ErrLifetime if the lifetime is out of range.
 //
 // With the default prefix length, /32 or /128, p is only an address: binding and
 // unbinding it affects no other address. A shorter prefix also brings the connected
@@ -164,6 +168,8 @@ func (h *Host) add(index int, p netip.Prefix, lifetime time.Duration, flags int)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("bind %s: %w: index %d", p, ErrNoInterface, index)
+	case errors.Is(err, unix.EACCES) && p.Addr().Is6(): // a missing right would be EPERM
+		return fmt.Errorf("bind %s: %w", p, ErrIPv6Disabled)
 	case err != nil:
 		return fmt.Errorf("bind %s: %w", p, err)
 	}

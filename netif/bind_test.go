@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -249,4 +250,15 @@ func TestBindAfterClose(t *testing.T) {
 	require.NoError(t, h.Close())
 	_, err = h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
 	require.Error(t, err)
+}
+
+func TestBindWhereIPv6IsDisabled(t *testing.T) {
+	newNetns(t)
+	eth0 := newVeth(t, "eth0", "peer0")
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", []byte("1"), 0))
+	h := newHost(t)
+	_, err := h.Bind(eth0, prefix("fd00::100/128"), time.Minute)
+	require.ErrorIs(t, err, ErrIPv6Disabled)
+	_, err = h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
+	require.NoError(t, err)
 }

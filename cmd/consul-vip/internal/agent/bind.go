@@ -99,7 +99,7 @@ func (v *vip) bindOnce(ctx context.Context, t tenure, limit time.Duration) (bind
 		v.recheckForeign()
 		return binding{}, o
 	case err != nil:
-		return binding{}, outcome{how: failed, err: err}
+		return binding{}, v.refused(err)
 	case took <= limit && t.Certain() && t.Remaining() > 0 && ctx.Err() == nil:
 		return binding{address, began + lifetime}, outcome{}
 	}
@@ -108,6 +108,17 @@ func (v *vip) bindOnce(ctx context.Context, t tenure, limit time.Duration) (bind
 		return binding{}, outcome{how: failed, err: err, unclean: true}
 	}
 	return binding{}, outcome{}
+}
+
+// refused is the outcome when the kernel did not bind the address, or not extend it.
+func (v *vip) refused(err error) outcome {
+	switch {
+	case errors.Is(err, netif.ErrForeign):
+		return v.boundByOther(err)
+	case errors.Is(err, netif.ErrIPv6Disabled):
+		return v.leaveToOthers("the interface takes no IPv6 address", err)
+	}
+	return outcome{how: failed, err: err}
 }
 
 // drainEvents drops the events of the time before the address is bound.

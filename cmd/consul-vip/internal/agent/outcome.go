@@ -12,7 +12,7 @@ const (
 	goesOn      how = iota // it has not ended
 	holdEnded              // the hold has ended; lease.End says why
 	linkDown               // the link is down
-	notSent                // no frame can be sent, although the link is up
+	unable                 // no frame can be sent although the link is up, or it takes no IPv6 address
 	foreign                // another program of this host has bound the address
 	conflict               // a stranger has the address, and on_conflict ends the process
 	contested              // a stranger has the address, and the process goes on

@@ -127,7 +127,13 @@ func (v *vip) unproved(err error) outcome {
 	if !errors.Is(err, announcer.ErrNotSent) {
 		return outcome{how: failed, err: err}
 	}
+	return v.leaveToOthers("no frame can be sent", err)
+}
+
+// leaveToOthers is the outcome when this host cannot serve the address for a reason that
+// concerns no other one.
+func (v *vip) leaveToOthers(reason string, err error) outcome {
 	backOff := v.fitness.fail(err)
-	v.log.Warn("no frame can be sent, leaving the address to others", "for", backOff.String(), "error", err)
-	return outcome{how: notSent, err: err}
+	v.log.Warn(reason+", leaving the address to others", "for", backOff.String(), "error", err)
+	return outcome{how: unable, err: err}
 }

@@ -2,11 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/consul-vip/consul-vip/netif"
 )
 
 // queue makes a refresh due.
@@ -56,7 +53,7 @@ func (a *active) refresh(ctx context.Context) outcome {
 	}
 	restored, err := a.address.Refresh(lifetime)
 	if err != nil {
-		return outcome{how: failed, err: err}
+		return a.refused(err)
 	}
 	lasts = lasts && a.inKernel() // else the kernel may have added the address
 	if o := a.settle(ctx, now+lifetime, restored || !lasts); o.how != goesOn || a.address == nil || !restored {
@@ -71,7 +68,7 @@ func (a *active) extend(ctx context.Context, now, lifetime time.Duration) outcom
 	extended, err := a.address.Extend(lifetime)
 	switch {
 	case err != nil:
-		return outcome{how: failed, err: err}
+		return a.refused(err)
 	case !extended:
 		return a.drop("it is missing while the lock is not certain")
 	}
@@ -81,11 +78,8 @@ func (a *active) extend(ctx context.Context, now, lifetime time.Duration) outcom
 // bindAgain binds an address that had to be unbound while the lock was not certain.
 func (a *active) bindAgain(ctx context.Context, now, lifetime time.Duration) outcome {
 	address, err := a.kernel.Bind(a.link.index, a.cfg().Prefix, lifetime)
-	switch {
-	case errors.Is(err, netif.ErrForeign):
-		return a.boundByOther(err)
-	case err != nil:
-		return outcome{how: failed, err: err}
+	if err != nil {
+		return a.refused(err)
 	}
 	a.address = address
 	o := a.settle(ctx, now+lifetime, true)

@@ -243,7 +243,7 @@ func TestFramesThatCannotBeSent(t *testing.T) {
 		f.prove = func(announcer.ProofConfig) error { return fmt.Errorf("%w: filtered", announcer.ErrNotSent) }
 		for _, backOff := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 			o := f.serve(t, crashed, endsByItself)
-			assert.Equal(t, notSent, o.how)
+			assert.Equal(t, unable, o.how)
 			require.NoError(t, f.vip.exit(lease.End{Kind: lease.SteppedDown, Reason: o.err}, o))
 			require.ErrorIs(t, f.contender.last().Ineligible, announcer.ErrNotSent)
 			time.Sleep(backOff*time.Second - 1)

@@ -66,7 +66,7 @@ func TestEndOfAHold(t *testing.T) {
 		exits  bool
 	}{
 		"link down":             {linkDown, config.LossExit, false},
-		"no frame can be sent":  {notSent, config.LossExit, false},
+		"no frame can be sent":  {unable, config.LossExit, false},
 		"foreign address":       {foreign, config.LossExit, false},
 		"address lost, exit":    {addressLost, config.LossExit, true},
 		"address lost, contend": {addressLost, config.LossContend, false},
