@@ -58,14 +58,13 @@ func (s Schedule) pause(step int) time.Duration {
 }
 
 // Announce announces a.Addr by gratuitous ARP request and reply, or by unsolicited
-// neighbor advertisement, until ctx ends: at
-// once, four more times within 4.4 s, and then once every interval. A receive from
-// again starts over; again may be nil. Frames that MayAnnounce forbids are dropped,
-// frames that cannot be sent are dropped and logged.
+// neighbor advertisement, until ctx ends: at once, four more times within 4.4 s, and then
+// once every interval. A receive from again starts over; again may be nil. Frames that
+// MayAnnounce forbids are dropped, frames that cannot be sent are dropped and logged.
 //
-// Announce returns nil when ctx ends and ErrClosed when the Wire ends. The error
-// wraps ErrUnsupportedFamily for an address of another family; a schedule that makes no sense
-// is an error too. No frame is sent after Announce has returned.
+// Announce returns nil when ctx ends and ErrClosed when the Wire ends. The error wraps
+// ErrUnsupportedFamily for an address of another family; a schedule that makes no sense is
+// an error too. No frame is sent after Announce has returned.
 func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct{}) error {
 	addr, err := w.supported(a.Addr)
 	if err != nil {

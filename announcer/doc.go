@@ -1,24 +1,26 @@
-// Package announcer sends and receives the ARP frames of floating addresses on an
-// Ethernet segment. It announces an address, listens for other stations that claim
-// it, proves that no station has it, exchanges the two frames of a handover, and
-// checks whether other hosts are alive.
+// Package announcer sends and receives the frames of floating addresses on an Ethernet
+// segment: ARP for IPv4, neighbor discovery for IPv6. It announces an address, listens for
+// other stations that claim it, proves that no station has it, exchanges the two frames of
+// a handover, and checks whether other hosts are alive.
 //
-// One [Wire] per interface serves all addresses of that interface through one
-// packet socket. Only IPv4 is supported; the ARP format stays in arp.go, so that
-// NDP can be added beside it.
+// One [Wire] serves all addresses of a [Family] on an interface through one packet socket.
+// What differs between the families is a protocol: how to encode and to decode, in arp.go
+// and ndp.go.
 //
 // # Terms
 //
-//   - An announcement is a gratuitous ARP request and a gratuitous ARP reply. It
-//     tells every station of the segment which MAC has the address.
+//   - An announcement is a gratuitous ARP request and a gratuitous ARP reply, or an
+//     unsolicited neighbor advertisement. It tells every station of the segment which
+//     MAC has the address.
 //   - A claim is a frame in which another station says that the address is its own.
-//   - A probe is an ARP request with the sender address 0.0.0.0 (RFC 5227). It asks
-//     which station has the address, and no cache learns from it.
+//   - A probe asks which station has the address, and claims nothing: an ARP request
+//     with the sender address 0.0.0.0 (RFC 5227), or a neighbor solicitation, to
+//     everybody from the address :: (RFC 4862).
 //   - Ready and released are the two frames of a handover. Both are probes, and carry
 //     the [Nonce] of the handover. The successor sends ready when it waits for the
 //     address; the owner sends released after it has removed the address.
-//   - An echo is an ARP request for a host's own address, sent from an address of
-//     this host. Its answer shows that the host is alive.
+//   - An echo is a request for a host's own address, sent from an address of this
+//     host. Its answer shows that the host is alive.
 //   - A witness is a host whose answers show that other stations hear this one.
 //
 // # Proof

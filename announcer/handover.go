@@ -17,14 +17,14 @@ import (
 // before the receiver has learned from Consul that the handover has begun.
 const maxFrameAge = time.Second
 
-// A Nonce identifies one handover. Its ready and released frames carry it as target
-// hardware address, which receivers of a probe ignore (RFC 5227, section 2.1.1: it
-// SHOULD be zero). No other probe can then be taken for one of them. The zero Nonce
+// A Nonce identifies one handover. Its ready and released frames carry it where receivers of
+// a probe ignore it: as target hardware address (RFC 5227, section 2.1.1: it SHOULD be
+// zero), or as an option (RFC 3971, section 5.3.2). No other probe can then be taken for one of them. The zero Nonce
 // is none: the frames are plain probes.
 type Nonce [macLen]byte
 
 // SendReady tells the owner that this host is ready to take addr over. It sends one
-// ARP probe to the owner's MAC, or by broadcast if owner is nil, not the MAC of a
+// probe to the owner's MAC, or to everybody if owner is nil, not the MAC of a
 // single station, or this host's own. The owner's kernel answers the probe.
 //
 // It blocks until the frame has had its turn. The error wraps ErrUnsupportedFamily
@@ -33,9 +33,9 @@ func (w *Wire) SendReady(ctx context.Context, addr netip.Addr, owner net.Hardwar
 	return w.sendProbe(ctx, addr, w.probeTarget(owner), n)
 }
 
-// SendReleased tells the segment that this host has removed addr. It sends one ARP
+// SendReleased tells the segment that this host has removed addr. It sends one
 // probe to the MAC of the successor, unless successor is nil, not the MAC of a single
-// station, or this host's own, and broadcasts one. A station probes only for an
+// station, or this host's own, and one to everybody. A station probes only for an
 // address that it does not have (RFC 5227, section 2.1.1). The successor receives
 // them with [Handover.AwaitReleased].
 //
@@ -50,7 +50,7 @@ func (w *Wire) SendReleased(ctx context.Context, addr netip.Addr, successor net.
 	return errors.Join(err, w.sendProbe(ctx, addr, broadcast, n))
 }
 
-// sendProbe sends one ARP probe for addr that carries n.
+// sendProbe sends one probe for addr that carries n.
 func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAddr, n Nonce) error {
 	addr, err := w.supported(addr)
 	if err != nil {

@@ -47,10 +47,10 @@ var errAbandoned = errors.New("the echo was not sent")
 // notAsked reports whether an error says that an echo was not sent, but the next may be.
 func notAsked(err error) bool { return errors.Is(err, ErrNotSent) || errors.Is(err, errAbandoned) }
 
-// An echo is an ARP request for a host's own address, sent from an address of this
-// host. It must not be a probe, whose sender address is 0.0.0.0: a host that probes for
-// its own address at that moment would see a duplicate (RFC 5227, section 2.1.1) and
-// give the address up.
+// An echo is a request for a host's own address, sent from an address of this host. It must
+// not be a probe from 0.0.0.0 or ::, because a host that probes for its own address at that
+// moment would see a duplicate (RFC 5227, section 2.1.1; RFC 4862, section 5.4.3) and give
+// the address up.
 type echo struct {
 	sent  chan struct{} // closed when it has been sent, or will not be
 	heard chan struct{} // closed by the reader goroutine at the first answer
@@ -253,7 +253,7 @@ func (ns *neighbors) lastMAC(addr netip.Addr) net.HardwareAddr {
 	return ns.macs[addr.Unmap()]
 }
 
-// answer delivers an ARP reply.
+// answer delivers a reply.
 func (ns *neighbors) answer(a neighborAddr, mac net.HardwareAddr, at time.Time) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()

@@ -28,9 +28,9 @@ const (
 )
 
 // A packetSocket is an AF_PACKET socket for ARP or neighbor discovery of the datagram
-// kind: the kernel adds and removes the Ethernet header. So the source is always the current MAC of the
-// interface, VLAN tags need no handling, and the driver pads short frames to 60 bytes,
-// as it does for the ARP of the kernel.
+// kind: the kernel adds and removes the Ethernet header. So the source is always the
+// current MAC of the interface, VLAN tags need no handling, and the driver pads short
+// frames to 60 bytes, as it does for the ARP of the kernel.
 type packetSocket struct {
 	conn      *packet.Conn
 	raw       syscall.RawConn

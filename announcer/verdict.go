@@ -15,11 +15,13 @@ type Verdict int
 const (
 	// VerdictElsewhere: addressed to another host or VLAN.
 	VerdictElsewhere Verdict = iota
-	// VerdictMalformed: too short, or with lengths that IPv4 over Ethernet cannot have.
+	// VerdictMalformed: too short, with lengths that IPv4 over Ethernet cannot have, or what
+	// RFC 4861, section 7.1, tells hosts to discard.
 	VerdictMalformed
-	// VerdictForeign: not an ARP request or reply for IPv4 over Ethernet.
+	// VerdictForeign: not an ARP request or reply for IPv4 over Ethernet; neither a neighbor
+	// solicitation nor an advertisement.
 	VerdictForeign
-	// VerdictProbe: a probe (sender address 0.0.0.0).
+	// VerdictProbe: a probe (sender address 0.0.0.0 or ::).
 	VerdictProbe
 	// VerdictOtherAddress: claims an address without a Listener.
 	VerdictOtherAddress
@@ -55,10 +57,9 @@ func (v Verdict) String() string {
 	return verdictNames[v]
 }
 
-// classify returns what a frame says, with its verdict, and the listeners to deliver
-// a claim to. It depends on its arguments alone: decode reads
-// the frame, listenersOf returns the listeners of
-// an address, isOwn reports whether a MAC belongs to this host.
+// classify returns what a frame says, with its verdict, and the listeners to deliver a claim
+// to. It depends on its arguments alone: decode reads the frame, listenersOf returns the
+// listeners of an address, isOwn reports whether a MAC belongs to this host.
 func classify(in Inbound, decode func(Inbound) (message, Verdict), listenersOf func(netip.Addr) []*Listener, isOwn func(net.HardwareAddr) bool) (m message, listeners []*Listener) {
 	if in.Elsewhere {
 		return message{verdict: VerdictElsewhere}, nil

@@ -65,8 +65,8 @@ func (h *Host) LinkLocal() netip.Addr {
 	return netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]})
 }
 
-// Bound returns the addresses of eth0 but link-local ones. It asks the kernel directly, which is
-// much faster than Addresses.
+// Bound returns the addresses of eth0 but link-local ones. It asks the kernel directly,
+// which is much faster than Addresses.
 func (h *Host) Bound() ([]netip.Addr, error) {
 	link, err := h.nl.LinkByName(serviceInterface)
 	if err != nil {
