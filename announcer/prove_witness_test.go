@@ -1,8 +1,10 @@
 package announcer
 
 import (
+	"context"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -82,5 +84,30 @@ func TestProveOwnerBearsWitness(t *testing.T) {
 		began := time.Now()
 		require.Equal(t, ProvedByAnswer, s.prove(t, c).By)
 		require.Greater(t, time.Since(began), 3*time.Second)
+	})
+}
+
+// TestMeet meets a gateway that comes later. Until then it is asked ever more rarely.
+func TestMeet(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		s.gateway.die(true)
+		met := make(chan error, 1)
+		go func() { met <- w.Meet(t.Context(), source, gatewayAddr) }()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, 7, s.gateway.count(gatewayAddr), "at 0, 10, 30, 70, 150, 310 and 630 ms")
+		require.Nil(t, w.neighbors.lastMAC(gatewayAddr))
+		s.gateway.die(false)
+		require.NoError(t, <-met)
+		require.Equal(t, gatewayMAC, w.neighbors.lastMAC(gatewayAddr))
+		require.Equal(t, 8, s.gateway.count(gatewayAddr))
+
+		require.NoError(t, w.Meet(t.Context(), source, gatewayAddr))
+		require.Equal(t, 8, s.gateway.count(gatewayAddr), "it is known")
+		require.ErrorIs(t, w.Meet(t.Context(), source, vip6), ErrUnsupportedFamily)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, w.Meet(ctx, source, otherVIP), context.Canceled)
 	})
 }

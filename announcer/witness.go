@@ -132,6 +132,30 @@ func (r *witnesses) nextOther(others []*neighbor) *neighbor {
 	return n
 }
 
+// longestPause is the longest time between two requests of Meet.
+const longestPause = time.Minute
+
+// Meet asks a host until it has answered once, first after milliseconds and then ever more
+// rarely. The silence of a gateway that has never answered says nothing: there may be none.
+// After Meet it says that this host is not heard. The error is ErrClosed or the cause of
+// ctx; it wraps ErrUnsupportedFamily for an address of another family.
+func (w *Wire) Meet(ctx context.Context, source, host netip.Addr) error {
+	host, err := w.supported(host)
+	if err != nil {
+		return err
+	}
+	n := w.neighbors.of(Host{Addr: host}, source)
+	for pause := answerWindow; w.neighbors.lastMAC(host) == nil; pause = min(2*pause, longestPause) {
+		if _, err := w.echo(ctx, n, urgentOrdinal); err != nil && !notAsked(err) {
+			return err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // askedTimes is how often Witnessed asks, and mostAsked how many hosts.
 const (
 	askedTimes = 5

@@ -200,6 +200,8 @@ func (w *fakeWire) Use(netip.Addr) error { return nil }
 
 func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
 
+func (w *fakeWire) Meet(context.Context, netip.Addr, netip.Addr) error { return nil }
+
 func (w *fakeWire) Handover(netip.Addr) handover { return fakeHandover{} }
 
 func (w *fakeWire) CheckHost(ctx context.Context, c announcer.HostCheckConfig, changed func(announcer.HostState)) error {

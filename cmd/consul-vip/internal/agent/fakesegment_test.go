@@ -94,6 +94,8 @@ func (f *fakeVIP) AwaitReady(_ context.Context, n announcer.Nonce, _ time.Durati
 	return !f.notReady
 }
 
+func (f *fakeVIP) Meet(context.Context, netip.Addr, netip.Addr) error { return nil }
+
 func (f *fakeVIP) AwaitReleased(ctx context.Context, owner net.HardwareAddr, n announcer.Nonce, timeout time.Duration) bool {
 	if timeout >= 0 {
 		f.record(nonced("await released from "+owner.String(), n))

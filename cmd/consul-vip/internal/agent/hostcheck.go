@@ -36,6 +36,7 @@ const (
 type hostCheckWire interface {
 	CheckHost(ctx context.Context, c announcer.HostCheckConfig, changed func(announcer.HostState)) error
 	LastHeard() time.Time
+	Meet(ctx context.Context, source, host netip.Addr) error
 	Witnessed(ctx context.Context, source netip.Addr, w announcer.Witnesses) bool
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,7 @@ type link struct {
 	name  string
 	wire  segment
 	close context.CancelFunc // ends the wire
+	used  latest.Wake        // set by the loop after an address has begun to use the wire
 
 	state latest.Latest[linkState] // set by the loop, followed by the VIPs
 	heard atomic.Pointer[lastHeard]
@@ -60,7 +62,7 @@ type linkState struct {
 // newLink assumes that the link is up. The watch of the kernel begins with a report
 // of every interface, which corrects that at once.
 func newLink(ifi *net.Interface, wire segment) *link {
-	l := &link{index: ifi.Index, name: ifi.Name, wire: wire}
+	l := &link{index: ifi.Index, name: ifi.Name, wire: wire, used: latest.NewWake()}
 	l.state.Set(linkState{up: true, usable: true, mac: ifi.HardwareAddr})
 	return l
 }
@@ -223,6 +225,7 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 	if err := l.wire.Use(v.Addr()); err != nil {
 		return nil, fmt.Errorf("vip %s: %w", v.Addr(), err)
 	}
+	l.used.Set()
 	if ok {
 		return l, nil
 	}
@@ -234,7 +237,31 @@ func (a *agent) linkFor(v config.VIP) (*link, error) {
 	ctx, cancel := context.WithCancel(a.backgroundCtx)
 	l.close = cancel
 	a.runInBackground(ctx, l.wire.Run)
+	a.runInBackground(ctx, l.meetGateways)
 	return l, nil
+}
+
+// meetGateways has the wire meet the gateways of the link, until ctx ends: in a proof, the
+// silence of one that the wire does not know would pass for a segment without a witness.
+func (l *link) meetGateways(ctx context.Context) error {
+	for ctx.Err() == nil {
+		state, changed := l.state.Get()
+		meeting, stop := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		for _, gateway := range []netip.Addr{state.identity.Gateway, state.identity.Gateway6} {
+			if source := state.identity.Source(gateway); gateway.IsValid() && source.IsValid() {
+				all.Go(func() { _ = l.wire.Meet(meeting, source, gateway) }) // the wire tells the loop itself
+			}
+		}
+		select {
+		case <-changed:
+		case <-l.used:
+		case <-ctx.Done():
+		}
+		stop()
+		all.Wait()
+	}
+	return nil
 }
 
 // linkAfterChange returns the link of a changed VIP. It is another one only if the

@@ -152,6 +152,16 @@ func (w *wires) CheckHost(ctx context.Context, c announcer.HostCheckConfig, chan
 	return w.wire(c.Host.Addr).CheckHost(ctx, c, changed)
 }
 
+// Meet is [announcer.Wire.Meet]. It returns at once if no address of the host's family is in
+// use.
+func (w *wires) Meet(ctx context.Context, source, host netip.Addr) error {
+	wire := w.wire(host)
+	if wire == nil {
+		return nil
+	}
+	return wire.Meet(ctx, source, host)
+}
+
 func (w *wires) Witnessed(ctx context.Context, source netip.Addr, ws announcer.Witnesses) bool {
 	return w.wire(source).Witnessed(ctx, source, ws)
 }
