@@ -42,8 +42,12 @@
 //
 // [Wire.CheckHost] sends an echo once per interval, and tells after several missed
 // intervals in a row that the host is dead. An interval counts as missed only if a
-// witness has answered in it and this process was on time. The results also tell Prove
-// how much the link loses.
+// witness has answered in it and this process was on time.
+//
+// # Loss
+//
+// [Wire.MeasureLoss] sends echoes to a host that may one day have to prove that it has let
+// an address go, so that Prove knows how much the link to it loses.
 //
 // # Concurrency
 //
@@ -59,8 +63,8 @@
 // All methods may be called from any goroutine. They run in the goroutine of the
 // caller and block as follows:
 //
-//   - [Wire.Announce] and [Wire.CheckHost] block until their context ends or the Wire
-//     is closed.
+//   - [Wire.Announce], [Wire.CheckHost] and [Wire.MeasureLoss] block until their context
+//     ends or the Wire is closed.
 //   - [Wire.Prove] blocks until it has a result, its context ends or the Wire is
 //     closed. It starts one goroutine for each station that may have the address, and
 //     joins them.

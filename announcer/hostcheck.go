@@ -73,8 +73,7 @@ type HostState struct {
 // quarter of the interval, if a frame was not sent, or if frames wait unread. Void
 // intervals neither count nor break a row.
 //
-// All checks of a Wire share 1,000 frames per second, and their results tell Prove how
-// many frames the link to the host loses.
+// All checks of a Wire share 1,000 frames per second.
 func (w *Wire) CheckHost(ctx context.Context, c HostCheckConfig, changed func(HostState)) error {
 	if err := c.check(w.family); err != nil {
 		return err
@@ -148,7 +147,7 @@ func (h *hostCheck) once(ctx context.Context) error {
 	h.hear(iv) // after a pause of the process, an answer and the end are seen at once
 	switch {
 	case iv.heard:
-		h.countHeard(iv)
+		h.countHeard()
 	case !iv.void && !backlogged && h.witnesses.answered(iv.began):
 		h.countMissed()
 	}
@@ -268,23 +267,17 @@ func (h *hostCheck) hear(iv *interval) {
 }
 
 // countHeard counts an interval with an answer.
-func (h *hostCheck) countHeard(iv *interval) {
-	last, _ := h.neighbor.lastAnswer()
-	h.wire.losses.add(h.config.Host.MACs[0], last.Before(iv.began), time.Now())
+func (h *hostCheck) countHeard() {
 	h.state.Heard++
 	if h.state.Heard == h.config.Misses {
 		h.changed(h.state)
 	}
 }
 
-// countMissed counts a missed interval. The silence of a dead host is no loss.
+// countMissed counts a missed interval.
 func (h *hostCheck) countMissed() {
 	h.missed++
-	if h.state.Dead {
-		return
-	}
-	h.wire.losses.add(h.config.Host.MACs[0], true, time.Now())
-	if h.missed >= h.config.Misses && h.state.Heard >= h.config.Misses {
+	if !h.state.Dead && h.missed >= h.config.Misses && h.state.Heard >= h.config.Misses {
 		h.state.Dead = true
 		h.changed(h.state)
 	}

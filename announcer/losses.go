@@ -70,24 +70,29 @@ func (l *losses) add(mac net.HardwareAddr, missed bool, now time.Time) {
 // loss returns the probability that a frame to mac has no answer, rather too high than
 // too low.
 func (l *losses) loss(mac net.HardwareAddr, now time.Time) float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := l.byMAC[mac48(mac)]
-	if h == nil {
-		return unknownLoss
-	}
-	second := int64(now.Sub(l.began) / time.Second)
-	samples, misses := 0, 0
-	for _, s := range h {
-		if second-s.second < lossMemory {
-			samples, misses = samples+s.samples, misses+s.misses
-		}
-	}
+	samples, misses := l.count(mac, now)
 	if samples < minSamples {
 		return unknownLoss
 	}
 	// After no miss in n samples the loss is below 3/n, with 95 % confidence.
 	return float64(misses+3) / float64(samples)
+}
+
+// count returns the samples of mac, and how many of them were missed.
+func (l *losses) count(mac net.HardwareAddr, now time.Time) (samples, misses int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.byMAC[mac48(mac)]
+	if h == nil {
+		return 0, 0
+	}
+	second := int64(now.Sub(l.began) / time.Second)
+	for _, s := range h {
+		if second-s.second < lossMemory {
+			samples, misses = samples+s.samples, misses+s.misses
+		}
+	}
+	return samples, misses
 }
 
 // proofRounds returns how many answers in a row must be missing so that they have all

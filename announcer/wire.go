@@ -74,6 +74,7 @@ type Wire struct {
 	heard     heard
 	owned     atomic.Int64 // hosts that answer for an address of a Prove
 	checks    atomic.Int64 // frames per interval of all host checks
+	measured  atomic.Int64 // hosts whose loss is measured
 
 	receiving, sending, lookingUp, joining *failurelog.Log
 }
@@ -144,7 +145,7 @@ func (w *Wire) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// Close closes the socket and ends every Announce, Prove and CheckHost with
+// Close closes the socket and ends every Announce, Prove, CheckHost and MeasureLoss with
 // ErrClosed. It may be called more than once.
 func (w *Wire) Close() error {
 	w.pacer.close()

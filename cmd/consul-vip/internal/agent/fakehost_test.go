@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -201,6 +202,13 @@ func (w *fakeWire) Use(netip.Addr) error { return nil }
 func (w *fakeWire) SetHardwareAddr(net.HardwareAddr) {}
 
 func (w *fakeWire) Meet(context.Context, netip.Addr, netip.Addr) error { return nil }
+
+func (w *fakeWire) MeasureLoss(ctx context.Context, source netip.Addr, host announcer.Host, interval time.Duration) error {
+	w.host.record(fmt.Sprintf("measure the loss to %s from %s every %s", host.Addr, source, interval))
+	<-ctx.Done()
+	w.host.record(fmt.Sprintf("end the measurement to %s", host.Addr))
+	return nil
+}
 
 func (w *fakeWire) Handover(netip.Addr) handover { return fakeHandover{} }
 

@@ -46,6 +46,11 @@ func (f *fakeVIP) Witnessed(context.Context, netip.Addr, announcer.Witnesses) bo
 	return f.witnessed
 }
 
+func (f *fakeVIP) MeasureLoss(ctx context.Context, _ netip.Addr, _ announcer.Host, _ time.Duration) error {
+	<-ctx.Done()
+	return nil
+}
+
 func (f *fakeVIP) CheckHost(ctx context.Context, _ announcer.HostCheckConfig, _ func(announcer.HostState)) error {
 	<-ctx.Done()
 	return nil

@@ -35,6 +35,7 @@ const (
 // hostCheckWire is the wire as the host check uses it: *announcer.Wire.
 type hostCheckWire interface {
 	CheckHost(ctx context.Context, c announcer.HostCheckConfig, changed func(announcer.HostState)) error
+	MeasureLoss(ctx context.Context, source netip.Addr, host announcer.Host, interval time.Duration) error
 	LastHeard() time.Time
 	Meet(ctx context.Context, source, host netip.Addr) error
 	Witnessed(ctx context.Context, source netip.Addr, w announcer.Witnesses) bool

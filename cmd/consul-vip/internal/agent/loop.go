@@ -54,6 +54,8 @@ type agent struct {
 	links   map[int]*link             // by interface index
 	reports map[int]netif.LinkChanged // the latest event of each interface
 	checks  hostChecks
+	// measured ends the measurements of losses that run.
+	measured map[lossKey]context.CancelFunc
 
 	debounce <-chan time.Time // fires when a link has been down for too long; may be nil
 
@@ -94,19 +96,20 @@ type end struct {
 
 func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, log hclog.Logger) *agent {
 	return &agent{
-		log:     log,
-		host:    h,
-		open:    open,
-		keeper:  k,
-		owner:   owner,
-		turns:   newTurns(),
-		cfg:     &config.Config{},
-		slots:   map[netip.Addr]*slot{},
-		links:   map[int]*link{},
-		reports: map[int]netif.LinkChanged{},
-		checks:  newHostChecks(),
-		failed:  make(chan error),
-		ended:   make(chan end),
+		log:      log,
+		host:     h,
+		open:     open,
+		keeper:   k,
+		owner:    owner,
+		turns:    newTurns(),
+		cfg:      &config.Config{},
+		slots:    map[netip.Addr]*slot{},
+		links:    map[int]*link{},
+		reports:  map[int]netif.LinkChanged{},
+		checks:   newHostChecks(),
+		measured: map[lossKey]context.CancelFunc{},
+		failed:   make(chan error),
+		ended:    make(chan end),
 	}
 }
 
@@ -164,6 +167,7 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 			a.checks.updateSoon(lineDebounce)
 		case <-a.checks.due:
 			a.updateHostChecks()
+			a.updateMeasured()
 		case <-a.checks.changed:
 			a.onHostStates()
 		case cfg := <-reload:

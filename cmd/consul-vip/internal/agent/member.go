@@ -104,20 +104,26 @@ func memberWith(s *leasestate.State, mac net.HardwareAddr) string {
 // witnesses returns the hosts on the segment of a link that can prove that this host is
 // heard by the protocol of a family: the gateway and all members but this one and the
 // node without.
-func witnesses(s *leasestate.State, here linkState, f announcer.Family, without string) (w announcer.Witnesses) {
-	w.Gateway.Addr = here.identity.Gateway
+func witnesses(s *leasestate.State, here linkState, f announcer.Family, without string) announcer.Witnesses {
+	w := announcer.Witnesses{Gateway: announcer.Host{Addr: here.identity.Gateway}, Others: otherMembers(s, here, f, without)}
 	if f == announcer.IPv6 {
 		w.Gateway.Addr = here.identity.Gateway6
 	}
+	return w
+}
+
+// otherMembers returns the hosts of all members on the segment of a link, but this one and
+// the node without.
+func otherMembers(s *leasestate.State, here linkState, f announcer.Family, without string) (hosts []announcer.Host) {
 	if s == nil {
-		return w
+		return nil
 	}
 	for node, m := range s.Members {
 		d := descriptionOf(m)
 		if h := d.on(here.identity, f); node != without && h.Addr.IsValid() && !d.has(here.mac) {
-			w.Others = append(w.Others, h)
+			hosts = append(hosts, h)
 		}
 	}
-	slices.SortFunc(w.Others, func(a, b announcer.Host) int { return a.Addr.Compare(b.Addr) })
-	return w
+	slices.SortFunc(hosts, func(a, b announcer.Host) int { return a.Addr.Compare(b.Addr) })
+	return hosts
 }

@@ -162,6 +162,10 @@ func (w *wires) Meet(ctx context.Context, source, host netip.Addr) error {
 	return wire.Meet(ctx, source, host)
 }
 
+func (w *wires) MeasureLoss(ctx context.Context, source netip.Addr, host announcer.Host, interval time.Duration) error {
+	return w.wire(host.Addr).MeasureLoss(ctx, source, host, interval)
+}
+
 func (w *wires) Witnessed(ctx context.Context, source netip.Addr, ws announcer.Witnesses) bool {
 	return w.wire(source).Witnessed(ctx, source, ws)
 }
