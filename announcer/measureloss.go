@@ -38,8 +38,12 @@ func (w *Wire) MeasureLoss(ctx context.Context, source netip.Addr, host Host, in
 	case len(host.MACs) == 0, interval <= 0:
 		return fmt.Errorf("loss of the link to %s: no MAC or interval", host.Addr)
 	}
-	w.measured.Add(1)
+	others := w.measured.Add(1) - 1
 	defer w.measured.Add(-1)
+	// Those that begin at the same time, as all do at the start, ask one after the other.
+	if err := sleep(ctx, time.Duration(others)*time.Second/lossRate); err != nil {
+		return nil
+	}
 	n, mac := w.neighbors.of(host, source), host.MACs[0]
 	for missed := 0; ; {
 		asked := time.Now()

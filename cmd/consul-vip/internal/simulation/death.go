@@ -17,6 +17,10 @@ const (
 	// transaction, and for a proof if its answer is lost.
 	takesWithin = time.Second
 
+	// toBeChecked is how long it takes at most until the new owner of an address is checked;
+	// a record says since when it is one to the second.
+	toBeChecked = 2 * time.Second
+
 	// mostDoubled is by how much a host may miss more that was found dead wrongly.
 	mostDoubled = 4
 )
@@ -53,6 +57,10 @@ func (c *cluster) takeoverBound(v config.VIP, h *host, setBack bool) time.Durati
 	misses := v.HostCheck.Misses
 	if c.net.everMissed(h.kernel) {
 		misses *= mostDoubled
+	}
+	heard := time.Duration(misses)*v.HostCheck.Interval + toBeChecked
+	if since := lock.Record.Since; since == nil || time.Since(*since) < heard {
+		return foundByConsul // a host must have been heard as long since it owns the address
 	}
 	if c.net.segment.noise > 0 {
 		misses *= 2 // the witness is not heard in some intervals, which are void
