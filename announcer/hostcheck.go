@@ -29,6 +29,10 @@ type HostCheckConfig struct {
 	// own address may still serve. It must not block. Nil: there is none.
 	Canary func() Canary
 
+	// Others returns the Wires of other families on the segment. A frame of the host on one
+	// of them shows as well that it lives. It must not block. Nil: there are none.
+	Others func() []*Wire
+
 	// Witnesses returns the witnesses. An interval counts as missed only if one of them
 	// has answered in it. Hosts with a MAC of Host do not count. It must not block.
 	Witnesses func() Witnesses
@@ -248,8 +252,10 @@ func (h *hostCheck) recordClaim(c Claim) {
 // not answer for it.
 func (h *hostCheck) hear(iv *interval) {
 	last, _ := h.neighbor.lastAnswer()
-	if other := h.wire.heardFrom(h.config.Host.MACs); other.After(last) {
-		last = other
+	for _, w := range h.wires() {
+		if other := w.heardFrom(h.config.Host.MACs); other.After(last) {
+			last = other
+		}
 	}
 	h.mu.Lock()
 	if h.claimed.After(last) {
@@ -264,6 +270,14 @@ func (h *hostCheck) hear(iv *interval) {
 		h.state.Dead = false
 		h.changed(h.state)
 	}
+}
+
+// wires returns the Wire of the check, and the others.
+func (h *hostCheck) wires() []*Wire {
+	if h.config.Others == nil {
+		return []*Wire{h.wire}
+	}
+	return append(h.config.Others(), h.wire)
 }
 
 // countHeard counts an interval with an answer.

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -88,4 +89,36 @@ func TestCheckHostWithCanaryOfAnotherFamily(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCheckHostHearsOtherFamilies checks a host by ARP that answers only on the wire of
+// another family. It lives until it is silent there, too.
+func TestCheckHostHearsOtherFamilies(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		host := Host{Addr: netip.MustParseAddr("fe80::2"), MACs: []net.HardwareAddr{peerMAC}}
+		sock6 := newNeighborSocket(peerMAC, host.Addr)
+		w6 := New(sock6, ourMAC, IPv6, Options{})
+		ctx, silent := context.WithCancel(t.Context())
+		ended := make(chan error, 2)
+		go func() { ended <- w6.Run(t.Context()) }()
+		go func() { ended <- w6.MeasureLoss(ctx, netip.MustParseAddr("fe80::1"), host, lossInterval) }()
+
+		c := checkConfig()
+		c.Others = func() []*Wire { return []*Wire{w6} }
+		told, stop := s.check(t, c)
+		defer stop()
+		intervals(10)
+		s.peer.die(true)
+		intervals(20)
+		require.False(t, told.all[len(told.all)-1].Dead, "it answers solicitations")
+		silent()
+		require.NoError(t, <-ended)
+		intervals(20)
+		last := told.all[len(told.all)-1]
+		require.True(t, last.Dead)
+		require.False(t, w6.HeardSince(peerMAC, last.Since), "nothing was heard later")
+		require.NoError(t, sock6.Close())
+		require.ErrorIs(t, <-ended, ErrClosed)
+	})
 }

@@ -149,6 +149,7 @@ func (w *wires) CheckHost(ctx context.Context, c announcer.HostCheckConfig, chan
 		canary.Wire = w.wire(canary.Addr)
 		return canary
 	}
+	c.Others = w.all // the one of the check itself does not matter twice
 	return w.wire(c.Host.Addr).CheckHost(ctx, c, changed)
 }
 
