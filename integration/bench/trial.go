@@ -14,8 +14,9 @@ import (
 const (
 	// undoTimeout is how long it may take to restore everything.
 	undoTimeout = 90 * time.Second
-	// settleTime is the time between the moment when all are ready and the failure.
-	settleTime = 1200 * time.Millisecond
+	// settleTime is the time between the moment when all are ready and the failure. After it
+	// consul-vip knows what the link loses, as it does in a cluster that runs.
+	settleTime = 3 * time.Second
 )
 
 // trial is one failure of one host with one peer, or with several at the same time.
