@@ -147,7 +147,12 @@ func (h *hostCheck) once(ctx context.Context) error {
 	if err := h.await(ctx, iv, iv.length); err != nil {
 		return err
 	}
-	backlogged := !h.wire.sock.Idle() || !h.canary.Wire.sock.Idle()
+	if h.backlogged() { // as a rule, one frame is just being read
+		if err := h.await(ctx, iv, iv.length+iv.length/8); err != nil {
+			return err
+		}
+	}
+	backlogged := h.backlogged()
 	h.hear(iv) // after a pause of the process, an answer and the end are seen at once
 	switch {
 	case iv.heard:
@@ -156,6 +161,11 @@ func (h *hostCheck) once(ctx context.Context) error {
 		h.countMissed()
 	}
 	return nil
+}
+
+// backlogged reports whether an answer of the host may wait unread.
+func (h *hostCheck) backlogged() bool {
+	return !h.wire.sock.Idle() || !h.canary.Wire.sock.Idle()
 }
 
 // begin begins an interval. It is longer than configured if there are many checks.

@@ -215,6 +215,25 @@ func TestCheckHostMany(t *testing.T) {
 	})
 }
 
+// A frame that is just being read at the end of an interval makes none void.
+func TestCheckHostWhileFramesAreRead(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		told, stop := s.check(t, checkConfig())
+		defer stop()
+		intervals(20)
+		s.peer.die(true)
+		reading := time.NewTicker(2 * time.Millisecond)
+		defer reading.Stop()
+		died := time.Now()
+		for busy := true; time.Since(died) < (checkMisses+1)*(checkInterval+checkInterval/8); busy = !busy {
+			<-reading.C
+			sock.setBacklogged(busy)
+		}
+		require.True(t, told.all[len(told.all)-1].Dead)
+	})
+}
+
 // A late timer makes an interval void.
 func TestCheckHostLateTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,8 +40,9 @@ func (w *Wire) MeasureLoss(ctx context.Context, source netip.Addr, host Host, in
 	}
 	others := w.measured.Add(1) - 1
 	defer w.measured.Add(-1)
-	// Those that begin at the same time, as all do at the start, ask one after the other.
-	if err := sleep(ctx, time.Duration(others)*time.Second/lossRate); err != nil {
+	// Those that begin at the same time, as all do at the start, ask one after the other,
+	// and not when a host check with the same interval asks.
+	if err := sleep(ctx, interval/4+time.Duration(others)*time.Second/lossRate); err != nil {
 		return nil
 	}
 	n, mac := w.neighbors.of(host, source), host.MACs[0]
