@@ -84,7 +84,7 @@ func TestCheckHostWithCanaryOfAnotherFamily(t *testing.T) {
 				intervals(10)
 				s.peer.die(true)
 				intervals(20)
-				require.Equal(t, !answers, told.all[len(told.all)-1].Dead)
+				require.Equal(t, !answers, told.all()[len(told.all())-1].Dead)
 				synctest.Wait()
 			})
 		})
@@ -111,11 +111,11 @@ func TestCheckHostHearsOtherFamilies(t *testing.T) {
 		intervals(10)
 		s.peer.die(true)
 		intervals(20)
-		require.False(t, told.all[len(told.all)-1].Dead, "it answers solicitations")
+		require.False(t, told.all()[len(told.all())-1].Dead, "it answers solicitations")
 		silent()
 		require.NoError(t, <-ended)
 		intervals(20)
-		last := told.all[len(told.all)-1]
+		last := told.all()[len(told.all())-1]
 		require.True(t, last.Dead)
 		require.False(t, w6.HeardSince(peerMAC, last.Since), "nothing was heard later")
 		require.NoError(t, sock6.Close())

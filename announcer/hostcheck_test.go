@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +27,37 @@ func checkConfig() HostCheckConfig {
 	}
 }
 
-// states records what a check has told, and when.
+// states records what a check has told, and when. It is safe for concurrent use.
 type states struct {
-	all []HostState
-	at  []time.Time
+	mu    sync.Mutex // guards all following fields
+	list  []HostState
+	times []time.Time
+}
+
+func (s *states) add(h HostState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list, s.times = append(s.list, h), append(s.times, time.Now())
+}
+
+func (s *states) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list, s.times = nil, nil
+}
+
+// all returns what was told until now.
+func (s *states) all() []HostState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+// at returns when it was told.
+func (s *states) at() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.times)
 }
 
 // check runs a check until the test ends.
@@ -39,9 +68,7 @@ func (s *scene) check(t *testing.T, c HostCheckConfig) (told *states, stop func(
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.wire.CheckHost(ctx, c, func(h HostState) {
-			told.all, told.at = append(told.all, h), append(told.at, time.Now())
-		})
+		ended <- s.wire.CheckHost(ctx, c, told.add)
 	}()
 	return told, func() {
 		cancel()
@@ -105,18 +132,18 @@ func TestCheckHost(t *testing.T) {
 				told, stop := s.check(t, tc.config)
 				defer stop()
 				intervals(10)
-				require.Len(t, told.all, 1)
-				require.Equal(t, checkMisses, told.all[0].Heard)
+				require.Len(t, told.all(), 1)
+				require.Equal(t, checkMisses, told.all()[0].Heard)
 				tc.after(s)
 				intervals(20)
 				if !tc.dead {
-					require.Len(t, told.all, 1)
+					require.Len(t, told.all(), 1)
 					return
 				}
-				require.Len(t, told.all, 2)
-				require.True(t, told.all[1].Dead)
-				require.GreaterOrEqual(t, told.all[1].Heard, 10)
-				silent := told.at[1].Sub(told.all[1].Since)
+				require.Len(t, told.all(), 2)
+				require.True(t, told.all()[1].Dead)
+				require.GreaterOrEqual(t, told.all()[1].Heard, 10)
+				silent := told.at()[1].Sub(told.all()[1].Since)
 				require.GreaterOrEqual(t, silent, checkMisses*checkInterval)
 				require.Less(t, silent, (checkMisses+4)*checkInterval)
 			})
@@ -132,17 +159,17 @@ func TestCheckHostHeardAgain(t *testing.T) {
 		defer stop()
 		intervals(10)
 		for range 3 {
-			told.all, told.at = nil, nil
+			told.forget()
 			s.peer.die(true)
 			intervals(20)
 			again := time.Now()
 			sock.announce(vip, peerMAC) // in the middle of an interval
 			synctest.Wait()
-			require.Len(t, told.all, 2)
-			require.False(t, told.all[1].Dead)
-			require.Equal(t, again, told.at[1])
-			require.Equal(t, again, told.all[1].Since)
-			require.GreaterOrEqual(t, told.all[1].Heard, told.all[0].Heard)
+			require.Len(t, told.all(), 2)
+			require.False(t, told.all()[1].Dead)
+			require.Equal(t, again, told.at()[1])
+			require.Equal(t, again, told.all()[1].Since)
+			require.GreaterOrEqual(t, told.all()[1].Heard, told.all()[0].Heard)
 			s.peer.die(false)
 			intervals(3)
 		}
@@ -161,14 +188,14 @@ func TestCheckHostNeverHeard(t *testing.T) {
 		intervals(checkMisses - 2)
 		s.peer.die(true)
 		intervals(100)
-		require.Empty(t, told.all)
+		require.Empty(t, told.all())
 		s.peer.die(false)
 		intervals(3)
-		require.Len(t, told.all, 1)
+		require.Len(t, told.all(), 1)
 		s.peer.die(true)
 		intervals(20)
-		require.Len(t, told.all, 2)
-		require.True(t, told.all[1].Dead)
+		require.Len(t, told.all(), 2)
+		require.True(t, told.all()[1].Dead)
 	})
 }
 
@@ -230,7 +257,7 @@ func TestCheckHostWhileFramesAreRead(t *testing.T) {
 			<-reading.C
 			sock.setBacklogged(busy)
 		}
-		require.True(t, told.all[len(told.all)-1].Dead)
+		require.True(t, told.all()[len(told.all())-1].Dead)
 	})
 }
 
