@@ -33,11 +33,11 @@ type fakeSocket struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu         sync.Mutex // guards all following fields
-	sent       []sentFrame
-	sendErr    error
-	backlogged bool            // the receiver has frames left to process
-	onSend     func(sentFrame) // called for each frame sent
+	mu      sync.Mutex // guards all following fields
+	sent    []sentFrame
+	sendErr error
+	idle    func() bool     // nil: the receiver has processed all frames
+	onSend  func(sentFrame) // called for each frame sent
 }
 
 type received struct {
@@ -67,13 +67,17 @@ func (f *fakeSocket) Receive([]byte) (Inbound, error) {
 func (f *fakeSocket) Idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.backlogged
+	return f.idle == nil || f.idle()
 }
 
 func (f *fakeSocket) setBacklogged(backlogged bool) {
+	f.setIdle(func() bool { return !backlogged })
+}
+
+func (f *fakeSocket) setIdle(idle func() bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.backlogged = backlogged
+	f.idle = idle
 }
 
 func (f *fakeSocket) Send(o Outbound) error {

@@ -250,13 +250,13 @@ func TestCheckHostWhileFramesAreRead(t *testing.T) {
 		defer stop()
 		intervals(20)
 		s.peer.die(true)
-		reading := time.NewTicker(2 * time.Millisecond)
-		defer reading.Stop()
-		died := time.Now()
-		for busy := true; time.Since(died) < (checkMisses+1)*(checkInterval+checkInterval/8); busy = !busy {
-			<-reading.C
-			sock.setBacklogged(busy)
-		}
+		var asked time.Time
+		sock.setIdle(func() bool { // false at the end of an interval, true a moment later
+			first := time.Since(asked) > checkInterval/2
+			asked = time.Now()
+			return !first
+		})
+		intervals(checkMisses * 5 / 4)
 		require.True(t, told.all()[len(told.all())-1].Dead)
 	})
 }
