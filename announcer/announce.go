@@ -23,7 +23,28 @@ type Announcement struct {
 	// process has noticed what changed during the pause. It must not block. Nil:
 	// every frame may be sent.
 	MayAnnounce func() bool
+
+	// To is the only station to tell. Nil: all of the segment.
+	To net.HardwareAddr
+
+	// Form is which gratuitous ARP frames to send. It does not matter to IPv6.
+	Form Form
+
+	// Count is the number of announcements after which Announce returns nil; 0: there is
+	// no end. With a Count, a frame that cannot be sent is an error.
+	Count int
 }
+
+// A Form is a form of gratuitous ARP. Some devices learn from requests only, some from
+// replies only.
+type Form int
+
+// The forms.
+const (
+	RequestAndReply Form = iota
+	RequestOnly
+	ReplyOnly
+)
 
 // A Schedule is the timing of periodic announcements, which follow the first five.
 type Schedule struct {
@@ -51,16 +72,18 @@ var firstPauses = [...]time.Duration{
 // pause returns the pause after announcement number step. Jitter spreads the
 // announcements of addresses that were taken over at the same time.
 func (s Schedule) pause(step int) time.Duration {
+	pause := s.Interval - s.Jitter + rand.N(2*s.Jitter+1)
 	if step < len(firstPauses) {
-		return firstPauses[step]
+		return min(pause, firstPauses[step])
 	}
-	return s.Interval - s.Jitter + rand.N(2*s.Jitter+1)
+	return pause
 }
 
 // Announce announces a.Addr by gratuitous ARP request and reply, or by unsolicited
 // neighbor advertisement, until ctx ends: at once, four more times within 4.4 s, and then
-// once every interval. A receive from again starts over; again may be nil. Frames that
-// MayAnnounce forbids are dropped, frames that cannot be sent are dropped and logged.
+// once every interval. No pause is longer than an interval. A receive from again starts
+// over; again may be nil. Frames that MayAnnounce forbids are dropped, frames that cannot be
+// sent are dropped and logged.
 //
 // Announce returns nil when ctx ends and ErrClosed when the Wire ends. The error wraps
 // ErrUnsupportedFamily for an address of another family; a schedule that makes no sense is
@@ -70,17 +93,21 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 	if err != nil {
 		return err
 	}
-	for step := 0; ; {
+	a.Addr = addr
+	for step, left := 0, a.Count; ; {
 		schedule := a.Schedule()
 		if err := schedule.check(); err != nil {
 			return fmt.Errorf("announce %s: %w", addr, err)
 		}
-		err := w.announceOnce(ctx, addr, step, a.MayAnnounce)
+		err := w.announceOnce(ctx, a, step)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case err != nil && (a.Count > 0 || !errors.Is(err, ErrNotSent)):
 			return err
+		}
+		if left--; left == 0 {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
@@ -95,15 +122,27 @@ func (w *Wire) Announce(ctx context.Context, a Announcement, again <-chan struct
 	}
 }
 
-// announceOnce sends the frames of announcement number step.
-func (w *Wire) announceOnce(ctx context.Context, addr netip.Addr, step int, mayAnnounce func() bool) error {
-	frames := func(own net.HardwareAddr) []Outbound { return w.protocol.announcements(own, addr, w.router()) }
+// announceOnce sends the frames of announcement number step, also if one of them cannot
+// be sent.
+func (w *Wire) announceOnce(ctx context.Context, a Announcement, step int) (unsent error) {
+	frames := func(own net.HardwareAddr) []Outbound {
+		return w.protocol.announcements(own, a.Addr, a.Form, w.router())
+	}
 	n := len(frames(*w.mac.Load()))
 	for i := range n {
-		err := w.transmitIf(ctx, step*n+i, mayAnnounce, func(own net.HardwareAddr) Outbound { return frames(own)[i] })
-		if err != nil && !errors.Is(err, ErrNotSent) {
+		err := w.transmitIf(ctx, step*n+i, a.MayAnnounce, func(own net.HardwareAddr) Outbound {
+			frame := frames(own)[i]
+			if a.To != nil {
+				frame.To = a.To
+			}
+			return frame
+		})
+		switch {
+		case errors.Is(err, ErrNotSent):
+			unsent = err
+		case err != nil:
 			return err
 		}
 	}
-	return nil
+	return unsent
 }

@@ -210,6 +210,47 @@ func TestAnnounceWhileSendingFails(t *testing.T) {
 	})
 }
 
+func TestAnnounceCount(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		start := time.Now()
+		require.NoError(t, w.Announce(t.Context(), Announcement{Addr: vip, Schedule: fixed(10*time.Second, 0), Count: 4}, nil))
+		require.Equal(t, ms(0, 200, 1100, 2200), sock.offsets(arp.OperationRequest, start))
+		require.Equal(t, 2200*time.Millisecond, time.Since(start))
+
+		sock.failWith(unix.ENETDOWN)
+		err := w.Announce(t.Context(), Announcement{Addr: vip, Schedule: fixed(10*time.Second, 0), Count: 4}, nil)
+		require.ErrorIs(t, err, ErrNotSent)
+	})
+}
+
+// TestAnnounceOften has no pause longer than the interval.
+func TestAnnounceOften(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		start := time.Now()
+		require.NoError(t, w.Announce(t.Context(), Announcement{Addr: vip, Schedule: fixed(500*time.Millisecond, 0), Count: 5}, nil))
+		require.Equal(t, ms(0, 200, 700, 1200, 1700), sock.offsets(arp.OperationRequest, start))
+	})
+}
+
+func TestAnnounceFormAndTarget(t *testing.T) {
+	for form, want := range map[Form][]arp.Operation{
+		RequestAndReply: {arp.OperationRequest, arp.OperationReply},
+		RequestOnly:     {arp.OperationRequest},
+		ReplyOnly:       {arp.OperationReply},
+	} {
+		inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+			a := Announcement{Addr: vip, Schedule: fixed(time.Second, 0), Count: 1, Form: form, To: peerMAC}
+			require.NoError(t, w.Announce(t.Context(), a, nil))
+			var got []arp.Operation
+			for _, f := range sock.frames() {
+				got = append(got, f.Operation)
+				require.Equal(t, peerMAC, f.to)
+			}
+			require.Equal(t, want, got)
+		})
+	}
+}
+
 func TestAnnounceInvalid(t *testing.T) {
 	w := New(newFakeSocket(), ourMAC, IPv4, Options{})
 	for _, addr := range []netip.Addr{{}, netip.MustParseAddr("fd00::64")} {

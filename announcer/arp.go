@@ -16,16 +16,20 @@ const (
 
 var unknownMAC = make(net.HardwareAddr, macLen)
 
-// arpAnnouncements encodes the two frames of an announcement. Some devices learn from
-// requests only, some from replies only.
-func arpAnnouncements(own net.HardwareAddr, addr netip.Addr, _ bool) []Outbound {
-	return []Outbound{
-		// An ARP Announcement differs from an ARP Probe only in the sender address, so
-		// the target MAC is zero (RFC 5227, sections 1.1 and 2.3).
-		arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr),
-		// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
-		arpFrame(broadcast, arp.OperationReply, own, addr, own, addr),
+// arpAnnouncements encodes the frames of an announcement.
+func arpAnnouncements(own net.HardwareAddr, addr netip.Addr, f Form, _ bool) []Outbound {
+	// An ARP Announcement differs from an ARP Probe only in the sender address, so the
+	// target MAC is zero (RFC 5227, sections 1.1 and 2.3).
+	request := arpFrame(broadcast, arp.OperationRequest, own, addr, unknownMAC, addr)
+	// In a gratuitous reply the target MAC is the sender's (RFC 5944, section 4.6).
+	reply := arpFrame(broadcast, arp.OperationReply, own, addr, own, addr)
+	switch f {
+	case RequestOnly:
+		return []Outbound{request}
+	case ReplyOnly:
+		return []Outbound{reply}
 	}
+	return []Outbound{request, reply}
 }
 
 // arpProbe encodes a probe. Its sender address is zero, so no cache learns from it

@@ -27,7 +27,7 @@ func unhex(t testing.TB, s string) []byte {
 }
 
 func TestARPFrames(t *testing.T) {
-	both := arpAnnouncements(ourMAC, vip, false)
+	both := arpAnnouncements(ourMAC, vip, RequestAndReply, false)
 	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceRequest)}, both[0])
 	require.Equal(t, Outbound{To: broadcast, Payload: unhex(t, announceReply)}, both[1])
 	require.Equal(t, Outbound{To: peerMAC, Payload: unhex(t, probe)}, arpProbe(peerMAC, ourMAC, netip.Addr{}, vip))

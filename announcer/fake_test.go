@@ -134,7 +134,7 @@ func (f *fakeSocket) offsets(op arp.Operation, start time.Time) []time.Duration 
 
 // announce lets the socket receive a gratuitous request from mac now.
 func (f *fakeSocket) announce(addr netip.Addr, mac net.HardwareAddr) {
-	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements(mac, addr, false)[0].Payload}}
+	f.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements(mac, addr, RequestAndReply, false)[0].Payload}}
 }
 
 // probe lets the socket receive a probe from mac now.

@@ -62,7 +62,7 @@ func (w *Wire) sendProbe(ctx context.Context, addr netip.Addr, to net.HardwareAd
 // probeTarget returns the MAC to send probes to, or broadcast where mac cannot be
 // probed directly. A probe to this host's own MAC would prove nothing.
 func (w *Wire) probeTarget(mac net.HardwareAddr) net.HardwareAddr {
-	if !individual(mac) || w.mayBeOwn(mac) {
+	if !IsStation(mac) || w.mayBeOwn(mac) {
 		return broadcast
 	}
 	return mac

@@ -95,7 +95,7 @@ func (w *Wire) recordHeard(m message) {
 	case VerdictElsewhere, VerdictMalformed, VerdictForeign, VerdictBadMAC:
 		return
 	}
-	if individual(m.mac) && !bytes.Equal(m.mac, *w.mac.Load()) {
+	if IsStation(m.mac) && !bytes.Equal(m.mac, *w.mac.Load()) {
 		w.heard.add(m.mac, m.received)
 	}
 }

@@ -101,7 +101,7 @@ type neighbor struct {
 
 // accepts reports whether an answer from mac is one of the host.
 func (n *neighbor) accepts(mac net.HardwareAddr) bool {
-	return individual(mac) && (len(n.host.MACs) == 0 || n.host.Has(mac))
+	return IsStation(mac) && (len(n.host.MACs) == 0 || n.host.Has(mac))
 }
 
 // join returns the echo that is sent next. The first caller has to send it with

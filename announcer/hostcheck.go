@@ -53,7 +53,7 @@ func (c HostCheckConfig) check(f Family) error {
 		return fmt.Errorf("check of %s: no MAC, interval, misses or witnesses", c.Host.Addr)
 	}
 	for _, mac := range c.Host.MACs {
-		if !individual(mac) {
+		if !IsStation(mac) {
 			return fmt.Errorf("check of %s: %s is not the MAC of one station", c.Host.Addr, mac)
 		}
 	}

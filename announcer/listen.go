@@ -25,8 +25,7 @@ type Listener struct {
 }
 
 // Listen subscribes to the claims of addr. Frames that the kernel received before
-// the call are ignored, even if they still wait in the socket. An IPv6 address has
-// no claims.
+// the call are ignored, even if they still wait in the socket.
 func (w *Wire) Listen(addr netip.Addr) *Listener {
 	return w.listen(&Listener{addr: addr.Unmap(), claims: make(chan Claim, 1)})
 }

@@ -69,7 +69,7 @@ func groupMAC(group netip.Addr) net.HardwareAddr {
 // ndpAnnouncements encodes an unsolicited advertisement: it replaces what caches know of
 // addr (RFC 4861, section 7.2.6). A host that forwards packets says so, or others would
 // no longer use it as a router (section 7.2.5).
-func ndpAnnouncements(own net.HardwareAddr, addr netip.Addr, router bool) []Outbound {
+func ndpAnnouncements(own net.HardwareAddr, addr netip.Addr, _ Form, router bool) []Outbound {
 	return []Outbound{ndpFrame(groupMAC(allNodes), addr, allNodes, &ndp.NeighborAdvertisement{
 		Router: router, Override: true, TargetAddress: addr,
 		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: own}},
@@ -79,7 +79,7 @@ func ndpAnnouncements(own net.HardwareAddr, addr netip.Addr, router bool) []Outb
 // ndpProbe encodes a solicitation for addr. One from no address is answered to everybody,
 // so a single host is asked from an address of this host, if there is one.
 func ndpProbe(to, own net.HardwareAddr, source, addr netip.Addr) Outbound {
-	if !individual(to) || !source.IsValid() {
+	if !IsStation(to) || !source.IsValid() {
 		return ndpWord(to, own, addr, Nonce{})
 	}
 	return ndpRequest(to, own, source, addr)

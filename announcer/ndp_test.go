@@ -46,10 +46,10 @@ func TestNDPFrames(t *testing.T) {
 	require.Equal(t, Outbound{
 		To:      net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1},
 		Payload: frame6(t, header32+hexVIP6+hexAll6+"88 00 0000 20000000"+hexVIP6+"0201 020000000001"),
-	}, ndpAnnouncements(ourMAC, vip6, false)[0])
+	}, ndpAnnouncements(ourMAC, vip6, RequestAndReply, false)[0])
 	require.Equal(t,
 		frame6(t, header32+hexVIP6+hexAll6+"88 00 0000 a0000000"+hexVIP6+"0201 020000000001"),
-		ndpAnnouncements(ourMAC, vip6, true)[0].Payload)
+		ndpAnnouncements(ourMAC, vip6, RequestAndReply, true)[0].Payload)
 	require.Equal(t, Outbound{
 		To:      peerMAC,
 		Payload: frame6(t, header32+hexOurs6+hexGroup+"87 00 0000 00000000"+hexVIP6+"0101 020000000001"),
@@ -114,7 +114,7 @@ func TestNDPMessage(t *testing.T) {
 
 // Of a truncated frame, or one with a wrong bit, nothing is believed.
 func TestNDPMessageDamaged(t *testing.T) {
-	frame := ndpAnnouncements(peerMAC, vip6, false)[0].Payload
+	frame := ndpAnnouncements(peerMAC, vip6, RequestAndReply, false)[0].Payload
 	for n := range len(frame) {
 		m, verdict := ndpMessage(frame[:n], peerMAC)
 		require.Equal(t, VerdictMalformed, verdict, "%d bytes", n)
@@ -129,7 +129,7 @@ func TestNDPMessageDamaged(t *testing.T) {
 }
 
 func FuzzNDPMessage(f *testing.F) {
-	f.Add(ndpAnnouncements(peerMAC, vip6, true)[0].Payload, true)
+	f.Add(ndpAnnouncements(peerMAC, vip6, RequestAndReply, true)[0].Payload, true)
 	f.Add(ndpRequest(peerMAC, ourMAC, source6, vip6).Payload, true)
 	f.Add(ndpWord(broadcast, ourMAC, vip6, nonce).Payload, true)
 	f.Add([]byte{}, false)

@@ -45,7 +45,7 @@ type protocol struct {
 
 	// announcements encodes the frames that tell every station of the segment which MAC
 	// has addr. router: this host forwards packets.
-	announcements func(own net.HardwareAddr, addr netip.Addr, router bool) []Outbound
+	announcements func(own net.HardwareAddr, addr netip.Addr, f Form, router bool) []Outbound
 
 	// request asks for target from an address of this host.
 	request func(to, own net.HardwareAddr, source, target netip.Addr) Outbound

@@ -346,7 +346,7 @@ func TestProveIgnoresOtherFrames(t *testing.T) {
 			sock.announce(otherVIP, peerMAC)
 			sock.announce(vip, ourMAC)
 			sock.probe(vip, peerMAC)
-			sock.in <- received{frame: Inbound{Received: start.Add(-1), Payload: arpAnnouncements(peerMAC, vip, false)[1].Payload}}
+			sock.in <- received{frame: Inbound{Received: start.Add(-1), Payload: arpAnnouncements(peerMAC, vip, RequestAndReply, false)[1].Payload}}
 		})
 		require.Equal(t, ProvedByAnswer, s.prove(t, peerConfig()).By)
 		require.Less(t, time.Since(start), 5*time.Millisecond)
@@ -367,7 +367,7 @@ func TestProveNeedsReplies(t *testing.T) {
 				sock.announce(peerAddr, peerMAC) // gratuitous request
 				request := arpRequest(ourMAC, peerMAC, peerAddr, source)
 				sock.in <- received{frame: Inbound{Received: time.Now(), Payload: request.Payload}}
-				sock.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements(peerMAC, peerAddr, false)[1].Payload}}
+				sock.in <- received{frame: Inbound{Received: time.Now(), Payload: arpAnnouncements(peerMAC, peerAddr, RequestAndReply, false)[1].Payload}}
 				time.Sleep(time.Millisecond)
 			}
 		})

@@ -61,7 +61,7 @@ func (w *Wire) suspectsOf(c ProofConfig) []*suspect {
 	for _, h := range c.Owners {
 		s := &suspect{kind: owner, host: Host{Addr: h.Addr.Unmap()}, news: latest.NewWake()}
 		for _, mac := range h.MACs {
-			if individual(mac) && !w.mayBeOwn(mac) {
+			if IsStation(mac) && !w.mayBeOwn(mac) {
 				s.host.MACs = append(s.host.MACs, bytes.Clone(mac))
 			}
 		}
@@ -71,7 +71,7 @@ func (w *Wire) suspectsOf(c ProofConfig) []*suspect {
 		all = append(all, s)
 	}
 	for _, mac := range c.Strangers {
-		if individual(mac) && !w.mayBeOwn(mac) {
+		if IsStation(mac) && !w.mayBeOwn(mac) {
 			all = append(all, &suspect{kind: stranger, host: Host{MACs: []net.HardwareAddr{bytes.Clone(mac)}}, news: latest.NewWake()})
 		}
 	}

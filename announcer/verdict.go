@@ -78,7 +78,7 @@ func (m message) judge(listenersOf func(netip.Addr) []*Listener, isOwn func(net.
 	if len(all) == 0 {
 		return VerdictOtherAddress, nil
 	}
-	if !individual(m.mac) {
+	if !IsStation(m.mac) {
 		return VerdictBadMAC, nil
 	}
 	var listeners []*Listener
@@ -96,11 +96,11 @@ func (m message) judge(listenersOf func(netip.Addr) []*Listener, isOwn func(net.
 	return VerdictClaim, listeners
 }
 
-// individual reports whether mac can belong to a single station: it is neither zero
+// IsStation reports whether mac can belong to a single station: it is neither zero
 // nor a group address. A frame that claims an address for another MAC comes from a
 // misconfigured or broken station and must not be believed (RFC 1812, section
 // 3.3.2). To move the address would not help.
-func individual(mac net.HardwareAddr) bool {
+func IsStation(mac net.HardwareAddr) bool {
 	return len(mac) == macLen && mac[0]&1 == 0 && !bytes.Equal(mac, unknownMAC)
 }
 
