@@ -46,6 +46,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/announcer"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/capability"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/instance"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -72,14 +74,18 @@ type Options struct {
 // lease.ErrLockLost, lease.ErrSessionLost, ErrAddressLost or ErrConflict, or say
 // what failed. Call it once per process.
 func Run(ctx context.Context, o Options) error {
-	if err := checkCapabilities(); err != nil {
+	if err := capability.Check(capability.NetAdmin, capability.NetRaw); err != nil {
 		return err
 	}
-	instance, err := lockInstance(ctx, o.Config.Consul, o.Logger)
+	// With the same prefix two would destroy each other's session and remove each other's
+	// addresses, as those of a previous process. With the same service they would refresh
+	// each other's check.
+	c := o.Config.Consul
+	locked, err := instance.Lock(ctx, o.Logger, "prefix="+c.Prefix, "service="+c.Service)
 	if err != nil {
 		return err
 	}
-	defer instance.Close()
+	defer locked.Close()
 
 	host, err := netif.Open(o.Logger.Named("netif"))
 	if err != nil {

@@ -1,4 +1,6 @@
-package agent
+// Package instance keeps two processes from running on one host where they would harm each
+// other.
+package instance
 
 import (
 	"context"
@@ -13,11 +15,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
-	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
-var errRunning = errors.New("an instance is already running on this host")
+// ErrRunning means that another process has locked the name.
+var ErrRunning = errors.New("an instance is already running on this host")
 
 const (
 	// lockTries is how often an instance that starts looks for others. Two that start
@@ -30,12 +32,10 @@ const (
 	acceptPause = 10 * time.Millisecond
 )
 
-// instance is a lock that keeps a second process with the same prefix or service
-// from running on this host. With the same prefix they would destroy each other's
-// session and remove each other's addresses, as those of a previous process. With
-// the same service they would refresh each other's check.
+// An Instance is a lock that keeps a second process with one of its names from running on
+// this host.
 //
-// The lock is an abstract socket for each of the two. Abstract sockets belong to the
+// The lock is an abstract socket for each name. Abstract sockets belong to the
 // network namespace, as the addresses do, across containers, and close when the
 // process ends, even if it is killed. But every user may bind every name. So a socket
 // counts only if it is one of this user or of root, which the kernel tells about the
@@ -46,20 +46,21 @@ const (
 // Each instance listens first and looks for others then, so the later of two that
 // start at the same time sees the earlier one. The name without a random word is the
 // only one of earlier versions: they are seen, and they see every instance that has it.
-type instance struct {
+type Instance struct {
 	listeners []*net.UnixListener
 	closed    context.CancelFunc
 	accepting sync.WaitGroup // acceptAll, for each listener
 }
 
-// lockInstance locks prefix and service.
-func lockInstance(ctx context.Context, c config.Consul, log hclog.Logger) (*instance, error) {
+// Lock locks names until Close. The error wraps ErrRunning if another process has one of
+// them.
+func Lock(ctx context.Context, log hclog.Logger, names ...string) (*Instance, error) {
 	open, closed := context.WithCancel(context.Background())
-	locked := &instance{closed: closed}
-	for _, name := range []string{"prefix=" + c.Prefix, "service=" + c.Service} {
+	locked := &Instance{closed: closed}
+	for _, name := range names {
 		l, err := lockName(ctx, instanceName("consul-vip "+name), log)
 		switch {
-		case errors.Is(err, errRunning):
+		case errors.Is(err, ErrRunning):
 			err = fmt.Errorf("%w, with %s", err, name)
 		case err != nil:
 			err = fmt.Errorf("locking the instance by %s: %w", name, err)
@@ -75,7 +76,7 @@ func lockInstance(ctx context.Context, c config.Consul, log hclog.Logger) (*inst
 }
 
 // Close releases the lock.
-func (i *instance) Close() {
+func (i *Instance) Close() {
 	i.closed()
 	for _, l := range i.listeners {
 		_ = l.Close()
@@ -97,7 +98,7 @@ func acceptAll(open context.Context, l *net.UnixListener) {
 	}
 }
 
-// lockName returns the listener that locks a name. The error is errRunning if another
+// lockName returns the listener that locks a name. The error is ErrRunning if another
 // instance has locked it.
 func lockName(ctx context.Context, name instanceName, log hclog.Logger) (*net.UnixListener, error) {
 	for try := 1; ; try++ {
@@ -112,7 +113,7 @@ func lockName(ctx context.Context, name instanceName, log hclog.Logger) (*net.Un
 		}
 		_ = l.Close()
 		if try == lockTries || !consul.Sleep(ctx, consul.Jitter(lockPause)) {
-			return nil, fmt.Errorf("%w: process %d of user %d", errRunning, found.instance.Pid, found.instance.Uid)
+			return nil, fmt.Errorf("%w: process %d of user %d", ErrRunning, found.instance.Pid, found.instance.Uid)
 		}
 	}
 }
@@ -127,7 +128,7 @@ func (n instanceName) take(ctx context.Context) (*net.UnixListener, error) {
 		return l, err
 	}
 	if holder, err := patientHolderOf(ctx, string(n)); err == nil && ours(holder) {
-		return nil, fmt.Errorf("%w: process %d of user %d", errRunning, holder.Pid, holder.Uid)
+		return nil, fmt.Errorf("%w: process %d of user %d", ErrRunning, holder.Pid, holder.Uid)
 	}
 	return listenAt(string(n) + " " + rand.Text())
 }

@@ -1,4 +1,4 @@
-package agent
+package instance
 
 import (
 	"bytes"
@@ -14,20 +14,23 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/consul-vip/consul-vip/config"
 )
 
-// unused is a configuration whose names no other test and no other program uses: the
-// tests are in the network namespace of the machine.
-func unused() config.Consul { return config.Consul{Prefix: rand.Text(), Service: rand.Text()} }
+// twoNames are what an instance locks.
+type twoNames struct{ Prefix, Service string }
 
-func prefixName(c config.Consul) string { return "consul-vip prefix=" + c.Prefix }
+// unused are names that no other test and no other program uses: the tests are in the
+// network namespace of the machine.
+func unused() twoNames { return twoNames{Prefix: rand.Text(), Service: rand.Text()} }
+
+func namesOf(n twoNames) []string { return []string{"prefix=" + n.Prefix, "service=" + n.Service} }
+
+func prefixName(c twoNames) string { return "consul-vip prefix=" + c.Prefix }
 
 // lock locks an instance until the test ends.
-func lock(t *testing.T, c config.Consul) (*instance, error) {
+func lock(t *testing.T, c twoNames) (*Instance, error) {
 	t.Helper()
-	i, err := lockInstance(t.Context(), c, hclog.NewNullLogger())
+	i, err := Lock(t.Context(), hclog.NewNullLogger(), namesOf(c)...)
 	if err == nil {
 		t.Cleanup(i.Close)
 	}
@@ -80,15 +83,15 @@ func TestASecondInstanceIsRefused(t *testing.T) {
 	c := unused()
 	first, err := lock(t, c)
 	require.NoError(t, err)
-	for name, second := range map[string]config.Consul{
+	for name, second := range map[string]twoNames{
 		"prefix=" + c.Prefix:   {Prefix: c.Prefix, Service: rand.Text()},
 		"service=" + c.Service: {Prefix: rand.Text(), Service: c.Service},
 	} {
 		_, err := lock(t, second)
-		require.ErrorIs(t, err, errRunning)
+		require.ErrorIs(t, err, ErrRunning)
 		require.ErrorContains(t, err, fmt.Sprintf("process %d of user %d, with %s", os.Getpid(), os.Geteuid(), name))
 	}
-	_, err = lock(t, config.Consul{Prefix: c.Prefix + "/more", Service: c.Service + "-2"})
+	_, err = lock(t, twoNames{Prefix: c.Prefix + "/more", Service: c.Service + "-2"})
 	require.NoError(t, err, "other names that begin the same")
 
 	first.Close()
@@ -102,7 +105,7 @@ func TestInstancesOfTheVersionBefore(t *testing.T) {
 	old, err := net.Listen("unix", "@"+prefixName(c))
 	require.NoError(t, err)
 	_, err = lock(t, c)
-	require.ErrorIs(t, err, errRunning)
+	require.ErrorIs(t, err, ErrRunning)
 
 	require.NoError(t, old.Close())
 	_, err = lock(t, c)
@@ -113,12 +116,12 @@ func TestInstancesOfTheVersionBefore(t *testing.T) {
 
 // requireOneInstance requires that one instance runs in spite of what strangers hold,
 // and that a second one does not.
-func requireOneInstance(t *testing.T, c config.Consul) {
+func requireOneInstance(t *testing.T, c twoNames) {
 	t.Helper()
 	first, err := lock(t, c)
 	require.NoError(t, err)
 	_, err = lock(t, c)
-	require.ErrorIs(t, err, errRunning)
+	require.ErrorIs(t, err, ErrRunning)
 	first.Close()
 	_, err = lock(t, c)
 	require.NoError(t, err)
@@ -167,7 +170,7 @@ func TestAStrangerIsNamedInTheLog(t *testing.T) {
 	listenStranger(t, prefixName(c), 10)
 	bindAt(t, prefixName(c)+" x", unix.SOCK_STREAM)
 	var log bytes.Buffer
-	i, err := lockInstance(t.Context(), c, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	i, err := Lock(t.Context(), hclog.New(&hclog.LoggerOptions{Output: &log}), namesOf(c)...)
 	require.NoError(t, err)
 	i.Close()
 	assert.Contains(t, log.String(), fmt.Sprintf("sockets=2 uid=%d pid=%d", nobody, os.Getpid()))
@@ -202,9 +205,9 @@ func TestInstancesThatStartTogether(t *testing.T) {
 			)
 			for range 4 {
 				all.Go(func() {
-					i, err := lockInstance(t.Context(), config.Consul{Prefix: c.Prefix, Service: rand.Text()}, hclog.NewNullLogger())
+					i, err := Lock(t.Context(), hclog.NewNullLogger(), "prefix="+c.Prefix)
 					if err != nil {
-						assert.ErrorIs(t, err, errRunning)
+						assert.ErrorIs(t, err, ErrRunning)
 						return
 					}
 					t.Cleanup(i.Close)
@@ -230,7 +233,7 @@ func TestInstancesInAnotherNamespace(t *testing.T) {
 			result <- err
 			return
 		}
-		i, err := lockInstance(t.Context(), c, hclog.NewNullLogger())
+		i, err := Lock(t.Context(), hclog.NewNullLogger(), namesOf(c)...)
 		if err == nil {
 			i.Close()
 		}

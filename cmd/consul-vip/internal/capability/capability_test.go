@@ -1,4 +1,4 @@
-package agent
+package capability
 
 import (
 	"os"
@@ -13,8 +13,10 @@ import (
 
 func TestLacking(t *testing.T) {
 	const admin, raw = uint64(1) << unix.CAP_NET_ADMIN, uint64(1) << unix.CAP_NET_RAW
-	require.NoError(t, lacking(admin|raw))
-	require.NoError(t, lacking(^uint64(0)))
+	both := []Capability{NetAdmin, NetRaw}
+	require.NoError(t, lacking(admin|raw, both))
+	require.NoError(t, lacking(^uint64(0), both))
+	require.NoError(t, lacking(raw, []Capability{NetRaw}))
 	for name, test := range map[string]struct {
 		effective     uint64
 		named, spared []string
@@ -24,8 +26,8 @@ func TestLacking(t *testing.T) {
 		"none":         {0, []string{"CAP_NET_ADMIN", "CAP_NET_RAW"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := lacking(test.effective)
-			require.ErrorIs(t, err, errIncapable)
+			err := lacking(test.effective, both)
+			require.ErrorIs(t, err, ErrMissing)
 			for _, capability := range test.named {
 				assert.ErrorContains(t, err, capability)
 			}
@@ -48,5 +50,5 @@ func TestCheckCapabilities(t *testing.T) {
 	require.NotNil(t, shown)
 	effective, err := strconv.ParseUint(string(shown[1]), 16, 64)
 	require.NoError(t, err)
-	assert.Equal(t, lacking(effective), checkCapabilities())
+	assert.Equal(t, lacking(effective, []Capability{NetAdmin, NetRaw}), Check(NetAdmin, NetRaw))
 }
