@@ -14,11 +14,14 @@ type address struct {
 	index     int          // of the interface
 	prefix    netip.Prefix // the host's own address, not masked
 	subnet    netip.Prefix // the subnet reached through it, masked; the peer's if there is a peer
-	ours      bool         // it carries the tag
+	tag       Tag          // 0: none
 	permanent bool         // it has no lifetime, so this package did not bind it
 	secondary bool         // IPv4: another address of its subnet is the primary one; IPv6: temporary (RFC 8981)
 	tentative bool         // IPv6: duplicate address detection has not ended, or has failed
 }
+
+// floating reports whether a Host has bound the address.
+func (a address) floating() bool { return a.tag == AgentTag || a.tag == AnnounceTag }
 
 // addresses lists the host's addresses of one family, or of both with AF_UNSPEC.
 func (h *Host) addresses(family int) ([]address, error) {
@@ -63,7 +66,9 @@ func parseAddress(m []byte) (address, error) {
 		case unix.IFA_ADDRESS:
 			peer, _ = netip.AddrFromSlice(value)
 		case ifaProto:
-			a.ours = len(value) == 1 && value[0] == tag
+			if len(value) == 1 {
+				a.tag = Tag(value[0])
+			}
 		}
 	})
 	if err != nil {

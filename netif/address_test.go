@@ -28,14 +28,14 @@ func TestParseAddress(t *testing.T) {
 		{
 			name: "IPv4, ours",
 			m: message(unix.AF_INET, 24, 0, 3,
-				attr(unix.IFA_ADDRESS, 10, 0, 0, 7), attr(unix.IFA_LOCAL, 10, 0, 0, 7), attr(ifaProto, tag)),
-			want: address{index: 3, prefix: prefix("10.0.0.7/24"), subnet: prefix("10.0.0.0/24"), ours: true},
+				attr(unix.IFA_ADDRESS, 10, 0, 0, 7), attr(unix.IFA_LOCAL, 10, 0, 0, 7), attr(ifaProto, byte(AgentTag))),
+			want: address{index: 3, prefix: prefix("10.0.0.7/24"), subnet: prefix("10.0.0.0/24"), tag: AgentTag},
 		},
 		{
 			name: "keepalived's, permanent",
 			m: message(unix.AF_INET, 32, unix.IFA_F_PERMANENT, 3,
 				attr(unix.IFA_ADDRESS, 10, 0, 0, 7), attr(unix.IFA_LOCAL, 10, 0, 0, 7), attr(ifaProto, 18)),
-			want: address{index: 3, prefix: prefix("10.0.0.7/32"), subnet: prefix("10.0.0.7/32"), permanent: true},
+			want: address{index: 3, prefix: prefix("10.0.0.7/32"), subnet: prefix("10.0.0.7/32"), tag: 18, permanent: true},
 		},
 		{
 			name: "secondary",
@@ -94,7 +94,7 @@ func TestParseAddressRefuses(t *testing.T) {
 }
 
 func FuzzParseAddress(f *testing.F) {
-	f.Add(message(unix.AF_INET, 24, 0, 3, attr(unix.IFA_LOCAL, 10, 0, 0, 7), attr(ifaProto, tag)))
+	f.Add(message(unix.AF_INET, 24, 0, 3, attr(unix.IFA_LOCAL, 10, 0, 0, 7), attr(ifaProto, byte(AgentTag))))
 	f.Add(message(unix.AF_INET6, 64, 0, 3, attr(unix.IFA_ADDRESS, netip.MustParseAddr("fd00::7").AsSlice()...)))
 	f.Add(message(unix.AF_INET, 24, 0, 3, []byte{5, 0, unix.IFA_LOCAL, 0, 10}))
 	f.Fuzz(func(t *testing.T, m []byte) {

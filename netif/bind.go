@@ -164,7 +164,7 @@ func (h *Host) add(index int, p netip.Prefix, lifetime time.Duration, flags int)
 	if seconds < 1 || seconds >= math.MaxUint32 {
 		return fmt.Errorf("bind %s for %v: %w", p, lifetime, ErrLifetime)
 	}
-	_, err := h.execute(newAddr(index, p, uint32(seconds), flags), 0)
+	_, err := h.execute(newAddr(index, p, h.tag, uint32(seconds), flags), 0)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("bind %s: %w: index %d", p, ErrNoInterface, index)

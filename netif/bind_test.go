@@ -77,7 +77,7 @@ func tagged(t *testing.T, h *Host, p netip.Prefix) bool {
 	require.NoError(t, err)
 	for _, f := range found {
 		if f.prefix == p {
-			return f.ours
+			return f.tag == AgentTag
 		}
 	}
 	require.FailNow(t, "not bound", "%s", p)
@@ -245,7 +245,7 @@ func TestIPv6IsUsableAtOnce(t *testing.T) {
 func TestBindAfterClose(t *testing.T) {
 	newNetns(t)
 	eth0 := newVeth(t, "eth0", "peer0")
-	h, err := Open(hclog.NewNullLogger())
+	h, err := Open(AgentTag, hclog.NewNullLogger())
 	require.NoError(t, err)
 	require.NoError(t, h.Close())
 	_, err = h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)

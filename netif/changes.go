@@ -66,7 +66,7 @@ func (w *watcher) noteAddress(a address) {
 	case w.host.own(a):
 		// The MACs of all links depend on which links have an address.
 		w.identity.add(anyLink)
-	case !a.ours && a.prefix.Addr().Is6() && a.prefix.Addr().IsLinkLocalUnicast():
+	case !a.floating() && a.prefix.Addr().Is6() && a.prefix.Addr().IsLinkLocalUnicast():
 		w.identity.add(a.index)
 	}
 }

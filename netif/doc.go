@@ -4,9 +4,9 @@
 // routes.
 //
 // Every address it binds has a lifetime, so the kernel removes the address when the
-// process is killed, is frozen or hangs. Every address it binds also carries a tag,
-// the address protocol 118 (IFA_PROTO, Linux 5.18 and newer; recent versions of
-// "ip address" show "proto 0x76"). The tag tells the leftovers of a previous process
+// process is killed, is frozen or hangs. Every address it binds also carries a [Tag],
+// the address protocol 118 or 119 (IFA_PROTO, Linux 5.18 and newer; recent versions of
+// "ip address" show "proto 0x76" or "proto 0x77"). The tag tells the leftovers of a previous process
 // from the addresses of other programs. An older kernel silently drops the tag: there
 // a leftover looks foreign, and [Host.Bind] refuses it until it has expired, a few
 // seconds later.

@@ -78,7 +78,7 @@ func longestSubnet(links []link, addresses []address, addr netip.Addr) (fits []l
 			continue
 		}
 		for _, a := range addresses {
-			if a.index != l.index || a.ours || a.subnet.IsSingleIP() {
+			if a.index != l.index || a.floating() || a.subnet.IsSingleIP() {
 				continue
 			}
 			known = append(known, fmt.Sprintf("%s on %s", a.subnet, l.name))

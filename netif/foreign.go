@@ -52,7 +52,7 @@ func (h *Host) Foreign(addr netip.Addr) error {
 		return err
 	}
 	for _, f := range found {
-		if f.prefix.Addr() == addr && !f.ours {
+		if f.prefix.Addr() == addr && f.tag != h.tag {
 			return h.foreign(f)
 		}
 	}
@@ -62,15 +62,19 @@ func (h *Host) Foreign(addr netip.Addr) error {
 // foreign returns the error about an address that is not ours, with the name of
 // its interface.
 func (h *Host) foreign(a address) error {
-	name := "interface " + strconv.Itoa(a.index)
+	return &ForeignError{Addr: a.prefix.Addr(), Interface: h.nameOf(a.index)}
+}
+
+// nameOf returns the name of an interface, or its number if it has just gone.
+func (h *Host) nameOf(index int) string {
 	links, err := h.links()
 	if err != nil {
-		h.log.Debug("could not look up the interface of a foreign address", "error", err)
+		h.log.Debug("could not look up the name of an interface", "error", err)
 	}
 	for _, l := range links {
-		if l.index == a.index {
-			name = l.name
+		if l.index == index {
+			return l.name
 		}
 	}
-	return &ForeignError{Addr: a.prefix.Addr(), Interface: name}
+	return "interface " + strconv.Itoa(index)
 }

@@ -24,6 +24,7 @@ const (
 // Host gives access to the interfaces and addresses of one network namespace.
 // Create it with [Open]. Its fields do not change after that.
 type Host struct {
+	tag      Tag
 	log      hclog.Logger
 	requests map[int]*nl.SocketHandle // the socket has a lock of its own
 	events   *socket.Conn             // read by Watch only
@@ -33,11 +34,14 @@ type Host struct {
 // Open opens the network namespace of the calling thread. The kernel collects
 // events from here on, and Watch reports them. The logger receives what no caller
 // gets as an error; it must not be nil. The caller must Close the Host.
-func Open(log hclog.Logger) (*Host, error) {
-	return open(log, eventBuffer)
+//
+// The addresses that it binds carry the tag. One with another tag counts as bound by
+// another program.
+func Open(t Tag, log hclog.Logger) (*Host, error) {
+	return open(t, log, eventBuffer)
 }
 
-func open(log hclog.Logger, buffer int) (*Host, error) {
+func open(t Tag, log hclog.Logger, buffer int) (*Host, error) {
 	events, err := subscribe(buffer)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to rtnetlink events: %w", err)
@@ -57,6 +61,7 @@ func open(log hclog.Logger, buffer int) (*Host, error) {
 		log.Debug("could not enable strict netlink requests", "error", err)
 	}
 	return &Host{
+		tag:      t,
 		log:      log,
 		requests: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: requests}},
 		events:   events,

@@ -106,7 +106,7 @@ func (i Identity) Equal(o Identity) bool {
 // own reports whether an address is the host's own: not a floating one that this package
 // bound, and not one that any host may choose for itself (RFC 3927, RFC 4291).
 func (h *Host) own(a address) bool {
-	return !a.ours && !a.prefix.Addr().IsLinkLocalUnicast() && !h.ours.has(a.index, a.prefix)
+	return !a.floating() && !a.prefix.Addr().IsLinkLocalUnicast() && !h.ours.has(a.index, a.prefix)
 }
 
 // hardwareAddrs returns the MACs of the link l, its own first.
@@ -163,7 +163,7 @@ func stack(links []link, l link) map[int]bool {
 func linkLocal(addresses []address, ifindex int) (lowest netip.Addr) {
 	for _, a := range addresses {
 		addr := a.prefix.Addr()
-		if a.index == ifindex && !a.ours && !a.tentative && addr.Is6() && addr.IsLinkLocalUnicast() && (!lowest.IsValid() || addr.Less(lowest)) {
+		if a.index == ifindex && !a.floating() && !a.tentative && addr.Is6() && addr.IsLinkLocalUnicast() && (!lowest.IsValid() || addr.Less(lowest)) {
 			lowest = addr
 		}
 	}

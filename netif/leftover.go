@@ -21,7 +21,7 @@ func (h *Host) Clear(addrs []netip.Addr) ([]netip.Prefix, error) {
 		if !slices.Contains(addrs, f.prefix.Addr()) {
 			continue
 		}
-		if !f.ours {
+		if f.tag != h.tag {
 			return nil, h.foreign(f)
 		}
 		leftovers = append(leftovers, f)
@@ -46,7 +46,7 @@ func (h *Host) prepareBind(ifindex int, p netip.Prefix) (flags int, err error) {
 	}
 	found = slices.DeleteFunc(found, func(f address) bool { return f.prefix.Addr() != p.Addr() })
 	for _, f := range found {
-		if !f.ours {
+		if f.tag != h.tag {
 			return 0, h.foreign(f)
 		}
 	}

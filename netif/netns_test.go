@@ -36,7 +36,7 @@ func newNetns(t testing.TB) {
 // newHost opens the namespace that newNetns made, until the test ends.
 func newHost(t testing.TB) *Host {
 	t.Helper()
-	h, err := Open(hclog.NewNullLogger())
+	h, err := Open(AgentTag, hclog.NewNullLogger())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.Close()) })
 	return h

@@ -7,18 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// tag is the address protocol of the addresses this package binds: 'v'. The
-	// kernel uses 1 to 3 (linux/if_addr.h, IFAPROT_*), keepalived 18.
-	tag = 118
+// A Tag is the address protocol of the addresses that a Host binds. The kernel uses 1 to 3
+// (linux/if_addr.h, IFAPROT_*), keepalived 18.
+type Tag uint8
 
+// The tags tell whose address it is: each program takes only its own for leftovers.
+const (
+	AgentTag    Tag = 118 // 'v'
+	AnnounceTag Tag = 119
+)
+
+const (
 	// ifaProto is IFA_PROTO of linux/if_addr.h, which golang.org/x/sys/unix lacks.
 	ifaProto = 11
 )
 
 // newAddr returns the request that adds p to an interface for a number of seconds.
 // The flags are NLM_F_CREATE and the like.
-func newAddr(index int, p netip.Prefix, seconds uint32, flags int) *nl.NetlinkRequest {
+func newAddr(index int, p netip.Prefix, t Tag, seconds uint32, flags int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_NEWADDR, flags|unix.NLM_F_ACK)
 	msg := ifAddrmsg(index, p)
 
@@ -39,7 +45,7 @@ func newAddr(index int, p netip.Prefix, seconds uint32, flags int) *nl.NetlinkRe
 	req.AddData(msg)
 	addLocal(req, p.Addr())
 	req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, lifetimes.Serialize()))
-	req.AddData(nl.NewRtAttr(ifaProto, nl.Uint8Attr(tag)))
+	req.AddData(nl.NewRtAttr(ifaProto, nl.Uint8Attr(uint8(t))))
 	return req
 }
 

@@ -20,7 +20,7 @@ func TestRequestBytes(t *testing.T) {
 	}{
 		{
 			name: "add IPv4",
-			req:  newAddr(7, prefix("10.77.0.100/32"), 5, unix.NLM_F_CREATE|unix.NLM_F_EXCL),
+			req:  newAddr(7, prefix("10.77.0.100/32"), AgentTag, 5, unix.NLM_F_CREATE|unix.NLM_F_EXCL),
 			want: []byte{
 				unix.AF_INET, 32, 0, 0, 7, 0, 0, 0,
 				8, 0, unix.IFA_LOCAL, 0, 10, 77, 0, 100,
@@ -31,7 +31,7 @@ func TestRequestBytes(t *testing.T) {
 		},
 		{
 			name: "add IPv6",
-			req:  newAddr(258, prefix("fd00::1/128"), 300, unix.NLM_F_CREATE|unix.NLM_F_REPLACE),
+			req:  newAddr(258, prefix("fd00::1/128"), AgentTag, 300, unix.NLM_F_CREATE|unix.NLM_F_REPLACE),
 			want: []byte{
 				unix.AF_INET6, 128, unix.IFA_F_NODAD, 0, 2, 1, 0, 0,
 				20, 0, unix.IFA_LOCAL, 0, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
@@ -57,7 +57,7 @@ func TestRequestBytes(t *testing.T) {
 }
 
 func TestRequestFlags(t *testing.T) {
-	add := newAddr(7, prefix("10.77.0.100/32"), 5, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	add := newAddr(7, prefix("10.77.0.100/32"), AgentTag, 5, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	require.EqualValues(t, unix.RTM_NEWADDR, add.Type)
 	require.EqualValues(t, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, add.Flags)
 

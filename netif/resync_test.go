@@ -13,7 +13,7 @@ import (
 func TestResyncAfterOverrun(t *testing.T) {
 	newNetns(t)
 	eth0 := newVeth(t, "eth0", "peer0")
-	h, err := open(hclog.NewNullLogger(), 1) // the kernel raises it to its minimum
+	h, err := open(AgentTag, hclog.NewNullLogger(), 1) // the kernel raises it to its minimum
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.Close()) })
 	a, err := h.Bind(eth0, prefix("10.77.0.100/32"), time.Minute)
@@ -41,7 +41,7 @@ func TestResyncReportsLinks(t *testing.T) {
 	newNetns(t)
 	eth0 := newVeth(t, "eth0", "peer0")
 	newVeth(t, "eth1", "peer1")
-	h, err := open(hclog.NewNullLogger(), 1)
+	h, err := open(AgentTag, hclog.NewNullLogger(), 1)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, h.Close()) })
 	events := watch(t, h)

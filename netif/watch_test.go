@@ -193,7 +193,7 @@ func TestWatchIgnoresOtherSenders(t *testing.T) {
 
 func TestWatchEnds(t *testing.T) {
 	newNetns(t)
-	h, err := Open(hclog.NewNullLogger())
+	h, err := Open(AgentTag, hclog.NewNullLogger())
 	require.NoError(t, err)
 
 	t.Run("while it waits for the receiver", func(t *testing.T) {

@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer locked.Close()
 
-	host, err := netif.Open(o.Logger.Named("netif"))
+	host, err := netif.Open(netif.AgentTag, o.Logger.Named("netif"))
 	if err != nil {
 		return err
 	}
