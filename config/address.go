@@ -1,10 +1,21 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 )
+
+// ParseAddress parses a floating address as a vip block names it: an IPv4 or IPv6 unicast
+// address, with or without a prefix length. The error says what is wrong in a sentence.
+func ParseAddress(s string) (netip.Prefix, error) {
+	prefix, complaint := address(s)
+	if complaint != "" {
+		return netip.Prefix{}, errors.New(complaint)
+	}
+	return prefix, nil
+}
 
 // address accepts an IPv4 or IPv6 unicast address with or without a prefix length.
 func address(s string) (netip.Prefix, string) {

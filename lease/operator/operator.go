@@ -123,6 +123,10 @@ func (o *Operator) seen(ctx context.Context, s *state.State, err error) (*state.
 	return s, nil
 }
 
+// State reads the keys as they are now. It is incomplete if the token may not read them
+// all, see state.State.Filtered.
+func (o *Operator) State(ctx context.Context) (*state.State, error) { return o.read(ctx) }
+
 // read returns the keys as they are now.
 func (o *Operator) read(ctx context.Context) (*state.State, error) {
 	s, err := o.consul.List(ctx, o.keys)

@@ -134,7 +134,7 @@ func (a *active) pauseClaims() { a.claims, a.calm = nil, time.After(defendInterv
 // lock is, however long that takes. It returns whether the claim is settled by that.
 func (a *active) doubt(ctx context.Context, claim announcer.Claim) (o outcome, over bool) {
 	keys, _ := a.locks.State()
-	node := memberWith(keys, claim.MAC)
+	node := MemberWith(keys, claim.MAC)
 	certain := a.Certain() && a.inKernel()
 	if certain && node == "" {
 		return outcome{}, false

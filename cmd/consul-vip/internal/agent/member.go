@@ -87,9 +87,9 @@ func (v *vip) memberHost(node string) announcer.Host {
 	return descriptionOf(keys.Members[node]).on(here.identity, announcer.Of(v.cfg().Addr()))
 }
 
-// memberWith returns the node of the member that has a MAC, other than this host; else
+// MemberWith returns the node of the member that has a MAC, other than this host; else
 // an empty string.
-func memberWith(s *leasestate.State, mac net.HardwareAddr) string {
+func MemberWith(s *leasestate.State, mac net.HardwareAddr) string {
 	if s == nil {
 		return ""
 	}

@@ -36,6 +36,9 @@ func DecodeOwner(encoded leasestate.Owner) Owner {
 	return o
 }
 
+// Has reports whether a MAC is one of the owner's.
+func (o Owner) Has(mac net.HardwareAddr) bool { return o.host().Has(mac) }
+
 // encode cannot fail: an Owner is text.
 func (o Owner) encode() leasestate.Owner {
 	encoded, _ := leasestate.NewOwner(o)
