@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/announce"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -40,7 +41,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &cfg):
 		return exitConfig
-	case errors.Is(err, agent.ErrConflict):
+	case errors.Is(err, agent.ErrConflict), errors.Is(err, announce.ErrConflict), errors.Is(err, errSeveral):
 		return exitConflict
 	case errors.Is(err, lease.ErrLockLost), errors.Is(err, lease.ErrSessionLost), errors.Is(err, agent.ErrAddressLost):
 		return exitLost

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // flagSet returns an empty set of flags for a command. The flag package accepts
@@ -34,3 +36,25 @@ type paths []string
 
 func (p *paths) String() string     { return strings.Join(*p, " ") }
 func (p *paths) Set(s string) error { *p = append(*p, s); return nil }
+
+// seconds is the value of a flag: a duration such as 500ms, or a number of seconds.
+type seconds time.Duration
+
+func (s seconds) String() string { return time.Duration(s).String() }
+
+func (s *seconds) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		if n, numberErr := strconv.ParseUint(text, 10, 32); numberErr == nil {
+			d, err = time.Duration(n)*time.Second, nil
+		}
+	}
+	switch {
+	case err != nil:
+		return errors.New("it is no duration such as 10s")
+	case d < 0:
+		return errors.New("it is less than 0")
+	}
+	*s = seconds(d)
+	return nil
+}

@@ -52,6 +52,8 @@ func commands(stdout, stderr io.Writer) map[string]cli.CommandFactory {
 		"release":  &releaseCommand{stdout: stdout, stderr: stderr},
 		"drain":    &drainCommand{stdout: stdout, stderr: stderr},
 		"undrain":  &undrainCommand{stdout: stdout, stderr: stderr},
+		"probe":    &probeCommand{stdout: stdout, stderr: stderr},
+		"announce": &announceCommand{stderr: stderr},
 		"version":  &versionCommand{stdout: stdout, stderr: stderr},
 	} {
 		factories[name] = func() (cli.Command, error) { return command, nil }

@@ -75,6 +75,12 @@ func (f *operatorFlags) address() (string, error) {
 // command is the name of the command, such as "move".
 func (f *operatorFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
 
+// given reports whether a flag is on the command line.
+func (f *operatorFlags) given(name string) (given bool) {
+	f.Visit(func(fl *flag.Flag) { given = given || fl.Name == name })
+	return given
+}
+
 // hint is a command line that the user can enter next, for the same prefix.
 func (f *operatorFlags) hint(command, argument string) string {
 	if f.prefix != config.DefaultPrefix {
@@ -83,8 +89,12 @@ func (f *operatorFlags) hint(command, argument string) string {
 	return fmt.Sprintf("`consul-vip %s %s`", command, argument)
 }
 
-func (f *operatorFlags) operator() (*operator.Operator, error) {
-	client, err := f.consul.Connect("", "", hclog.NewNullLogger())
+func (f *operatorFlags) operator() (*operator.Operator, error) { return f.newOperator("", "") }
+
+// newOperator returns an Operator for a Consul agent and a token as the configuration names
+// them, unless flags say otherwise.
+func (f *operatorFlags) newOperator(address, tokenFile string) (*operator.Operator, error) {
+	client, err := f.consul.Connect(address, tokenFile, hclog.NewNullLogger())
 	if err != nil {
 		return nil, err
 	}
