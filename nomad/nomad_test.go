@@ -26,13 +26,38 @@ var drivers = map[string]string{
 	"consul-vip-variables.nomad.hcl": "raw_exec",
 }
 
+// announceJob is the job that needs no Consul.
+const announceJob = "announce.nomad.hcl"
+
 func TestNoJobIsForgotten(t *testing.T) {
 	files, err := filepath.Glob("*.nomad.hcl")
 	require.NoError(t, err)
-	require.Len(t, files, len(drivers))
+	require.Len(t, files, len(drivers)+1)
+	require.Contains(t, files, announceJob)
 }
 
-// All jobs must survive a lost lock, stop in time, update one host after the other and
+// The sidecar of the announcer must start again without a limit, and wait for the one that
+// it replaces.
+func TestAnnounceJob(t *testing.T) {
+	j := load(t, announceJob)
+	require.Equal(t, "service", get[string](t, j, j.job(t), "type"))
+	require.Equal(t, 1, get[int](t, j, j.group(t), "count"))
+	restart := block(t, j.group(t), "restart")
+	require.Equal(t, "delay", get[string](t, j, restart, "mode"))
+	require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")), int(duration(t, j, restart, "interval")))
+	for _, b := range j.group(t).Blocks {
+		if b.Type != "task" || b.Labels[0] != "address" {
+			continue
+		}
+		require.True(t, get[bool](t, j, block(t, b.Body, "lifecycle"), "sidecar"))
+		args := get[[]string](t, j, block(t, b.Body, "config"), "args")
+		require.Equal(t, []string{"announce", "-ip=10.77.0.100", "-wait=30s", "-log-json"}, args)
+		return
+	}
+	require.Fail(t, "no task announces the address")
+}
+
+// All jobs of the agent must survive a lost lock, stop in time, update one host after the other and
 // give the agent a configuration that it accepts.
 func TestJobs(t *testing.T) {
 	for file, driver := range drivers {
