@@ -40,7 +40,7 @@ func TestConfigurationErrors(t *testing.T) {
 		"address twice":    {"vip \"10.77.0.100\" {}\nvip \"10.77.0.100\" {}\n", ":2:5:", nil},
 		"dead_man too low": {"vip \"10.77.0.100\" {\n  dead_man = \"1s\"\n}\n", ":2:14:", []string{"2s"}},
 		"TTL out of range": {"consul {\n  session_ttl = \"2d\"\n}\nvip \"10.77.0.100\" {}\n", ":2:17:", []string{`"2d"`}},
-		"IPv6, for now":    {"vip \"fd00::1\" {}\n", ":1:5:", []string{"IPv6"}},
+		"link-local":       {"vip \"fe80::1\" {}\n", ":1:5:", []string{"link-local"}},
 		"no HCL":           {"vip \"10.77.0.100\" {\n", ":1:", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
