@@ -74,7 +74,7 @@ const method = `Three hosts, a client and an observer are network namespaces on 
 connects them. Consul's ` + "`raft_multiplier`" + ` is 1.
 
 For each repetition, the daemons of all three hosts start anew, and another host is the
-owner, as far as its role allows it. All daemons are ready for more than a second before
+owner, as far as its role allows it. All daemons are ready for three seconds before
 the failure. A daemon that ends starts again after a second, as
 a scheduler restarts it, except the one that the failure hits.
 
