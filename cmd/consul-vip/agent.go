@@ -2,9 +2,7 @@ package main
 
 import (
 	"flag"
-	"fmt"
 	"io"
-	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -54,8 +52,8 @@ func (c *agentCommand) Run(args []string) int {
 	if len(*files) == 0 {
 		return report(c.stderr, usageError("agent needs -config=FILE|DIR"))
 	}
-	if fs.NArg() > 0 {
-		return report(c.stderr, usageError(fmt.Sprintf("agent takes no arguments, got %q", strings.Join(fs.Args(), " "))))
+	if err := noArguments(fs, fs.Args()); err != nil {
+		return report(c.stderr, err)
 	}
 	cfg, err := config.Load(*files...)
 	if err != nil {

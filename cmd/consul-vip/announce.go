@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -102,13 +101,10 @@ func announceUntil(ctx context.Context, o announce.Options) error {
 
 // options checks the flags. Its errors are usageErrors that name the flag.
 func (f *announceFlags) options(out io.Writer) (o announce.Options, err error) {
-	set := map[string]bool{}
-	f.Visit(func(fl *flag.Flag) { set[fl.Name] = true })
-	if f.once {
+	switch {
+	case f.once:
 		f.count, f.delay, f.jitter, f.watch = 1, 0, 0, string(announce.WatchNo)
-		set["jitter"] = true
-	}
-	if !set["jitter"] {
+	case !given(f.FlagSet, "jitter"):
 		f.jitter = min(seconds(time.Second), f.interval/10)
 	}
 	o = announce.Options{
@@ -119,10 +115,10 @@ func (f *announceFlags) options(out io.Writer) (o announce.Options, err error) {
 	}
 	level := hclog.LevelFromString(f.logLevel)
 	o.Logger = hclog.New(&hclog.LoggerOptions{Level: level, JSONFormat: f.json, Output: out})
-	switch {
-	case f.NArg() > 0:
-		return o, usageError(fmt.Sprintf("announce takes no arguments, got %q", strings.Join(f.Args(), " ")))
-	case level == hclog.NoLevel:
+	if err := noArguments(f.FlagSet, f.Args()); err != nil {
+		return o, err
+	}
+	if level == hclog.NoLevel {
 		return o, usageError(fmt.Sprintf("-log-level: %q is none of trace, debug, info, warn, error", f.logLevel))
 	}
 	if o.Prefix, err = f.prefix(); err != nil {

@@ -31,6 +31,23 @@ func parse(fs *flag.FlagSet, args []string) error {
 	return usageError(err.Error())
 }
 
+// given reports whether a flag is on the command line.
+func given(fs *flag.FlagSet, name string) (given bool) {
+	fs.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
+}
+
+// noArguments returns a usageError if there is an argument.
+func noArguments(fs *flag.FlagSet, args []string) error {
+	if len(args) > 0 {
+		return usageError(fmt.Sprintf("%s takes no arguments, got %q", command(fs), strings.Join(args, " ")))
+	}
+	return nil
+}
+
+// command is the name of the command that has the flags, such as "move".
+func command(fs *flag.FlagSet) string { return strings.TrimPrefix(fs.Name(), "consul-vip ") }
+
 // paths are the values of a flag that may be given several times.
 type paths []string
 

@@ -53,32 +53,18 @@ func (f *operatorFlags) parse(args []string) error {
 }
 
 // noArguments returns a usageError if there is an argument.
-func (f *operatorFlags) noArguments() error {
-	if len(f.args) > 0 {
-		return usageError(fmt.Sprintf("%s takes no arguments, got %q", f.command(), strings.Join(f.args, " ")))
-	}
-	return nil
-}
+func (f *operatorFlags) noArguments() error { return noArguments(f.FlagSet, f.args) }
 
 // address returns the only argument, an IP address, in the form that the keys use.
 func (f *operatorFlags) address() (string, error) {
 	if len(f.args) != 1 {
-		return "", usageError(fmt.Sprintf("%s needs one address, got %q", f.command(), strings.Join(f.args, " ")))
+		return "", usageError(fmt.Sprintf("%s needs one address, got %q", command(f.FlagSet), strings.Join(f.args, " ")))
 	}
 	addr, err := netip.ParseAddr(f.args[0])
 	if err != nil {
 		return "", usageError(fmt.Sprintf("%q is not an IP address", f.args[0]))
 	}
 	return addr.Unmap().String(), nil
-}
-
-// command is the name of the command, such as "move".
-func (f *operatorFlags) command() string { return strings.TrimPrefix(f.Name(), "consul-vip ") }
-
-// given reports whether a flag is on the command line.
-func (f *operatorFlags) given(name string) (given bool) {
-	f.Visit(func(fl *flag.Flag) { given = given || fl.Name == name })
-	return given
 }
 
 // hint is a command line that the user can enter next, for the same prefix.

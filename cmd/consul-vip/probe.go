@@ -163,7 +163,7 @@ func (f *probeFlags) survey() (*survey, error) {
 	switch {
 	case len(f.files) > 0:
 		return s, f.configured(s)
-	case f.given("prefix"):
+	case given(f.FlagSet, "prefix"):
 		o, err := f.newOperator("", "")
 		s.operator = o
 		return s, err
@@ -178,7 +178,7 @@ func (f *probeFlags) survey() (*survey, error) {
 
 // configured completes a survey from the configuration.
 func (f *probeFlags) configured(s *survey) error {
-	if f.given("prefix") {
+	if given(f.FlagSet, "prefix") {
 		return usageError("-prefix: -config names it already")
 	}
 	cfg, err := config.Load(f.files...)
