@@ -50,7 +50,10 @@ func (w *Wire) MeasureLoss(ctx context.Context, source netip.Addr, host Host, in
 		asked := time.Now()
 		_, err := w.echo(ctx, n, 0)
 		if err != nil && !notAsked(err) {
-			return ended(ctx, err)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
 		}
 		if err := sleep(ctx, w.lossPause(mac, interval, missed)); err != nil {
 			return nil
@@ -76,12 +79,4 @@ func (w *Wire) lossPause(mac net.HardwareAddr, interval time.Duration, missed in
 		interval *= rarer
 	}
 	return max(interval, time.Duration(w.measured.Load())*time.Second/lossRate)
-}
-
-// ended returns nil if ctx has ended, else err.
-func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
