@@ -4,7 +4,7 @@
 // a handover, and checks whether other hosts are alive.
 //
 // One [Wire] serves all addresses of a [Family] on an interface through one packet socket.
-// What differs between the families is a protocol: how to encode and to decode, in arp.go
+// A family differs from the other by its protocol: how to encode and to decode, in arp.go
 // and ndp.go.
 //
 // # Terms

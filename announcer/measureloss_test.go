@@ -69,7 +69,7 @@ func TestMeasureLossyLink(t *testing.T) {
 	})
 }
 
-// What was not sent, or waits unread, is not lost.
+// A frame that was not sent, or waits unread, is not lost.
 func TestMeasureLossWithoutKnowing(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
 		s := arrange(t, w, sock)

@@ -118,7 +118,7 @@ func (a *Asker) ask(ctx context.Context, f *Found, index int, w *announcer.Wire)
 		return err
 	}
 	f.Here = len(bound) > 0
-	// What this host sends packets to is looked up first: the answers may change it.
+	// The neighbor entry of this host is looked up first: the answers may change it.
 	if f.Neighbor, err = a.host.Neighbor(index, f.Addr); err != nil {
 		return err
 	}
