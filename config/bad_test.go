@@ -120,6 +120,39 @@ var badSources = []struct {
 	{"jitter of the default interval", inAnnounce(`jitter = "10s"`), "3:10", "less than the interval, 10s"},
 	{"jitter negative", inAnnounce(`jitter = "-1s"`), "3:10", "too short"},
 
+	// Checks.
+	{"check without a target", inCheck(""), "1:7", "http, tcp, command or service"},
+	{"check with two targets", inCheck("tcp = \"127.0.0.1:80\"\nhttp = \"http://127.0.0.1\""), "2:1", "The check has http already, at test.hcl:3:1"},
+	{"check without a name", atTop("check {\ntcp = \"127.0.0.1:80\"\n}"), "1:7", "Missing name for check"},
+	{"check name", atTop("check \"a b\" {\ntcp = \"127.0.0.1:80\"\n}"), "1:7", "is not a name"},
+	{"check twice", atTop("check \"a\" {\ntcp = \"127.0.0.1:80\"\n}\ncheck \"a\" {\ntcp = \"127.0.0.1:80\"\n}"), "4:7", "at test.hcl:1:7"},
+	{"unknown key of check", inTCP(`intervall = "1s"`), "3:1", `Did you mean "interval"?`},
+	{"http without scheme", inCheck(`http = "127.0.0.1:8080/ping"`), "2:8", "is not an HTTP URL"},
+	{"http of another scheme", inCheck(`http = "ftp://127.0.0.1"`), "2:8", "is not an HTTP URL"},
+	{"tcp without port", inCheck(`tcp = "127.0.0.1"`), "2:7", "is not a host and a port"},
+	{"tcp with a path", inCheck(`tcp = "127.0.0.1:80/x"`), "2:7", "is not a host and a port"},
+	{"command empty", inCheck(`command = []`), "2:11", "The list is empty"},
+	{"command as a line", inCheck(`command = ["/bin/ok -q"]`), "2:11", "there is no shell"},
+	{"command as text", inCheck(`command = "/bin/ok"`), "2:12", "list of string required"},
+	{"check service", inCheck(`service = "a_b"`), "2:11", "is not a service name"},
+	{"check interval low", inTCP(`interval = "99ms"`), "3:12", "too short. It takes 100ms to 1h"},
+	{"check timeout", inTCP("interval = \"1s\"\ntimeout = \"1s\""), "4:11", "less than the interval, 1s"},
+	{"check timeout zero", inTCP(`timeout = "0s"`), "3:11", "too short"},
+	{"rise", inTCP(`rise = 0`), "3:8", "is not a whole number from 1 to 100"},
+	{"fall", inTCP(`fall = 1.5`), "3:8", "is not a whole number from 1 to 100"},
+	{"expect of tcp", inTCP(`expect = 200`), "3:1", "It belongs to http"},
+	{"header of tcp", inTCP(`header = { a = "b" }`), "3:1", "It belongs to http"},
+	{"expect nothing", inCheck("http = \"http://127.0.0.1\"\nexpect = \"\""), "3:10", "It is empty"},
+	{"header name", inCheck("http = \"http://127.0.0.1\"\nheader = { \"a b\" = \"c\" }"), "3:10", "is not the name of an HTTP header"},
+	{"tcp through a vip", inCheck(`tcp = "10.77.0.100:80"`), "2:7", "10.77.0.100 is a floating address"},
+	{"http through a vip", inCheck(`http = "https://10.77.0.100/ping"`), "2:8", "is a floating address"},
+	{"http through an IPv6 vip", "check \"a\" {\nhttp = \"http://[fd77::100]:80/\"\n}\n" + vipBlock("fd77::100"), "2:8", "is a floating address"},
+	{"require of an unknown check", "check \"traefik\" {\ntcp = \"127.0.0.1:80\"\n}\n" + inVIP(`require = ["traefk"]`), "5:11", `Did you mean "traefik"?`},
+	{"require twice", "check \"a\" {\ntcp = \"127.0.0.1:80\"\n}\n" + inVIP(`require = ["a", "a"]`), "5:11", "is there twice"},
+	{"require as text", inVIP(`require = "a"`), "2:12", "list of string required"},
+	{"when_none_fit", inVIP("require = []\nwhen_none_fit = \"stay\""), "3:17", `none of "keep", "release"`},
+	{"when_none_fit alone", inVIP(`when_none_fit = "keep"`), "2:1", "It matters only with require"},
+
 	// Addresses.
 	{"a name", vipBlock("vip.example.com"), "1:5", "is not an IP address"},
 	{"half an address", vipBlock("10.77.0"), "1:5", "is not an IP address"},
@@ -153,6 +186,10 @@ func atTop(line string) string { return line + "\nvip \"10.77.0.100\" {}" }
 func inConsul(line string) string { return atTop("consul {\n" + line + "\n}") }
 
 func inHostCheck(line string) string { return atTop("host_check {\n" + line + "\n}") }
+
+func inCheck(line string) string { return atTop("check \"a\" {\n" + line + "\n}") }
+
+func inTCP(line string) string { return inCheck("tcp = \"127.0.0.1:80\"\n" + line) }
 
 func inVIP(line string) string { return "vip \"10.77.0.100\" {\n" + line + "\n}" }
 

@@ -38,6 +38,7 @@ func (c *checker) config(body hcl.Body) *Config {
 		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg))
 	}
 	c.distinct(raw.VIPs, cfg.VIPs)
+	c.checks(raw.Checks, raw.VIPs, cfg)
 	c.defaultDeadMan(raw.Consul, cfg.Consul.CheckTTL)
 	return cfg
 }
@@ -68,8 +69,13 @@ func (c *checker) vip(raw rawVIP, top *Config) VIP {
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),
 		DeadMan:      c.deadMan(raw, top.Consul),
+		Require:      value(c, raw.Require, nil, checkNames),
+		WhenNoneFit:  value(c, raw.WhenNoneFit, DefaultWhenNoneFit, choice(NoneFitKeep, NoneFitRelease)),
 		Announce:     single(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
 		HostCheck:    single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.hostCheck(top.HostCheck)),
+	}
+	if !isSet(raw.Require) {
+		c.needless("It matters only with require.", raw.WhenNoneFit)
 	}
 	if vip.Takeover == TakeoverStrict {
 		vip.HostCheck.Misses = 0
@@ -182,7 +188,10 @@ func value[T, V any](c *checker, a *hcl.Attribute, def V, parse func(T) (V, stri
 		return def
 	}
 	var given *T
-	_, diags := a.Expr.Value(evaluation)
+	v, diags := a.Expr.Value(evaluation)
+	if !diags.HasErrors() && v.IsNull() {
+		return def
+	}
 	if !diags.HasErrors() { // otherwise decoding would only report that the value is missing
 		diags = gohcl.DecodeExpression(a.Expr, evaluation, &given)
 	}
@@ -193,12 +202,21 @@ func value[T, V any](c *checker, a *hcl.Attribute, def V, parse func(T) (V, stri
 	if given == nil {
 		return def
 	}
-	v, complaint := parse(*given)
+	parsed, complaint := parse(*given)
 	if complaint != "" {
 		c.report("Invalid "+a.Name, a.Expr.Range(), complaint)
 		return def
 	}
-	return v
+	return parsed
+}
+
+// isSet reports whether an attribute is there and not null.
+func isSet(a *hcl.Attribute) bool {
+	if a == nil {
+		return false
+	}
+	v, diags := a.Expr.Value(evaluation)
+	return diags.HasErrors() || !v.IsNull()
 }
 
 // unquoted explains a bare word, which HCL reads as a variable.

@@ -46,6 +46,8 @@ type Config struct {
 	Consul   Consul
 	// HostCheck is what a VIP has if its block does not say otherwise.
 	HostCheck HostCheck
+	// Checks are the checks of services, each with another name.
+	Checks []Check
 	// VIPs are the floating addresses, at least one, in order of appearance. Each
 	// address appears once.
 	VIPs []VIP
@@ -90,6 +92,10 @@ type VIP struct {
 	// a second.
 	DeadMan  time.Duration
 	Announce Announce
+	// Require are the names of the checks that must be fit here.
+	Require []string
+	// WhenNoneFit is what becomes of the address if no member is fit.
+	WhenNoneFit WhenNoneFit
 	// HostCheck is always off (Misses is 0) if Takeover is TakeoverStrict.
 	HostCheck HostCheck
 }

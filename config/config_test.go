@@ -43,6 +43,8 @@ func vip(addr string) config.VIP {
 		DeadMan:    7 * time.Second,
 		Announce:   config.Announce{Interval: 10 * time.Second, Jitter: time.Second},
 		HostCheck:  config.HostCheck{Interval: 25 * time.Millisecond, Misses: 8},
+
+		WhenNoneFit: config.NoneFitKeep,
 	}
 }
 
@@ -114,7 +116,50 @@ var goodSources = []struct {
 			DeadMan:      28 * time.Second,
 			Announce:     config.Announce{Interval: time.Minute},
 			HostCheck:    config.HostCheck{Interval: 25 * time.Millisecond}, // off, because of strict
+			WhenNoneFit:  config.NoneFitKeep,
 		}
+	}},
+	{"checks", `
+		check "web" {
+			http            = "https://127.0.0.1:8443/ping"
+			header          = { Host = "www.example.com" }
+			tls_skip_verify = true
+			expect          = 204
+			interval        = "2s"
+			timeout         = "1s"
+			rise            = 1
+			fall            = 5
+		}
+		check "text" {
+			http   = "http://[::1]:8080"
+			expect = "pong"
+		}
+		check "quick" {
+			tcp      = "localhost:443"
+			interval = "200ms"
+		}
+		check "ok" {
+			command = ["/usr/local/bin/ok", "-q"]
+		}
+		check "consul" {
+			service = "traefik"
+		}
+		vip "10.77.0.100" {
+			require       = ["web", "consul"]
+			when_none_fit = "release"
+		}`, func(c *config.Config) {
+		usual := func(name string) config.Check {
+			return config.Check{Name: name, Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 3, Fall: 2}
+		}
+		text, quick, ok := usual("text"), usual("quick"), usual("ok")
+		text.HTTP, text.ExpectText = "http://[::1]:8080", "pong"
+		quick.TCP, quick.Interval, quick.Timeout = "localhost:443", 200*time.Millisecond, 100*time.Millisecond
+		ok.Command = []string{"/usr/local/bin/ok", "-q"}
+		c.Checks = []config.Check{{
+			Name: "web", HTTP: "https://127.0.0.1:8443/ping", Header: map[string]string{"Host": "www.example.com"},
+			TLSSkipVerify: true, ExpectStatus: 204, Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 5,
+		}, text, quick, ok, {Name: "consul", Service: "traefik", Interval: time.Second, Timeout: 500 * time.Millisecond, Rise: 1, Fall: 1}}
+		c.VIPs[0].Require, c.VIPs[0].WhenNoneFit = []string{"web", "consul"}, config.NoneFitRelease
 	}},
 	{"host check for all", `
 		host_check { interval = "1s" }

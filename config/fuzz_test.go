@@ -34,6 +34,9 @@ func FuzzParse(f *testing.F) {
 		inVIP("host_check { misses = env(\"MISSES\", 3) }"),
 		inVIP("takeover = \"strict\"\nhost_check { interval = 25 }"),
 		inHostCheck("misses = 1e2") + "\nhost_check {}",
+		"check \"a\" {\nhttp = \"http://127.0.0.1/\"\nexpect = 204\nheader = { a = \"b\" }\n}\n" + inVIP("require = [\"a\"]"),
+		inTCP("interval = \"100ms\"\nrise = 1\nfall = 100"),
+		inCheck("service = \"web\""), inCheck("command = [\"true\"]"),
 	} {
 		f.Add([]byte(src))
 	}
@@ -81,6 +84,7 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		requireBetween(t, 2*time.Second, cfg.Consul.CheckTTL, time.Minute)
 	}
 	requireSoundHostCheck(t, cfg.HostCheck)
+	requireSoundChecks(t, cfg)
 	seen := make(map[netip.Addr]bool)
 	for _, vip := range cfg.VIPs {
 		require.True(t, vip.Prefix.IsValid() && !vip.Addr().Is4In6() && vip.Addr().Zone() == "" && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
@@ -97,6 +101,31 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		require.NotEmpty(t, vip.OnConflict)
 		require.NotEmpty(t, vip.OnLoss)
 		require.NotEmpty(t, vip.Takeover)
+	}
+}
+
+func requireSoundChecks(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	names := map[string]bool{}
+	for _, c := range cfg.Checks {
+		require.False(t, names[c.Name])
+		names[c.Name] = true
+		targets := 0
+		for _, given := range []bool{c.HTTP != "", c.TCP != "", len(c.Command) > 0, c.Service != ""} {
+			if given {
+				targets++
+			}
+		}
+		require.Equal(t, 1, targets)
+		require.True(t, 1 <= c.Rise && c.Rise <= 100 && 1 <= c.Fall && c.Fall <= 100)
+		requireBetween(t, 100*time.Millisecond, c.Interval, time.Hour)
+		requireBetween(t, time.Millisecond, c.Timeout, c.Interval-1)
+	}
+	for _, vip := range cfg.VIPs {
+		require.NotEmpty(t, vip.WhenNoneFit)
+		for _, name := range vip.Require {
+			require.True(t, names[name])
+		}
 	}
 }
 

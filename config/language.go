@@ -11,6 +11,7 @@ type (
 		NodeName  *hcl.Attribute `hcl:"node_name"`
 		Consul    []rawConsul    `hcl:"consul,block"`
 		HostCheck []rawHostCheck `hcl:"host_check,block"`
+		Checks    []rawCheck     `hcl:"check,block"`
 		VIPs      []rawVIP       `hcl:"vip,block"`
 	}
 
@@ -34,9 +35,27 @@ type (
 		Preempt      *hcl.Attribute `hcl:"preempt"`
 		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
 		DeadMan      *hcl.Attribute `hcl:"dead_man"`
+		Require      *hcl.Attribute `hcl:"require"`
+		WhenNoneFit  *hcl.Attribute `hcl:"when_none_fit"`
 		Announce     []rawAnnounce  `hcl:"announce,block"`
 		HostCheck    []rawHostCheck `hcl:"host_check,block"`
 		AddressRange hcl.Range      `hcl:"address,label_range"`
+	}
+
+	rawCheck struct {
+		Name          string         `hcl:"name,label"`
+		HTTP          *hcl.Attribute `hcl:"http"`
+		Header        *hcl.Attribute `hcl:"header"`
+		TLSSkipVerify *hcl.Attribute `hcl:"tls_skip_verify"`
+		Expect        *hcl.Attribute `hcl:"expect"`
+		TCP           *hcl.Attribute `hcl:"tcp"`
+		Command       *hcl.Attribute `hcl:"command"`
+		Service       *hcl.Attribute `hcl:"service"`
+		Interval      *hcl.Attribute `hcl:"interval"`
+		Timeout       *hcl.Attribute `hcl:"timeout"`
+		Rise          *hcl.Attribute `hcl:"rise"`
+		Fall          *hcl.Attribute `hcl:"fall"`
+		NameRange     hcl.Range      `hcl:"name,label_range"`
 	}
 
 	rawAnnounce struct {

@@ -9,7 +9,7 @@ import (
 
 // secret matches a key that suggests a secret, and the rest of its line. No such key
 // exists, but somebody may write an ACL token there by mistake.
-var secret = regexp.MustCompile(`(?im)^(.*\b(?:\w*_)?(?:token|secret|secret_id|password))\b"?[ \t]*[=:](.*)$`)
+var secret = regexp.MustCompile(`(?im)^(.*\b(?:\w*_)?(?:token|secret|secret_id|password|authorization))\b"?[ \t]*[=:](.*)$`)
 
 // mask returns the files with each secret overwritten, byte by byte, so that all
 // positions stay. An error quotes lines, and errors end up in logs.

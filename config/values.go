@@ -25,15 +25,22 @@ func choice[T ~string](names ...T) func(string) (T, string) {
 			return name, ""
 		}
 		var quoted []string
-		hint := ""
 		for _, name := range names {
 			quoted = append(quoted, strconv.Quote(string(name)))
-			if hint == "" && levenshtein.Distance(strings.ToLower(s), string(name), nil) < 3 {
-				hint = fmt.Sprintf(" Did you mean %q?", name)
-			}
 		}
-		return "", fmt.Sprintf("%q is none of %s.%s", s, strings.Join(quoted, ", "), hint)
+		return "", fmt.Sprintf("%q is none of %s.%s", s, strings.Join(quoted, ", "), suggestion(s, names))
 	}
+}
+
+// suggestion is a sentence that suggests one of the names if s differs from it in one or
+// two letters.
+func suggestion[T ~string](s string, names []T) string {
+	for _, name := range names {
+		if levenshtein.Distance(strings.ToLower(s), string(name), nil) < 3 {
+			return fmt.Sprintf(" Did you mean %q?", name)
+		}
+	}
+	return ""
 }
 
 func logLevel(s string) (hclog.Level, string) {

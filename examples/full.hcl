@@ -69,6 +69,39 @@ host_check {
   misses   = 8
 }
 
+# A check of a service on this host. An address that requires it is served here only
+# while it is fit. One check may be required by several addresses, and runs once.
+check "traefik" {
+  # What to check, one of:
+  #   http     a URL to get; a status of 2xx is fit; redirects are not followed
+  #   tcp      a host and a port to connect to
+  #   command  a program and its arguments, without a shell; exit code 0 is fit, the
+  #            first line of its output tells people why it is not; it is killed with
+  #            its children at the timeout
+  #   service  the health of a service that is registered with this host's Consul
+  #            agent, as all its checks there say; rise and fall are then 1 by default
+  # Never check through a floating address: its owner would answer.
+  http    = "http://127.0.0.1:8080/ping"
+  tcp     = null
+  command = null
+  service = null
+
+  # With http: request headers; whether any certificate will do; and what to expect, a
+  # status such as 204 or a text in the answer. Unset: 2xx.
+  header          = null
+  tls_skip_verify = false
+  expect          = null
+
+  # The time between two runs, 100ms to 1h, and how long one may take, less than that.
+  interval = "1s"
+  timeout  = "500ms"
+
+  # How many runs in a row, 1 to 100, must succeed before the service is fit, and fail
+  # before it is not. Before the first ones it is not fit.
+  rise = 3
+  fall = 2
+}
+
 # One block per floating address, IPv4 or IPv6. A prefix length can follow, as in
 # "10.77.0.100/24". Keep the default, /32 or /128, unless the address must add the route
 # of its subnet.
@@ -118,6 +151,13 @@ vip "10.77.0.100" {
   # frozen, the address is gone after this time, and until then it goes on answering.
   # Raise it on hosts that may stall for seconds, such as small virtual machines.
   dead_man = "7s"
+
+  # The checks that must be fit for this host to serve the address, such as ["traefik"]. If
+  # one is not, the address moves to a host where all are. If no host is fit: "keep", the
+  # owner serves on, or without an owner one of the others does; "release", nobody has
+  # the address.
+  require       = []
+  when_none_fit = "keep"
 
   # The owner announces the address when it binds it, several times in the first
   # seconds, and then every interval, 1s to 1h, plus or minus at most jitter. Change

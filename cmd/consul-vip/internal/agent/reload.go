@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/consul-vip/consul-vip/config"
@@ -33,7 +34,7 @@ type change struct{ from, to config.VIP }
 func newPlan(from, to *config.Config) plan {
 	p := plan{cfg: new(config.Config)}
 	*p.cfg = *from
-	p.cfg.VIPs, p.cfg.HostCheck, p.cfg.LogLevel = to.VIPs, to.HostCheck, to.LogLevel
+	p.cfg.VIPs, p.cfg.Checks, p.cfg.HostCheck, p.cfg.LogLevel = to.VIPs, to.Checks, to.HostCheck, to.LogLevel
 	p.restart = needRestart(from, to)
 
 	gone := make(map[netip.Addr]config.VIP)
@@ -46,7 +47,7 @@ func newPlan(from, to *config.Config) plan {
 		switch {
 		case !known:
 			p.added = append(p.added, v)
-		case old != v:
+		case !reflect.DeepEqual(old, v):
 			p.changed = append(p.changed, change{old, v})
 		default:
 			p.unchanged++

@@ -90,6 +90,8 @@ func alter(t *testing.T, field reflect.Value) {
 		field.SetInt(field.Int() + 1)
 	case reflect.Struct:
 		alter(t, field.Field(0))
+	case reflect.Slice:
+		field.Set(reflect.Append(field, reflect.Zero(field.Type().Elem())))
 	default:
 		require.Failf(t, "cannot alter the field", "a %s", field.Kind())
 	}
