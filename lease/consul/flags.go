@@ -52,6 +52,12 @@ func (f *Flags) Connect(address, tokenFile string, log hclog.Logger) (*Client, e
 	return f.connect(address, tokenFile, MaxConns, log)
 }
 
+// ConnectBeside is Connect with one connection more, for requests that may hang and must not
+// take one from the others.
+func (f *Flags) ConnectBeside(address, tokenFile string, log hclog.Logger) (*Client, error) {
+	return f.connect(address, tokenFile, 1, log)
+}
+
 func (f *Flags) connect(address, tokenFile string, conns int, log hclog.Logger) (*Client, error) {
 	c := f.config(address, tokenFile)
 	c.Transport.MaxConnsPerHost = conns
