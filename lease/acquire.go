@@ -83,7 +83,7 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 	ineligible := w.ineligibleFor(v.State, lock)
 	heldOff := w.holdOffLeft()
 	w.logHolder(l)
-	if lock.Ineligible == nil { // else the caller knows, and perhaps for many locks at once
+	if lock.ineligible() == nil { // else the caller knows, and perhaps for many locks at once
 		w.logIneligible(ineligible, heldOff)
 	}
 	w.contested = w.stranger.see(l.Record.Contested, w.keeper.now())
@@ -111,8 +111,8 @@ func (w *waiting) consider(ctx context.Context, v observed, s *session, lock Loc
 
 // ineligibleFor is why this process must not take the lock now, or nil if it may.
 func (w *waiting) ineligibleFor(s *state.State, lock Lock) error {
-	if lock.Ineligible != nil {
-		return lock.Ineligible
+	if err := lock.ineligible(); err != nil {
+		return err
 	}
 	return s.Ineligible(w.name, w.keeper.node)
 }
@@ -213,7 +213,7 @@ func (w *waiting) underOurSession(ctx context.Context, v observed, s *session, l
 		}
 		h.record.Nonce = newNonce() // an equal record would not move the key's index
 		return w.take(ctx, s, l, h)
-	case ineligible == nil || (returned && lock.Ineligible == nil):
+	case ineligible == nil || (returned && lock.ineligible() == nil):
 		h := w.held(v, s, l.Record, lock)
 		h.written.index = l.Index
 		h.known.Set(v.known)

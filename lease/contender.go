@@ -24,12 +24,25 @@ type Lock struct {
 	// the lock is not held it counts at once: no other member transfers the lock to
 	// this process.
 	Ineligible error
+	// Unfit is why the service behind the lock is not fit here; nil: it is. Then other
+	// members go first, whatever their priority, and this process transfers a lock that it
+	// holds to one of them. With UnfitIneligible it does not take the lock at all.
+	Unfit           error
+	UnfitIneligible bool
 	// Dead is the session of a holder whose host does not answer on the wire. While it is
 	// on the key, and this process is the best placed of the others whose hosts answer,
 	// this process takes the lock from it. Empty: there is none.
 	Dead string
 	// Logger receives what is logged about the lock; nil: the Keeper's own.
 	Logger hclog.Logger
+}
+
+// ineligible is why this process must not take the lock now; nil: it may.
+func (l Lock) ineligible() error {
+	if l.Ineligible == nil && l.UnfitIneligible {
+		return l.Unfit
+	}
+	return l.Ineligible
 }
 
 // Contender contends for one lock for as long as this process wants it. It owns
@@ -174,18 +187,23 @@ func (a *contenders) member() (m state.Member, leaving bool, changed <-chan stru
 	_, changed = a.changes.Get()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	m = state.Member{VIPs: map[string]int{}, Ineligible: map[string][]string{}, Owner: a.owner}
+	m = state.Member{VIPs: map[string]int{}, Ineligible: map[string][]string{}, Unfit: map[string][]string{}, Owner: a.owner}
 	for name, c := range a.byName {
 		switch lock, _ := c.wanted.Get(); {
-		case c.held, lock.Ineligible == nil && c.heldOff == 0:
+		case c.held, lock.ineligible() == nil && c.heldOff == 0:
 			m.VIPs[name] = clamp(lock.Priority+a.offset, 0, state.MaxPriority)
-		case lock.Ineligible != nil:
-			reason := lock.Ineligible.Error()
+			if lock.Unfit != nil {
+				m.MarkUnfit(name, lock.Unfit.Error())
+			}
+		case lock.ineligible() != nil:
+			reason := lock.ineligible().Error()
 			m.Ineligible[reason] = append(m.Ineligible[reason], name)
 		}
 	}
-	for _, names := range m.Ineligible {
-		slices.Sort(names)
+	for _, reasons := range []map[string][]string{m.Ineligible, m.Unfit} {
+		for _, names := range reasons {
+			slices.Sort(names)
+		}
 	}
 	if a.setback.active {
 		m.RankLast()

@@ -114,7 +114,7 @@ func (t *tenure) write(v observed, lock Lock) {
 	}
 	served := h.isBound()
 	if served && v.State != nil && !t.stopping() {
-		t.due.consider(v.Transfer(lock.Name, h.keeper.node, lock.PreemptDelay))
+		t.due.consider(t.next(v, lock))
 	}
 	switch {
 	case t.stopping():
@@ -124,6 +124,18 @@ func (t *tenure) write(v observed, lock Lock) {
 	case !h.recorded || (t.settled && len(h.record.Before) > 0) || lock.Owner != h.record.Owner:
 		t.rewrite(served, lock.Owner)
 	}
+}
+
+// next is where the lock should go, as v shows it. A lock that nobody is to have while no
+// member is fit for it is released as soon as the others know that this one is not: one
+// of them may have become fit meanwhile.
+func (t *tenure) next(v observed, lock Lock) state.Transfer {
+	node := t.h.keeper.node
+	next := v.Transfer(lock.Name, node, lock.PreemptDelay)
+	if next.Reason == nil && lock.Unfit != nil && lock.UnfitIneligible && v.Members[node].IsUnfit(lock.Name) {
+		return state.Transfer{Reason: state.ErrUnfit}
+	}
+	return next
 }
 
 // stopEnd is the end of a hold that stops without a transfer.

@@ -16,6 +16,8 @@ var (
 	ErrDrained = errors.New("this node is drained")
 	// ErrRequested: an operator has requested the release.
 	ErrRequested = errors.New("release requested")
+	// ErrUnfit: the service behind the lock is not fit there.
+	ErrUnfit = errors.New("the service is not fit")
 	// ErrNobody: an operator has pinned the lock to nobody.
 	ErrNobody = errors.New("pinned to nobody")
 )
@@ -50,8 +52,9 @@ func (t Transfer) Equal(o Transfer) bool {
 }
 
 // Transfer decides where the lock that node holds should go. An operator's release
-// request, pin or drain comes before the ranking. With a preemptDelay of 0 a better
-// placed member is no reason to move the lock.
+// request, pin or drain comes before the ranking, and so does fitness: an owner that is
+// not fit gives the lock to a member that is. With a preemptDelay of 0 a better placed
+// member is no other reason to move the lock.
 func (s *State) Transfer(name, node string, preemptDelay time.Duration) Transfer {
 	to, other := s.Successor(name, node)
 	pin := s.Pin(name)
@@ -63,7 +66,11 @@ func (s *State) Transfer(name, node string, preemptDelay time.Duration) Transfer
 		return Transfer{To: to, Reason: ErrPinned}
 	case s.Drained(node) && other:
 		return Transfer{To: to, Reason: ErrDrained}
-	case pin != "" || s.Drained(node) || preemptDelay == 0:
+	case pin != "" || s.Drained(node):
+		return Transfer{}
+	case s.Members[node].IsUnfit(name) && other && !s.Members[to.Node].IsUnfit(name):
+		return Transfer{To: to, Reason: ErrUnfit}
+	case preemptDelay == 0:
 		return Transfer{}
 	}
 	if r := s.rankings.ideal(); r.position(name, node) > 0 {

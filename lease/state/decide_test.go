@@ -72,6 +72,12 @@ func TestTransfer(t *testing.T) {
 		"pinned to its owner, which is drained":      {keys: served.with(keys{"a/pin": "h1", ".drain/h1": ""})},
 		"drained":                                    {keys: served.with(keys{".drain/h1": ""}), reason: ErrDrained, to: "h2"},
 		"all drained":                                {keys: served.with(keys{".drain/h1": "", ".drain/h2": ""})},
+		"not fit":                                    {keys: served.with(keys{".members/h1": `{"vips":{"a":2102}}@s1`}), reason: ErrUnfit, to: "h2"},
+		"not fit, and neither is anybody else":       {keys: served.with(keys{".members/h1": `{"vips":{"a":2102}}@s1`, ".members/h2": `{"vips":{"a":2102}}@s2`})},
+		"not fit, and the other one is drained":      {keys: served.with(keys{".members/h1": `{"vips":{"a":2102}}@s1`, ".drain/h2": ""})},
+		"not fit, but pinned":                        {keys: served.with(keys{".members/h1": `{"vips":{"a":2102}}@s1`, "a/pin": "h1"})},
+		"not fit, and the other one ranks last":      {keys: served.with(keys{".members/h1": `{"vips":{"a":2102}}@s1`, ".members/h2": `{"vips":{"a":1101}}@s2`}), reason: ErrUnfit, to: "h2"},
+		"a better placed member that is not fit":     {keys: served.with(keys{".members/h2": `{"vips":{"a":2052}}@s2`}), preempt: time.Minute},
 		"a better placed member, without preemption": {keys: served.with(keys{".members/h2": `{"vips":{"a":50}}@s2`})},
 		"a better placed member": {
 			keys: served.with(keys{".members/h2": `{"vips":{"a":50}}@s2`}), preempt: time.Minute,

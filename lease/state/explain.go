@@ -125,6 +125,27 @@ func (s *State) WhyIneligible(name, node string) string {
 	return ""
 }
 
+// WhyUnfit is the reason for which a member takes a lock only if no fit member is there, as
+// that member says. It is empty where there is none.
+func (s *State) WhyUnfit(name, node string) string {
+	for reason, names := range s.Members[node].Unfit {
+		if slices.Contains(names, name) {
+			return reason
+		}
+	}
+	return ""
+}
+
+// unfit lists the members that are not fit for a lock, with their reasons.
+func (s *State) unfit(name string) (list []string) {
+	for _, node := range slices.Sorted(maps.Keys(s.Members)) {
+		if reason := s.WhyUnfit(name, node); reason != "" {
+			list = append(list, fmt.Sprintf("%s is not fit: %s", node, reason))
+		}
+	}
+	return list
+}
+
 // ineligible lists the members that cannot take a lock now, with their reasons.
 func (s *State) ineligible(name string) []string {
 	var list []string
@@ -153,6 +174,8 @@ func (s *State) ContendersText(name string) string {
 			nodes[i] += " (drained)"
 		case node == owner:
 			nodes[i] += " (owner)"
+		case s.Members[node].IsUnfit(name):
+			nodes[i] += " (not fit)"
 		case last:
 			nodes[i] += " (ranks last: its host did not answer)"
 		}
@@ -188,6 +211,7 @@ func (s *State) Remarks(name string) []string {
 	if _, owner := s.Owner(name); owner != "" && s.Drained(owner) {
 		remarks = append(remarks, owner+" is drained")
 	}
+	remarks = append(remarks, s.unfit(name)...)
 	if r, ok := s.Requests[name]; ok {
 		remarks = append(remarks, "release requested from "+r.Node)
 	}

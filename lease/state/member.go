@@ -13,6 +13,10 @@ const MaxPriority = 1000
 // instances, which know nothing of that, sort it last as well.
 const lastRank = MaxPriority + 1
 
+// unfitRank is what a member adds to its priority for a lock while its host is not fit for
+// it: it comes behind all that are, also by an older instance's ranking.
+const unfitRank = 2 * lastRank
+
 // Member is the value of a member key: an instance that can take locks over.
 type Member struct {
 	Node    string
@@ -23,7 +27,10 @@ type Member struct {
 	// Ineligible are other locks that it is configured for, by the reason for which it
 	// cannot take them now.
 	Ineligible map[string][]string
-	Version    string
+	// Unfit are locks among VIPs that it takes only if no fit member is there, by the reason
+	// why it is not fit for them.
+	Unfit   map[string][]string
+	Version string
 	// Owner is what the instance wants the others to know about itself: all other
 	// fields of the value.
 	Owner Owner
@@ -35,15 +42,16 @@ type memberHead struct {
 	Session    string              `json:"session"`
 	VIPs       map[string]int      `json:"vips"`
 	Ineligible map[string][]string `json:"ineligible,omitempty"`
+	Unfit      map[string][]string `json:"unfit,omitempty"`
 	Version    string              `json:"version,omitempty"`
 }
 
 // memberFields are the names of a Member's own fields.
-var memberFields = []string{"node", "session", "vips", "ineligible", "version"}
+var memberFields = []string{"node", "session", "vips", "ineligible", "unfit", "version"}
 
 // MarshalJSON implements [json.Marshaler].
 func (m Member) MarshalJSON() ([]byte, error) {
-	return m.Owner.Inline(memberHead{m.Node, m.Session, m.VIPs, m.Ineligible, m.Version}, struct{}{})
+	return m.Owner.Inline(memberHead{m.Node, m.Session, m.VIPs, m.Ineligible, m.Unfit, m.Version}, struct{}{})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -56,14 +64,15 @@ func (m *Member) UnmarshalJSON(object []byte) error {
 	if err != nil {
 		return err
 	}
-	*m = Member{head.Node, head.Session, head.VIPs, head.Ineligible, head.Version, owner}
+	*m = Member{head.Node, head.Session, head.VIPs, head.Ineligible, head.Unfit, head.Version, owner}
 	return nil
 }
 
 // Same reports whether two entries say the same.
 func (m Member) Same(o Member) bool {
 	return m.Session == o.Session && maps.Equal(m.VIPs, o.VIPs) &&
-		maps.EqualFunc(m.Ineligible, o.Ineligible, slices.Equal) && m.Owner == o.Owner
+		maps.EqualFunc(m.Ineligible, o.Ineligible, slices.Equal) &&
+		maps.EqualFunc(m.Unfit, o.Unfit, slices.Equal) && m.Owner == o.Owner
 }
 
 // Encode returns the value to write to the member key.
@@ -79,11 +88,20 @@ func (m Member) RankLast() {
 	}
 }
 
+// MarkUnfit notes that the host is not fit for a lock among VIPs, and why.
+func (m Member) MarkUnfit(name, reason string) {
+	m.VIPs[name] += unfitRank
+	m.Unfit[reason] = append(m.Unfit[reason], name)
+}
+
 // Priority is the member's priority for a lock, and whether it ranks behind all others
-// whatever that is, because locks were taken from it.
+// that are as fit, whatever that is, because locks were taken from it.
 func (m Member) Priority(name string) (priority int, last bool) {
-	if priority = m.VIPs[name]; priority >= lastRank {
+	if priority = m.VIPs[name] % unfitRank; priority >= lastRank {
 		return priority - lastRank, true
 	}
 	return priority, false
 }
+
+// IsUnfit reports whether the member takes a lock only if no fit member is there.
+func (m Member) IsUnfit(name string) bool { return m.VIPs[name] >= unfitRank }

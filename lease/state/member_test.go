@@ -22,6 +22,10 @@ func TestMemberAsJSON(t *testing.T) {
 			Member{Node: "h1", Session: "s1", VIPs: map[string]int{}, Ineligible: map[string][]string{"no": {"a"}}},
 			`{"node":"h1","session":"s1","vips":{},"ineligible":{"no":["a"]}}`,
 		},
+		"not fit": {
+			Member{Node: "h1", Session: "s1", VIPs: map[string]int{"a": 2102}, Unfit: map[string][]string{"no disk": {"a"}}},
+			`{"node":"h1","session":"s1","vips":{"a":2102},"unfit":{"no disk":["a"]}}`,
+		},
 		"described": {
 			Member{Node: "h1", Session: "s1", VIPs: map[string]int{"a": 100}, Owner: `{"links":[{"interface":"eth0","macs":["02:00:00:00:00:01"]}],"x":1}`},
 			`{"node":"h1","session":"s1","vips":{"a":100},"links":[{"interface":"eth0","macs":["02:00:00:00:00:01"]}],"x":1}`,
@@ -45,6 +49,30 @@ func TestMemberAsJSON(t *testing.T) {
 	var m Member
 	for _, value := range []string{"", "[]", "7", `{"vips":7}`, `{"node":"h1"`} {
 		require.Error(t, json.Unmarshal([]byte(value), &m), value)
+	}
+}
+
+// A member that is not fit comes after every one that is, also after one that ranks last,
+// and for older instances too.
+func TestUnfit(t *testing.T) {
+	for _, priority := range []int{0, 100, MaxPriority} {
+		for _, last := range []bool{false, true} {
+			fit := Member{VIPs: map[string]int{"a": MaxPriority}}
+			fit.RankLast()
+			m := Member{VIPs: map[string]int{"a": priority}, Unfit: map[string][]string{}}
+			assert.False(t, m.IsUnfit("a"))
+			m.MarkUnfit("a", "no disk")
+			if last {
+				m.RankLast()
+			}
+			assert.True(t, m.IsUnfit("a"))
+			assert.False(t, fit.IsUnfit("a"))
+			assert.Greater(t, m.VIPs["a"], fit.VIPs["a"])
+			got, ranksLast := m.Priority("a")
+			assert.Equal(t, priority, got)
+			assert.Equal(t, last, ranksLast)
+			assert.Equal(t, map[string][]string{"no disk": {"a"}}, m.Unfit)
+		}
 	}
 }
 
