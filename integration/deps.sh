@@ -16,12 +16,13 @@ need() {
 PATH=$PATH:/usr/sbin:/sbin
 need iproute2 command -v ip                  # the tests read addresses with it
 need nftables command -v nft                 # the tests disconnect a host with its firewall
+need nginx-light command -v nginx            # a web server behind the address
+need curl command -v curl                    # its client
 need gcc command -v gcc                      # the race detector needs it
 need libc6-dev test -e /usr/include/stdlib.h # the race detector needs it
 if [ "${1-}" = bench ]; then
 	need keepalived command -v keepalived # its service does not start without a configuration
 	need iputils-arping command -v arping # the script below "consul lock" announces with it
-	need nginx-light command -v nginx     # a web server behind the address
 	need wrk command -v wrk               # its client
 fi
 

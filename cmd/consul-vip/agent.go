@@ -64,11 +64,17 @@ func (c *agentCommand) Run(args []string) int {
 	if err != nil {
 		return report(c.stderr, err)
 	}
+	services, err := flags.ConnectBeside(cfg.Consul.Address, cfg.Consul.TokenFile, hclog.NewNullLogger())
+	if err != nil {
+		return report(c.stderr, err)
+	}
+	defer services.Close()
 	return serve(*files, caught, agent.Options{
-		Config:  cfg,
-		Client:  client,
-		Version: buildVersion(),
-		Logger:  log,
+		Config:   cfg,
+		Client:   client,
+		Services: services,
+		Version:  buildVersion(),
+		Logger:   log,
 	})
 }
 

@@ -126,13 +126,16 @@ func colourOf(status string) string {
 	return red
 }
 
-// members lists the members with their priorities: h1:100 h2:100(drained).
+// members lists the members with their priorities: h1:100 h2:100(drained) h3:100(not fit).
 func members(list []operator.MemberStatus) string {
 	var texts []string
 	for _, m := range list {
 		text := fmt.Sprintf("%s:%d", m.Node, m.Priority)
 		if m.Drained {
 			text += "(drained)"
+		}
+		if m.Unfit != "" {
+			text += "(not fit)"
 		}
 		texts = append(texts, text)
 	}

@@ -14,7 +14,7 @@ import (
 // the instances' own order.
 //
 // Nothing is written where the address is not known, or where the node does not
-// contend for it, is drained or holds it already. The error is ErrPending if ctx
+// contend for it, is drained, holds it already or is not fit although another is. The error is ErrPending if ctx
 // ended before the node served the address; the pin stays.
 func (o *Operator) Move(ctx context.Context, vip, to string) (Outcome, error) {
 	s, err := o.readKnown(ctx, vip)
@@ -42,6 +42,8 @@ func destination(s *state.State, vip, to string) (string, error) {
 	_, owner := s.Owner(vip)
 	best, found := s.BestPlaced(vip, owner)
 	switch {
+	case to == "" && found && s.Members[best.Node].IsUnfit(vip) && anyFit(s, vip):
+		return "", fmt.Errorf("no fit node to move %s to; %s", vip, s.ContendersText(vip))
 	case to == "" && found:
 		return best.Node, nil
 	case to == "":
@@ -54,8 +56,16 @@ func destination(s *state.State, vip, to string) (string, error) {
 		return "", fmt.Errorf("%s does not contend for %s; %s", to, vip, s.ContendersText(vip))
 	case s.Drained(to):
 		return "", fmt.Errorf("%s is drained and cannot take %s; %s", to, vip, s.ContendersText(vip))
+	case s.WhyUnfit(vip, to) != "" && anyFit(s, vip):
+		return "", fmt.Errorf("%s is not fit for %s: %s; %s", to, vip, s.WhyUnfit(vip, to), s.ContendersText(vip))
 	}
 	return to, nil
+}
+
+// anyFit reports whether a member is fit for an address. If none is, one that is not may
+// serve it.
+func anyFit(s *state.State, vip string) bool {
+	return slices.ContainsFunc(s.Contenders(vip), func(node string) bool { return !s.Members[node].IsUnfit(vip) })
 }
 
 // Unpin deletes the pin of the address vip and returns its value, empty if there

@@ -39,6 +39,9 @@ type MemberStatus struct {
 	// RanksLast: for some time it comes after all others, whatever its priority, because
 	// locks were taken from it: its host did not answer on the wire.
 	RanksLast bool `json:"ranks_last,omitempty"`
+	// Unfit is why the service behind the address is not fit there: it comes after all that
+	// are fit. Empty: it is.
+	Unfit string `json:"unfit,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -127,6 +130,7 @@ func status(s *state.State, name string) Status {
 		priority, last := m.Priority(name)
 		st.Members = append(st.Members, MemberStatus{
 			Node: node, Priority: priority, Drained: s.Drained(node), Session: m.Session, RanksLast: last,
+			Unfit: s.WhyUnfit(name, node),
 		})
 	}
 	return st

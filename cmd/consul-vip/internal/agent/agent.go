@@ -47,6 +47,7 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/capability"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/instance"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
@@ -56,10 +57,13 @@ import (
 
 // Options configures [Run].
 type Options struct {
-	Config  *config.Config
-	Client  *consul.Client // Run closes it
-	Version string
-	Logger  hclog.Logger // a reload sets its level
+	Config *config.Config
+	Client *consul.Client // Run closes it
+	// Services tells the health of services that are registered with the local agent. Nil:
+	// no check may ask for it.
+	Services health.Services
+	Version  string
+	Logger   hclog.Logger // a reload sets its level
 
 	// Reload delivers configurations that replace the running one. Priority
 	// delivers steps to add to the priority of every VIP for as long as the
@@ -150,7 +154,9 @@ func assemble(m Machine, o Options) *agent {
 			})
 		})
 	}
-	return newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
+	a := newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
+	a.consulServices = o.Services
+	return a
 }
 
 // hostKernel makes a netif.Host a host: its Bind returns the interface.

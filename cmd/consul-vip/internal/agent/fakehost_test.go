@@ -56,6 +56,7 @@ type fakeHost struct {
 	keys      latest.Latest[*leasestate.State]
 	inLine    map[string]int // by address: this host's place among the successors
 	checks    []*hostCheckCall
+	services  *fakeServices // may be nil
 
 	onPrioritize func() // runs in the loop
 }
@@ -87,6 +88,7 @@ func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test
 		}
 		h.logger = hclog.New(&hclog.LoggerOptions{Output: &h.log, JSONFormat: true})
 		h.agent = newAgent(h, h.open, h, Owner{Job: "job"}, h.logger)
+		h.agent.consulServices = h.services
 		ctx, stop := context.WithCancelCause(context.Background())
 		h.stop = stop
 		go func() {

@@ -31,6 +31,8 @@ type fitness struct {
 
 	mu      sync.Mutex // guards all following fields
 	foreign error      // another program of this host has bound the address
+	unfit   error      // a service that the address requires is not fit
+	unknown error      // whether it is, is not known yet
 	failure error      // until retry fires
 	backOff time.Duration
 	retry   *time.Timer
@@ -40,10 +42,39 @@ type fitness struct {
 func (f *fitness) reason() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.foreign != nil {
+	switch {
+	case f.foreign != nil:
 		return f.foreign
+	case f.failure != nil:
+		return f.failure
 	}
-	return f.failure
+	return f.unknown
+}
+
+// service returns why the service behind the address is not fit, or nil.
+func (f *fitness) service() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unfit
+}
+
+// require sets why the services that the address requires are not fit, or not known to be.
+func (f *fitness) require(unfit, unknown error) {
+	f.mu.Lock()
+	same := text(f.unfit) == text(unfit) && text(f.unknown) == text(unknown)
+	f.unfit, f.unknown = unfit, unknown
+	f.mu.Unlock()
+	if !same {
+		f.changed()
+	}
+}
+
+// text is what an error says; empty for nil.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // isForeign reports whether another program is known to have bound the address.

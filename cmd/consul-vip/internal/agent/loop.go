@@ -10,7 +10,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
 	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/latest"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
@@ -54,6 +56,11 @@ type agent struct {
 	links   map[int]*link             // by interface index
 	reports map[int]netif.LinkChanged // the latest event of each interface
 	checks  hostChecks
+	// services are the checks of services that run, by name.
+	services        map[string]*serviceCheck
+	servicesChanged latest.Wake     // set by each check's goroutine after its state has changed
+	consulServices  health.Services // may be nil
+
 	// measured ends the measurements of losses that run.
 	measured map[lossKey]context.CancelFunc
 
@@ -108,8 +115,11 @@ func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, 
 		reports:  map[int]netif.LinkChanged{},
 		checks:   newHostChecks(),
 		measured: map[lossKey]context.CancelFunc{},
-		failed:   make(chan error),
-		ended:    make(chan end),
+		services: map[string]*serviceCheck{},
+
+		servicesChanged: latest.NewWake(),
+		failed:          make(chan error),
+		ended:           make(chan end),
 	}
 }
 
@@ -170,6 +180,8 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 			a.updateMeasured()
 		case <-a.checks.changed:
 			a.onHostStates()
+		case <-a.servicesChanged:
+			a.onServiceStates()
 		case cfg := <-reload:
 			a.reload(cfg)
 		case delta := <-priority:
@@ -204,6 +216,7 @@ func (a *agent) runInBackground(ctx context.Context, run func(context.Context) e
 func (a *agent) start(p placement) {
 	v := newVIP(p.cfg, p.link, p.foreign, shared{a.host, a.keeper, a.turns, a.owner, a.cfg.Consul.SessionTTL, a.log})
 	ctx, stop := context.WithCancelCause(a.backgroundCtx)
+	v.fitness.require(a.serviceFitness(p.cfg.Require))
 	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
 	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
 }

@@ -191,6 +191,7 @@ func (a *agent) apply(p plan, found prepared) {
 		a.applyVIP(placement{v, found.links[v.Addr()], found.foreign[v.Addr()]})
 	}
 	a.closeUnusedLinks()
+	a.updateServiceChecks()
 	a.checks.updateSoon(lineDebounce)
 }
 

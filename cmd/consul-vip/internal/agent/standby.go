@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
 )
@@ -98,6 +99,8 @@ func (v *vip) lock() lease.Lock {
 		Ineligible:   v.ineligible(),
 		Dead:         v.deadSession(),
 		Logger:       v.log.Named("lease"),
+
+		Unfit: v.fitness.service(), UnfitIneligible: cfg.WhenNoneFit == config.NoneFitRelease,
 	}
 }
 

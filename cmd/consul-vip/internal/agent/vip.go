@@ -117,7 +117,7 @@ func (v *vip) cfg() *config.VIP { return v.settings.Load() }
 func (v *vip) change(cfg config.VIP) {
 	before := v.cfg()
 	v.settings.Store(&cfg)
-	if cfg.Priority != before.Priority || cfg.PreemptDelay != before.PreemptDelay {
+	if cfg.Priority != before.Priority || cfg.PreemptDelay != before.PreemptDelay || cfg.WhenNoneFit != before.WhenNoneFit {
 		v.update()
 	}
 }

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
+	"github.com/consul-vip/consul-vip/config"
+	"github.com/consul-vip/consul-vip/internal/latest"
+)
+
+// serviceCheck is a check of a service on this host.
+type serviceCheck struct {
+	// Set when it starts, never changed.
+	cfg  config.Check
+	stop context.CancelFunc
+
+	state latest.Latest[health.State] // set by the check's goroutine
+
+	logged health.State // owned by the loop
+}
+
+// updateServiceChecks starts and ends checks as the configuration asks for, and has every
+// address look at those that it requires. One that nothing requires does not run.
+func (a *agent) updateServiceChecks() {
+	wanted := map[string]config.Check{}
+	for _, c := range a.cfg.Checks {
+		required := func(v config.VIP) bool { return slices.Contains(v.Require, c.Name) }
+		if slices.ContainsFunc(a.cfg.VIPs, required) {
+			wanted[c.Name] = c
+		}
+	}
+	for name, c := range a.services {
+		if cfg, ok := wanted[name]; !ok || !reflect.DeepEqual(cfg, c.cfg) {
+			c.stop()
+			delete(a.services, name)
+		}
+	}
+	for name, cfg := range wanted {
+		if a.services[name] == nil {
+			a.services[name] = a.startServiceCheck(cfg)
+		}
+	}
+	a.onServiceStates()
+}
+
+// startServiceCheck starts a check.
+func (a *agent) startServiceCheck(cfg config.Check) *serviceCheck {
+	ctx, stop := context.WithCancel(a.backgroundCtx)
+	c := &serviceCheck{cfg: cfg, stop: stop}
+	a.runInBackground(ctx, func(ctx context.Context) error {
+		health.Check(ctx, cfg, a.consulServices, func(s health.State) {
+			c.state.Set(s)
+			a.servicesChanged.Set()
+		})
+		return nil
+	})
+	return c
+}
+
+// onServiceStates brings the states of the checks to the addresses that require them.
+func (a *agent) onServiceStates() {
+	for name, c := range a.services {
+		state, _ := c.state.Get()
+		if state.Fit != c.logged.Fit || state.Known != c.logged.Known || state.Flapping != c.logged.Flapping {
+			c.logged = state
+			a.logService(name, state)
+		}
+	}
+	for _, s := range a.slots {
+		s.vip.fitness.require(a.serviceFitness(s.vip.cfg().Require))
+	}
+}
+
+// logService logs the state of a check, once for all addresses that require it.
+func (a *agent) logService(name string, s health.State) {
+	switch {
+	case s.Fit:
+		a.log.Info("a service is fit", "check", name)
+	case s.Known:
+		a.log.Warn("a service is not fit", "check", name, "reason", s.Reason)
+	}
+}
+
+// errNotChecked means that a check has not run as often as it takes.
+var errNotChecked = errors.New("has not run yet")
+
+// serviceFitness returns why a service that is required is not fit, and why that is not
+// known yet; nil: it is fit, or known.
+func (a *agent) serviceFitness(required []string) (unfit, unknown error) {
+	for _, name := range required {
+		c := a.services[name]
+		if c == nil {
+			continue // the address is about to get another configuration
+		}
+		switch state, _ := c.state.Get(); {
+		case state.Fit:
+		case !state.Known:
+			unknown = fmt.Errorf("check %s %w", name, errNotChecked)
+		case unfit == nil:
+			unfit = fmt.Errorf("check %s: %s", name, state.Reason)
+		}
+	}
+	return unfit, unknown
+}
