@@ -158,7 +158,7 @@ func drawConfig(draw *rand.Rand) config.Config {
 		Prefix: config.DefaultPrefix, Service: config.DefaultService,
 		SessionTTL: 10 * time.Second,
 		CheckTTL:   pick(draw, 2*time.Second, 3*time.Second, 3*time.Second, 5*time.Second, 0),
-	}}
+	}, Checks: []config.Check{service}}
 	check := drawHostCheck(draw)
 	for i := range pick(draw, 1, 2, 2, 3, 3, 4, 6) {
 		addr := floating(draw, byte(100+i))
@@ -176,12 +176,18 @@ func drawConfig(draw *rand.Rand) config.Config {
 			v.HostCheck = check
 		}
 		if draw.IntN(3) == 0 {
+			v.Require, v.WhenNoneFit = []string{service.Name}, pick(draw, config.NoneFitKeep, config.NoneFitKeep, config.NoneFitRelease)
+		}
+		if draw.IntN(3) == 0 {
 			v.PreemptDelay = pick(draw, time.Second, 3*time.Second, 10*time.Second)
 		}
 		cfg.VIPs = append(cfg.VIPs, v)
 	}
 	return cfg
 }
+
+// service is the check that some addresses require.
+var service = config.Check{Name: "web", Service: "web", Interval: sec, Timeout: 500 * ms, Rise: 1, Fall: 1}
 
 // floating draws an address of either family that ends with a number.
 func floating(draw *rand.Rand, number byte) netip.Addr {

@@ -7,7 +7,7 @@ import (
 	"github.com/consul-vip/consul-vip/lease/state"
 )
 
-// operatorFaults are what operators do.
+// operatorFaults are what operators and their services do.
 var operatorFaults = []kind{
 	{name: "move", weight: 6, shortest: 100 * ms, longest: 10 * sec, begin: move, address: true},
 	{name: "release and hold", weight: 3, shortest: 100 * ms, longest: 10 * sec, begin: releaseAndHold, address: true},
@@ -15,6 +15,7 @@ var operatorFaults = []kind{
 	{name: "drain", weight: 5, shortest: 100 * ms, longest: 15 * sec, begin: drain},
 	{name: "drain all", weight: 1, shortest: 100 * ms, longest: 8 * sec, begin: drainAll},
 	{name: "reload", weight: 6, shortest: 500 * ms, longest: 10 * sec, begin: reload},
+	{name: "service dies", weight: 8, shortest: 100 * ms, longest: 10 * sec, begin: serviceDies},
 	{name: "priority step", weight: 3, shortest: 500 * ms, longest: 10 * sec, begin: priorityStep},
 }
 
@@ -90,6 +91,21 @@ func (c *cluster) reconfigure(h *host, cfg *config.Config) {
 		c.log.add(p.name, "SIGHUP")
 		p.hangup.Set()
 	}
+}
+
+// serviceDies makes the service of a host, or of all hosts, not fit.
+func serviceDies(c *cluster, f fault) func() {
+	set := func(reason string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, h := range c.hosts {
+			if h == c.at(f) || f.draw%3 == 0 {
+				h.unfit = reason
+			}
+		}
+	}
+	set("the service is dead")
+	return func() { set("") }
 }
 
 func priorityStep(c *cluster, f fault) func() {

@@ -43,6 +43,7 @@ type host struct {
 	started   int
 	behind    time.Duration // the boot-time clock: pauses that no clock of the guest counted
 	standing  bool          // the whole machine stands still
+	unfit     string        // why its service is not fit; empty: it is
 	powerless bool
 }
 
@@ -102,6 +103,19 @@ func (p *process) reloads() {
 	}
 }
 
+// services tells a process the health of its host's only service.
+type services struct{ p *process }
+
+// ServiceHealth implements health.Services.
+func (s services) ServiceHealth(context.Context, string) (reason string, err error) {
+	if err := s.p.gate.pass(); err != nil {
+		return "", err
+	}
+	s.p.host.cluster.mu.Lock()
+	defer s.p.host.cluster.mu.Unlock()
+	return s.p.host.unfit, nil
+}
+
 // run runs the agent and reports its end to the scheduler.
 func (p *process) run(ctx context.Context, cfg *config.Config) {
 	log := hclog.New(&hclog.LoggerOptions{Level: cfg.LogLevel, Output: p.host.cluster.log.writer(p.name), DisableTime: true})
@@ -109,6 +123,7 @@ func (p *process) run(ctx context.Context, cfg *config.Config) {
 	err := agent.RunOn(ctx, agent.Options{
 		Config:   cfg,
 		Client:   consul.New(p.host.consul.Client(wrap), nil),
+		Services: services{p},
 		Version:  "simulated",
 		Logger:   log,
 		Reload:   p.reload,
