@@ -35,6 +35,7 @@ func aims() []aim {
 		of(carrierLoss, 300*ms, 400*ms),
 		of(foreignClaim, 40*ms, 60*ms),
 		{scenario: foreignClaim, what: "unbound after the frame", value: reactionOf, median: ms},
+		of(serviceDies, 5*ms, 0),
 		{scenario: manyKilled, what: "the longest gap of any address", value: gapOf, worst: 60 * ms},
 		{scenario: manyDead, what: "all addresses are back", value: takenOverOf, worst: 500 * ms},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -37,8 +38,16 @@ func (c consulVIP) command(e *entry, h *lab.Host, _ int) (lab.Command, error) {
 	if c.hostCheck != "" {
 		text = fmt.Appendf(text, "host_check {\n  %s\n}\n", strings.ReplaceAll(c.hostCheck, "  ", "\n  "))
 	}
+	var require string
+	if e.scenario.service {
+		if err := os.WriteFile(alive(h), nil, 0o644); err != nil {
+			return lab.Command{}, err
+		}
+		text = fmt.Appendf(text, "check \"service\" {\n  command  = [\"test\", \"-e\", %q]\n  interval = \"100ms\"\n  timeout  = \"90ms\"\n  rise     = 1\n  fall     = 1\n}\n", alive(h))
+		require = "\n  require = [\"service\"]\n"
+	}
 	for _, addr := range e.addrs {
-		text = fmt.Appendf(text, "vip %q {}\n", addr)
+		text = fmt.Appendf(text, "vip %q {%s}\n", addr, require)
 	}
 	file, err := h.WriteFile("consul-vip.hcl", text)
 	return e.AgentCommand(file), err

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -31,6 +33,7 @@ const (
 	leaderDeath    = "host death, Consul's leader"
 	carrierLoss    = "carrier loss"
 	foreignClaim   = "foreign claim"
+	serviceDies    = "service dies"
 	manyKilled     = "100 addresses, SIGKILL"
 	manyDead       = "100 addresses, host death"
 	webPlannedStop = "web, planned stop"
@@ -65,6 +68,8 @@ type scenario struct {
 	mayStay bool
 	// many: there are a hundred addresses. Only consul-vip is measured.
 	many bool
+	// service: an address requires a check of a service. Only consul-vip is measured.
+	service bool
 	// web: there is a web server behind the address, and a load on it.
 	web bool
 
@@ -85,6 +90,7 @@ func scenarios(w lab.World) []scenario {
 		{name: leaderDeath, watch: shortWatch, ofHost: true, ofConsul: true, hostGone: true, role: leader, cause: killHost},
 		{name: carrierLoss, watch: longWatch, ofHost: true, role: notLeader, cause: unplug},
 		{name: foreignClaim, watch: shortWatch, mayStay: true, cause: claim},
+		{name: serviceDies, watch: shortWatch, service: true, cause: killService},
 		{name: manyKilled, watch: longWatch, many: true, cause: kill},
 		{name: manyDead, watch: shortWatch, many: true, ofHost: true, hostGone: true, role: notLeader, cause: killHost},
 		{name: webPlannedStop, watch: shortWatch, web: true, cause: stop},
@@ -103,7 +109,7 @@ func (s scenario) applies(p peer) bool {
 	case isOurs:
 		return true
 	}
-	return !s.many && (p.needsConsul() || !s.ofConsul)
+	return !s.many && !s.service && (p.needsConsul() || !s.ofConsul)
 }
 
 // boundOf returns how long to wait for a takeover by a peer.
@@ -218,6 +224,14 @@ func deleteKey(_ context.Context, t *trial) (undo, error) {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// alive is the file that shows that the service of a host lives.
+func alive(h *lab.Host) string { return filepath.Join(h.Dir, "alive") }
+
+// killService makes the check of the service fail. No process of the daemon is touched.
+func killService(_ context.Context, t *trial) (undo, error) {
+	return nil, t.fail(func() error { return os.Remove(alive(t.owner)) })
 }
 
 // claim sends a claim of the address by a stranger.

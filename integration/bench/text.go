@@ -106,6 +106,9 @@ The failures, all of the host that owns the address:
   none of the hosts, or for IPv6 one unsolicited neighbor advertisement. The client believes it until another frame corrects it or its
   neighbour entry expires.
 
+- *service dies*: a check that the address requires fails; it runs every 100 ms, with
+  ` + "`rise = 1`, `fall = 1`" + `. The address answers on until it moves.
+
 A planned stop is measured with one program at a time, and so is every failure with
 consul-vip. Other takeovers that take seconds are measured side by side, each with an
 address of its own, because otherwise the run would take hours: keepalived with 1 s and
