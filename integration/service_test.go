@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -51,7 +52,9 @@ func (s *scene) web(h *lab.Host, status int) *lab.Process {
 	s.NoError(err)
 	p := s.launch(h, "nginx", lab.Command{Args: []string{"nginx", "-e", "stderr", "-p", filepath.Dir(file), "-c", file}})
 	s.await(condition{"a web server on " + h.Name, func() error {
-		conn, err := h.Dial(s.t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", webPort))
+		ctx, cancel := context.WithTimeout(s.t.Context(), slack)
+		defer cancel()
+		conn, err := h.Dial(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", webPort))
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -98,7 +101,7 @@ func TestServiceDies(t *testing.T) {
 		do     func(s *scene, web *lab.Process)
 		reason string
 	}{
-		"killed":  {func(s *scene, web *lab.Process) { s.NoError(web.Kill()) }, "connection refused"},
+		"killed":  {func(s *scene, web *lab.Process) { s.NoError(web.Kill()) }, "connect: connection refused"},
 		"stopped": {func(s *scene, web *lab.Process) { s.signal(web, syscall.SIGSTOP) }, "timed out after 100ms"},
 		"status 500": {func(s *scene, web *lab.Process) {
 			s.NoError(web.Kill())
@@ -106,7 +109,7 @@ func TestServiceDies(t *testing.T) {
 		}, "status 500"},
 		"black-holed": {func(s *scene, web *lab.Process) {
 			s.NoError(web.Host.Filter(s.t.Context(), fmt.Sprintf("table inet hole {\n chain in {\n type filter hook input priority 0; iif lo tcp dport %d drop\n }\n}\n", webPort)))
-			s.t.Cleanup(func() { s.NoError(web.Host.Filter(s.t.Context(), "delete table inet hole\n")) })
+			s.t.Cleanup(func() { s.NoError(web.Host.Filter(context.Background(), "delete table inet hole\n")) })
 		}, "timed out after 100ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -139,10 +142,18 @@ func TestNoServiceIsFit(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			s := newScene(t)
 			h1, h2 := s.Servers[0], s.Servers[1]
-			web := s.web(h1, 200)
+			webs := map[*lab.Host]*lab.Process{}
+			for _, h := range s.Servers {
+				webs[h] = s.web(h, 200)
+			}
 			s.startServices(checkWeb, requireWeb+"\nwhen_none_fit = \""+policy+"\"")
 			s.await(s.served(h1))
-			s.NoError(web.Kill())
+			for _, h := range []*lab.Host{h2, s.Servers[2], h1} {
+				s.NoError(webs[h].Kill())
+				if h != h1 {
+					s.await(s.notFit(h))
+				}
+			}
 			if policy == "keep" {
 				s.await(s.noteSays(h1, "h1 is not fit"))
 				s.pass(calm)
@@ -157,6 +168,17 @@ func TestNoServiceIsFit(t *testing.T) {
 			s.await(s.ownedBy(h2))
 		})
 	}
+}
+
+// notFit is met when a member says that it is not fit for the address, or does not contend.
+func (s *scene) notFit(h *lab.Host) condition {
+	return condition{h.Name + " not to be fit", func() error {
+		contended, err := s.priorities(h)
+		if priority, contends := contended[s.vip]; err == nil && contends && priority <= 1000 {
+			err = fmt.Errorf("it contends with priority %d", priority)
+		}
+		return err
+	}}
 }
 
 // noteSays is met when the note of status contains a text.
@@ -212,7 +234,7 @@ func TestConsulServiceCheck(t *testing.T) {
 `))
 		s.NoError(err)
 		s.consulCLI(h, "services", "register", file)
-		t.Cleanup(func() { s.consulCLI(h, "services", "deregister", file) })
+		t.Cleanup(func() { s.NoError(s.Cluster.Of(h).API.Agent().ServiceDeregister("web-" + s.name)) })
 	}
 	s.startServices(`check "web" { service = "web-`+s.name+"\" }\n", requireWeb)
 	s.await(s.served(h1))
