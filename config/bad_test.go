@@ -153,6 +153,32 @@ var badSources = []struct {
 	{"when_none_fit", inVIP("require = []\nwhen_none_fit = \"stay\""), "3:17", `none of "keep", "release"`},
 	{"when_none_fit alone", inVIP(`when_none_fit = "keep"`), "2:1", "It matters only with require"},
 
+	// Hooks.
+	{"hook without events", atTop("hook \"a\" {\ncommand = [\"true\"]\n}"), "1:6", "A hook says when to run what"},
+	{"hook without a command", atTop("hook \"a\" {\non = [\"fit\"]\n}"), "1:6", "A hook says when to run what"},
+	{"hook name", inNamedHook("a b", ""), "1:6", "is not a name"},
+	{"hook twice", inHook("") + "\nhook \"a\" {\non = [\"fit\"]\ncommand = [\"true\"]\n}", "7:6", `There is a hook "a" already, at test.hcl:1:6`},
+	{"hook event", atTop("hook \"a\" {\non = [\"aquired\"]\ncommand = [\"true\"]\n}"), "2:6", `Did you mean "acquired"?`},
+	{"hook event twice", atTop("hook \"a\" {\non = [\"fit\", \"fit\"]\ncommand = [\"true\"]\n}"), "2:6", "is there twice"},
+	{"hook of no event", atTop("hook \"a\" {\non = []\ncommand = [\"true\"]\n}"), "2:6", "the hook would never run"},
+	{"hook command as a line", atTop("hook \"a\" {\non = [\"fit\"]\ncommand = [\"true -x\"]\n}"), "3:11", "there is no shell"},
+	{"hook timeout low", inHook(`timeout = "99ms"`), "4:11", "too short. It takes 100ms to 5m"},
+	{"hook timeout high", inHook(`timeout = "6m"`), "4:11", "too long. It takes 100ms to 5m"},
+	{"hook of no address", inHook(`vips = []`), "4:8", "Leave the key out for all addresses"},
+	{"hook of an unknown address", inHook(`vips = ["10.77.0.9"]`), "4:8", "10.77.0.9 has no vip block"},
+	{"hook of a prefix", inHook(`vips = ["10.77.0.100/32"]`), "4:8", "Write the address alone"},
+	{"hook of a name", inHook(`vips = ["web"]`), "4:8", "is not an IP address"},
+	{"unknown key of hook", inHook(`shell = true`), "4:1", `Unsupported argument`},
+
+	// Addresses that are not bound.
+	{"bind as text", inVIP(`bind = "no"`), "2:9", "a bool is required"},
+	{"interface without bind", inVIP("bind = false\ninterface = \"eth0\""), "3:1", "With bind = false nothing is bound"},
+	{"dead_man without bind", inVIP("bind = false\ndead_man = \"9s\""), "3:1", "With bind = false nothing is bound"},
+	{"takeover without bind", inVIP("bind = false\ntakeover = \"probe\""), "3:1", "With bind = false nothing is bound"},
+	{"on_conflict without bind", inVIP("bind = false\non_conflict = \"log\""), "3:1", "With bind = false nothing is bound"},
+	{"announce without bind", inVIP("bind = false\nannounce {}"), "3:1", "With bind = false nothing is bound"},
+	{"host_check without bind", inVIP("bind = false\nhost_check {}"), "3:1", "With bind = false nothing is bound"},
+
 	// Addresses.
 	{"a name", vipBlock("vip.example.com"), "1:5", "is not an IP address"},
 	{"half an address", vipBlock("10.77.0"), "1:5", "is not an IP address"},
@@ -190,6 +216,12 @@ func inHostCheck(line string) string { return atTop("host_check {\n" + line + "\
 func inCheck(line string) string { return atTop("check \"a\" {\n" + line + "\n}") }
 
 func inTCP(line string) string { return inCheck("tcp = \"127.0.0.1:80\"\n" + line) }
+
+func inNamedHook(name, line string) string {
+	return "hook \"" + name + "\" {\non = [\"fit\"]\ncommand = [\"true\"]\n" + line + "\n}\n" + vipBlock("10.77.0.100")
+}
+
+func inHook(line string) string { return inNamedHook("a", line) }
 
 func inVIP(line string) string { return "vip \"10.77.0.100\" {\n" + line + "\n}" }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -39,6 +40,7 @@ func (c *checker) config(body hcl.Body) *Config {
 	}
 	c.distinct(raw.VIPs, cfg.VIPs)
 	c.checks(raw.Checks, raw.VIPs, cfg)
+	c.hooks(raw.Hooks, cfg)
 	c.defaultDeadMan(raw.Consul, cfg.Consul.CheckTTL)
 	return cfg
 }
@@ -62,13 +64,14 @@ func (c *checker) vip(raw rawVIP, top *Config) VIP {
 	}
 	vip := VIP{
 		Prefix:       prefix,
+		Unbound:      !value(c, raw.Bind, true, unchecked[bool]),
 		Interface:    value(c, raw.Interface, "", interfaceName),
 		Priority:     value(c, raw.Priority, DefaultPriority, priority),
 		OnConflict:   value(c, raw.OnConflict, DefaultOnConflict, choice(ConflictExit, ConflictQuit, ConflictContend, ConflictDefend, ConflictLog)),
 		OnLoss:       value(c, raw.OnLoss, DefaultOnLoss, choice(LossExit, LossContend)),
 		Takeover:     value(c, raw.Takeover, DefaultTakeover, choice(TakeoverProbe, TakeoverStrict)),
 		PreemptDelay: c.preemptDelay(raw),
-		DeadMan:      c.deadMan(raw, top.Consul),
+		DeadMan:      value(c, raw.DeadMan, DefaultDeadMan, deadMan(top.Consul)),
 		Require:      value(c, raw.Require, nil, checkNames),
 		WhenNoneFit:  value(c, raw.WhenNoneFit, DefaultWhenNoneFit, choice(NoneFitKeep, NoneFitRelease)),
 		Announce:     single(c, "announce", raw.Announce, rawAnnounce.at, c.announce),
@@ -77,11 +80,35 @@ func (c *checker) vip(raw rawVIP, top *Config) VIP {
 	if !isSet(raw.Require) {
 		c.needless("It matters only with require.", raw.WhenNoneFit)
 	}
-	if vip.Takeover == TakeoverStrict {
+	if c.noDeadMan == nil && !isSet(raw.DeadMan) && !vip.Unbound {
+		c.noDeadMan = &raw.AddressRange
+	}
+	switch {
+	case vip.Unbound:
+		vip.HostCheck.Misses = 0
+		c.unbound(raw)
+	case vip.Takeover == TakeoverStrict:
 		vip.HostCheck.Misses = 0
 		c.strictHostCheck(raw)
 	}
 	return vip
+}
+
+// unbound reports what can have no effect on an address that is not bound here.
+func (c *checker) unbound(raw rawVIP) {
+	const why = "With bind = false nothing is bound or sent on the network."
+	c.needless(why, raw.Interface, raw.OnConflict, raw.Takeover, raw.DeadMan)
+	for _, block := range slices.Concat(ranges(raw.Announce, rawAnnounce.at), ranges(raw.HostCheck, rawHostCheck.at)) {
+		c.report("Needless block", block, why+" Leave the block out.")
+	}
+}
+
+// ranges returns where blocks are.
+func ranges[R any](blocks []R, at func(R) hcl.Range) (ranges []hcl.Range) {
+	for _, b := range blocks {
+		ranges = append(ranges, at(b))
+	}
+	return ranges
 }
 
 // strictHostCheck reports a host_check block that can have no effect.
@@ -100,19 +127,6 @@ func (c *checker) hostCheck(def HostCheck) func(rawHostCheck) HostCheck {
 			Misses:   value(c, raw.Misses, def.Misses, misses),
 		}
 	}
-}
-
-// deadMan notes an address that leaves dead_man out.
-func (c *checker) deadMan(raw rawVIP, consul Consul) time.Duration {
-	problems := len(c.diags)
-	lifetime := value(c, raw.DeadMan, 0, deadMan(consul))
-	if lifetime == 0 {
-		lifetime = DefaultDeadMan
-		if len(c.diags) == problems && c.noDeadMan == nil {
-			c.noDeadMan = &raw.AddressRange
-		}
-	}
-	return lifetime
 }
 
 // defaultDeadMan reports a check_ttl for which the default of dead_man is too short.

@@ -48,6 +48,8 @@ type Config struct {
 	HostCheck HostCheck
 	// Checks are the checks of services, each with another name.
 	Checks []Check
+	// Hooks are the programs to run on events, each with another name.
+	Hooks []Hook
 	// VIPs are the floating addresses, at least one, in order of appearance. Each
 	// address appears once.
 	VIPs []VIP
@@ -76,6 +78,9 @@ type VIP struct {
 	// Prefix is the address with its prefix length, not masked. The default length
 	// is /32.
 	Prefix netip.Prefix
+	// Unbound: only the lock is held, and hooks do the rest. Nothing is bound or sent on
+	// the network, so that Interface is empty and there is no host check.
+	Unbound bool
 	// Interface is the name of the network interface. Empty: the interface whose
 	// subnet contains the address.
 	Interface string

@@ -230,6 +230,36 @@ var goodSources = []struct {
 		vip "10.77.0.100" { priority = env("CONSUL_VIP_TEST_PRIORITY", "9") }`, func(c *config.Config) {
 		c.LogJSON, c.NodeName, c.VIPs[0].Priority = true, "rack-7", 7
 	}},
+	{"hooks", `
+		hook "notify" {
+			on      = ["acquired", "pre_release", "released", "lost", "conflict", "unfit", "fit"]
+			command = ["/etc/consul-vip/notify.sh", "-q"]
+		}
+		hook "attach" {
+			on      = ["acquired"]
+			command = ["attach"]
+			timeout = "1m"
+			vips    = ["10.77.0.100"]
+		}
+		vip "10.77.0.100" { bind = false }`, func(c *config.Config) {
+		c.VIPs[0].Unbound, c.VIPs[0].HostCheck.Misses = true, 0
+		c.Hooks = []config.Hook{
+			{
+				Name: "notify", Command: []string{"/etc/consul-vip/notify.sh", "-q"}, Timeout: 5 * time.Second,
+				On: []config.HookEvent{config.HookAcquired, config.HookPreRelease, config.HookReleased, config.HookLost, config.HookConflict, config.HookUnfit, config.HookFit},
+			},
+			{
+				Name: "attach", Command: []string{"attach"}, Timeout: time.Minute,
+				On: []config.HookEvent{config.HookAcquired}, VIPs: []netip.Addr{netip.MustParseAddr("10.77.0.100")},
+			},
+		}
+	}},
+	{"no dead_man without bind", `
+		consul { check_ttl = "20s" }
+		vip "10.77.0.100" { bind = false }`, func(c *config.Config) {
+		c.Consul.CheckTTL = 20 * time.Second
+		c.VIPs[0].Unbound, c.VIPs[0].HostCheck.Misses = true, 0
+	}},
 	{"order of appearance", `
 		vip "10.77.0.100" {}
 		vip "10.77.0.9" {}

@@ -37,6 +37,7 @@ func FuzzParse(f *testing.F) {
 		"check \"a\" {\nhttp = \"http://127.0.0.1/\"\nexpect = 204\nheader = { a = \"b\" }\n}\n" + inVIP("require = [\"a\"]"),
 		inTCP("interval = \"100ms\"\nrise = 1\nfall = 100"),
 		inCheck("service = \"web\""), inCheck("command = [\"true\"]"),
+		inHook("timeout = \"1s\"\nvips = [\"10.77.0.100\"]"), inVIP("bind = false"),
 	} {
 		f.Add([]byte(src))
 	}
@@ -85,6 +86,7 @@ func requireSound(t *testing.T, cfg *config.Config) {
 	}
 	requireSoundHostCheck(t, cfg.HostCheck)
 	requireSoundChecks(t, cfg)
+	requireSoundHooks(t, cfg.Hooks)
 	seen := make(map[netip.Addr]bool)
 	for _, vip := range cfg.VIPs {
 		require.True(t, vip.Prefix.IsValid() && !vip.Addr().Is4In6() && vip.Addr().Zone() == "" && vip.Addr().IsGlobalUnicast(), "%s", vip.Prefix)
@@ -92,6 +94,10 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		seen[vip.Addr()] = true
 		require.LessOrEqual(t, len(vip.Interface), 15)
 		require.True(t, 0 <= vip.Priority && vip.Priority <= 1000)
+		if vip.Unbound {
+			require.Zero(t, vip.HostCheck.Misses)
+			continue
+		}
 		requireBetween(t, least, vip.DeadMan, cfg.Consul.SessionTTL-time.Second-1)
 		require.Zero(t, vip.DeadMan%time.Second)
 		requireBetween(t, time.Second, vip.Announce.Interval, time.Hour)
@@ -101,6 +107,18 @@ func requireSound(t *testing.T, cfg *config.Config) {
 		require.NotEmpty(t, vip.OnConflict)
 		require.NotEmpty(t, vip.OnLoss)
 		require.NotEmpty(t, vip.Takeover)
+	}
+}
+
+func requireSoundHooks(t *testing.T, hooks []config.Hook) {
+	t.Helper()
+	names := map[string]bool{}
+	for _, h := range hooks {
+		require.False(t, names[h.Name])
+		names[h.Name] = true
+		require.NotEmpty(t, h.On)
+		require.NotEmpty(t, h.Command)
+		requireBetween(t, 100*time.Millisecond, h.Timeout, 5*time.Minute)
 	}
 }
 

@@ -12,6 +12,7 @@ type (
 		Consul    []rawConsul    `hcl:"consul,block"`
 		HostCheck []rawHostCheck `hcl:"host_check,block"`
 		Checks    []rawCheck     `hcl:"check,block"`
+		Hooks     []rawHook      `hcl:"hook,block"`
 		VIPs      []rawVIP       `hcl:"vip,block"`
 	}
 
@@ -27,6 +28,7 @@ type (
 
 	rawVIP struct {
 		Address      string         `hcl:"address,label"`
+		Bind         *hcl.Attribute `hcl:"bind"`
 		Interface    *hcl.Attribute `hcl:"interface"`
 		Priority     *hcl.Attribute `hcl:"priority"`
 		OnConflict   *hcl.Attribute `hcl:"on_conflict"`
@@ -56,6 +58,15 @@ type (
 		Rise          *hcl.Attribute `hcl:"rise"`
 		Fall          *hcl.Attribute `hcl:"fall"`
 		NameRange     hcl.Range      `hcl:"name,label_range"`
+	}
+
+	rawHook struct {
+		Name      string         `hcl:"name,label"`
+		On        *hcl.Attribute `hcl:"on"`
+		Command   *hcl.Attribute `hcl:"command"`
+		Timeout   *hcl.Attribute `hcl:"timeout"`
+		VIPs      *hcl.Attribute `hcl:"vips"`
+		NameRange hcl.Range      `hcl:"name,label_range"`
 	}
 
 	rawAnnounce struct {

@@ -21,7 +21,7 @@ func TestFullExampleIsFull(t *testing.T) {
 	known := make(map[string]bool)
 	for path, raw := range map[string]any{
 		"": rawConfig{}, "consul.": rawConsul{}, "vip.": rawVIP{}, "vip.announce.": rawAnnounce{},
-		"host_check.": rawHostCheck{}, "check.": rawCheck{}, "vip.host_check.": rawHostCheck{},
+		"host_check.": rawHostCheck{}, "check.": rawCheck{}, "hook.": rawHook{}, "vip.host_check.": rawHostCheck{},
 	} {
 		schema, _ := gohcl.ImpliedBodySchema(raw)
 		for _, attribute := range schema.Attributes {

@@ -63,9 +63,7 @@ const (
 // check checks a check block.
 func (c *checker) check(raw rawCheck) Check {
 	check := Check{Name: raw.Name}
-	if !isSegment(raw.Name) {
-		c.report("Invalid name", raw.NameRange, fmt.Sprintf("%q is not a name: letters, digits, dots, dashes and underscores.", raw.Name))
-	}
+	c.name(raw.Name, raw.NameRange)
 	check.HTTP = value(c, raw.HTTP, "", httpURL)
 	check.TCP = value(c, raw.TCP, "", hostPort)
 	check.Command = value(c, raw.Command, nil, command)
@@ -92,6 +90,13 @@ func (c *checker) check(raw rawCheck) Check {
 		check.ExpectText = expected
 	}
 	return check
+}
+
+// name checks the name of a block.
+func (c *checker) name(name string, at hcl.Range) {
+	if !isSegment(name) {
+		c.report("Invalid name", at, fmt.Sprintf("%q is not a name: letters, digits, dots, dashes and underscores.", name))
+	}
 }
 
 // oneTarget reports a check that has none of the four targets, or several.

@@ -34,15 +34,19 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// full.hcl has every key with its default, so it equals minimal.hcl but for the check, which
-// nothing requires.
+// full.hcl has every key with its default, so it equals minimal.hcl but for the hook and for
+// the check, which nothing requires.
 func TestFullIsTheDefaults(t *testing.T) {
 	full := load(t, "full.hcl")
 	require.Equal(t, []config.Check{{
 		Name: "traefik", HTTP: "http://127.0.0.1:8080/ping", Interval: config.DefaultCheckInterval, Timeout: config.DefaultCheckTimeout,
 		Rise: config.DefaultRise, Fall: config.DefaultFall,
 	}}, full.Checks)
-	full.Checks = nil
+	require.Equal(t, []config.Hook{{
+		Name: "notify", Command: []string{"/etc/consul-vip/notify.sh"}, Timeout: config.DefaultHookTimeout,
+		On: []config.HookEvent{config.HookAcquired, config.HookReleased, config.HookLost, config.HookConflict, config.HookUnfit, config.HookFit},
+	}}, full.Hooks)
+	full.Checks, full.Hooks = nil, nil
 	require.Equal(t, load(t, "minimal.hcl"), full)
 }
 

@@ -102,10 +102,42 @@ check "traefik" {
   fall = 2
 }
 
+# A program that is run when something happens to an address on this host. The hooks of
+# one address run one after the other, in the order of the events. docs/hooks.md has
+# their environment and what happens when one fails or hangs.
+hook "notify" {
+  # When to run it:
+  #   "acquired"     this host serves the address
+  #   "pre_release"  it is about to leave it to another host on purpose; that waits for
+  #                  the hook, up to its timeout
+  #   "released"     it has left it on purpose
+  #   "lost"         it has left it because it lost the lock, the session, the link or
+  #                  the address
+  #   "conflict"     it has left it because another station has it
+  #   "unfit"        a service that the address requires is not fit on this host
+  #   "fit"          all of them are
+  on = ["acquired", "released", "lost", "conflict", "unfit", "fit"]
+
+  # The program and its arguments, without a shell.
+  command = ["/etc/consul-vip/notify.sh"]
+
+  # How long a run may take, 100ms to 5m; then it is killed with its children.
+  timeout = "5s"
+
+  # The addresses whose events count. Unset: all.
+  vips = null
+}
+
 # One block per floating address, IPv4 or IPv6. A prefix length can follow, as in
 # "10.77.0.100/24". Keep the default, /32 or /128, unless the address must add the route
 # of its subnet.
 vip "10.77.0.100" {
+  # With false, this host does nothing for the address but hold its lock and run its
+  # hooks, which attach a cloud's own floating address for example: see examples/cloud.
+  # Then interface, on_conflict, takeover, dead_man, announce and host_check do not
+  # belong in the block.
+  bind = true
+
   # The interface to bind the address to. Unset: the one whose subnet contains the
   # address. If several do, or none, the agent does not start.
   interface = null

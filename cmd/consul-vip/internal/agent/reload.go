@@ -34,7 +34,7 @@ type change struct{ from, to config.VIP }
 func newPlan(from, to *config.Config) plan {
 	p := plan{cfg: new(config.Config)}
 	*p.cfg = *from
-	p.cfg.VIPs, p.cfg.Checks, p.cfg.HostCheck, p.cfg.LogLevel = to.VIPs, to.Checks, to.HostCheck, to.LogLevel
+	p.cfg.VIPs, p.cfg.Checks, p.cfg.Hooks, p.cfg.HostCheck, p.cfg.LogLevel = to.VIPs, to.Checks, to.Hooks, to.HostCheck, to.LogLevel
 	p.restart = needRestart(from, to)
 
 	gone := make(map[netip.Addr]config.VIP)
