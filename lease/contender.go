@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,17 @@ type Lock struct {
 	// holds to one of them. With UnfitIneligible it does not take the lock at all.
 	Unfit           error
 	UnfitIneligible bool
+	// Failing is what does not work here although the lock is held, for people who read the
+	// members; nil: everything works.
+	Failing error
+	// Prepare, if not nil, is called before this process gives a lock away that it serves: by
+	// a transfer, as an operator has asked, or because the context of Hold ends. The lock is
+	// kept meanwhile, for PrepareTimeout at most: then, and the instant the lock is lost,
+	// Prepare's context ends, and it has to return at once. Kept is called if the lock stays
+	// here nevertheless, for example because the transfer did not work.
+	Prepare        func(ctx context.Context, reason error)
+	PrepareTimeout time.Duration
+	Kept           func()
 	// Dead is the session of a holder whose host does not answer on the wire. While it is
 	// on the key, and this process is the best placed of the others whose hosts answer,
 	// this process takes the lock from it. Empty: there is none.
@@ -187,9 +199,17 @@ func (a *contenders) member() (m state.Member, leaving bool, changed <-chan stru
 	_, changed = a.changes.Get()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	m = state.Member{VIPs: map[string]int{}, Ineligible: map[string][]string{}, Unfit: map[string][]string{}, Owner: a.owner}
+	m = state.Member{
+		VIPs: map[string]int{}, Ineligible: map[string][]string{}, Unfit: map[string][]string{}, Failing: map[string][]string{},
+		Owner: a.owner,
+	}
 	for name, c := range a.byName {
-		switch lock, _ := c.wanted.Get(); {
+		lock, _ := c.wanted.Get()
+		if c.held && lock.Failing != nil {
+			reason := lock.Failing.Error()
+			m.Failing[reason] = append(m.Failing[reason], name)
+		}
+		switch {
 		case c.held, lock.ineligible() == nil && c.heldOff == 0:
 			m.VIPs[name] = clamp(lock.Priority+a.offset, 0, state.MaxPriority)
 			if lock.Unfit != nil {
@@ -200,7 +220,7 @@ func (a *contenders) member() (m state.Member, leaving bool, changed <-chan stru
 			m.Ineligible[reason] = append(m.Ineligible[reason], name)
 		}
 	}
-	for _, reasons := range []map[string][]string{m.Ineligible, m.Unfit} {
+	for _, reasons := range []map[string][]string{m.Ineligible, m.Unfit, m.Failing} {
 		for _, names := range reasons {
 			slices.Sort(names)
 		}

@@ -30,6 +30,8 @@ type tenure struct {
 	settled   bool                    // the address has been bound for a while
 	abort     context.CancelCauseFunc // gives up the transfer under way; nil: there is none
 	deadline  time.Time               // of a stop's transfer; zero: the process does not stop
+	giveUp    *time.Timer             // fires at the deadline
+	prepared  bool                    // Prepare of the lock was called and has returned
 	recording *failurelog.Log
 }
 
@@ -42,22 +44,24 @@ type answer struct {
 	record *state.Record
 	// refused: a transfer did not work, and is to be tried again.
 	refused bool
+	// prepared: Prepare has returned.
+	prepared bool
 }
 
 // keep keeps the lock until the hold ends. It is the only goroutine that writes to
 // the key meanwhile, and ends the hold as soon as a State shows that the key is not
 // ours or that no node may have it.
 func (h *Held) keep(ctx context.Context) {
-	t := &tenure{h: h, stop: ctx, due: newPendingTransfer(), answer: make(chan answer, 1), recording: failurelog.New(h.log, "writing the record")}
+	t := &tenure{h: h, stop: ctx, due: newPendingTransfer(), giveUp: stoppedTimer(), answer: make(chan answer, 1), recording: failurelog.New(h.log, "writing the record")}
 	defer t.close()
 	stopped, bound := ctx.Done(), h.bound
-	var giveUp, settle <-chan time.Time
+	var settle <-chan time.Time
 	unseen := time.NewTimer(h.session.ttl / 2)
 	defer unseen.Stop()
 	for h.run.Err() == nil {
 		v, seen := h.keeper.latest.Get()
 		lock, altered := h.contender.wanted.Get()
-		if end, over := h.judge(v); over {
+		if end, over := h.judge(v); over && !t.putOff(end, lock) {
 			h.finish(end)
 			return
 		}
@@ -80,9 +84,9 @@ func (h *Held) keep(ctx context.Context) {
 			}
 			unseen.Reset(wait)
 		case <-stopped:
-			stopped, giveUp = nil, time.After(transferTimeout)
-			t.beginStop(v)
-		case <-giveUp:
+			stopped = nil
+			t.beginStop(v, lock)
+		case <-t.giveUp.C:
 			h.finish(t.stopEnd())
 		case <-h.run.Done():
 		}
@@ -101,6 +105,7 @@ func (h *Held) settlesIn() time.Duration {
 // close waits for the write under way.
 func (t *tenure) close() {
 	t.due.timer.Stop()
+	t.giveUp.Stop()
 	if t.writing {
 		t.onAnswer(<-t.answer)
 	}
@@ -116,7 +121,16 @@ func (t *tenure) write(v observed, lock Lock) {
 	if served && v.State != nil && !t.stopping() {
 		t.due.consider(t.next(v, lock))
 	}
+	leaving := t.stopping() || (served && t.due.ripe)
+	if t.prepared && !leaving {
+		t.prepared = false
+		if lock.Kept != nil {
+			lock.Kept()
+		}
+	}
 	switch {
+	case leaving && t.mustPrepare(lock):
+		t.prepare(lock, t.leavingReason())
 	case t.stopping():
 		t.transferAtStop(v)
 	case served && t.due.ripe:
@@ -143,17 +157,62 @@ func (t *tenure) stopEnd() End { return End{Kind: Stopped, Reason: context.Cause
 
 // beginStop gives up a transfer under way: a stop has a second of its own for one.
 // Without a successor there is nothing to wait for.
-func (t *tenure) beginStop(v observed) {
-	t.deadline = time.Now().Add(transferTimeout)
+func (t *tenure) beginStop(v observed, lock Lock) {
+	timeout, prepares := transferTimeout, t.mustPrepare(lock)
+	if prepares {
+		timeout += lock.PrepareTimeout
+	}
+	t.stopWithin(timeout)
 	if t.abort != nil {
 		t.abort(context.Cause(t.stop))
 	}
-	if _, ok := t.h.successor(v); !ok {
+	if _, ok := t.h.successor(v); !ok && !prepares {
 		t.h.finish(t.stopEnd())
 	}
 }
 
+func (t *tenure) stopWithin(timeout time.Duration) {
+	t.deadline = time.Now().Add(timeout)
+	t.giveUp.Reset(timeout)
+}
+
 func (t *tenure) stopping() bool { return !t.deadline.IsZero() }
+
+// leavingReason is why the lock is about to be given away.
+func (t *tenure) leavingReason() error {
+	if t.stopping() {
+		return context.Cause(t.stop)
+	}
+	return t.due.Reason
+}
+
+// mustPrepare reports whether Prepare comes first if the lock is to be given away.
+func (t *tenure) mustPrepare(lock Lock) bool {
+	return lock.Prepare != nil && !t.prepared && t.h.isBound()
+}
+
+// prepare calls Prepare, unless something is under way. It counts as a write: no other one
+// begins meanwhile.
+func (t *tenure) prepare(lock Lock, reason error) {
+	if t.writing {
+		return
+	}
+	t.start(t.h.run, func(ctx context.Context) answer {
+		ctx, cancel := context.WithTimeout(ctx, lock.PrepareTimeout)
+		defer cancel()
+		lock.Prepare(ctx, reason)
+		return answer{prepared: true}
+	})
+}
+
+// putOff reports whether a release has to wait for Prepare.
+func (t *tenure) putOff(end End, lock Lock) bool {
+	if end.Kind != Released || !t.mustPrepare(lock) {
+		return false
+	}
+	t.prepare(lock, end.Reason)
+	return true
+}
 
 // start runs a write in a goroutine of its own, which reports by an answer.
 func (t *tenure) start(ctx context.Context, write func(context.Context) answer) {
@@ -194,6 +253,12 @@ func (t *tenure) onAnswer(a answer) {
 	}
 	if a.end != nil {
 		h.finish(*a.end)
+	}
+	if a.prepared {
+		t.prepared = true
+		if t.stopping() {
+			t.stopWithin(transferTimeout)
+		}
 	}
 	if a.refused {
 		t.due.timer.Reset(max(retryDelay, t.due.left()))

@@ -96,6 +96,8 @@ type Keeper struct {
 	agentNode string // Consul's name for the node
 	checkID   string // empty where no check is wanted
 
+	named latest.Latest[string] // node, for others; set by identify
+
 	// Owned by keepSessions.
 	evicted    bool // no session of a previous process, or of ours, is left
 	registered bool // the agent may know the service
@@ -133,6 +135,16 @@ func New(cfg Config) *Keeper {
 func (k *Keeper) State() (s *state.State, changed <-chan struct{}) {
 	v, changed := k.latest.Get()
 	return v.State, changed
+}
+
+// Node is this instance's name. It is empty as long as the local agent, whose node name it
+// is by default, has not answered.
+func (k *Keeper) Node() string {
+	if k.cfg.Node != "" {
+		return k.cfg.Node
+	}
+	name, _ := k.named.Get()
+	return name
 }
 
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;
@@ -224,6 +236,7 @@ func (k *Keeper) identify(ctx context.Context) error {
 	if k.cfg.Node != "" {
 		k.node = k.cfg.Node
 	}
+	k.named.Set(k.node)
 	if k.cfg.CheckTTL > 0 {
 		k.checkID = k.cfg.Service + "-" + k.node
 	}

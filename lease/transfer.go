@@ -27,9 +27,13 @@ type pendingTransfer struct {
 }
 
 func newPendingTransfer() *pendingTransfer {
-	p := &pendingTransfer{timer: time.NewTimer(0)}
-	p.timer.Stop()
-	return p
+	return &pendingTransfer{timer: stoppedTimer()}
+}
+
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 // consider starts, restarts or stops the wait.

@@ -117,7 +117,18 @@ func (s *State) Contenders(name string) []string {
 // WhyIneligible is the reason for which a member that is configured for a lock
 // cannot take it now, as that member says. It is empty where there is none.
 func (s *State) WhyIneligible(name, node string) string {
-	for reason, names := range s.Members[node].Ineligible {
+	return reasonFor(name, s.Members[node].Ineligible)
+}
+
+// WhyUnfit is the reason for which a member takes a lock only if no fit member is there, as
+// that member says. It is empty where there is none.
+func (s *State) WhyUnfit(name, node string) string {
+	return reasonFor(name, s.Members[node].Unfit)
+}
+
+// reasonFor is the reason under which a lock is listed; empty: none.
+func reasonFor(name string, reasons map[string][]string) string {
+	for reason, names := range reasons {
 		if slices.Contains(names, name) {
 			return reason
 		}
@@ -125,13 +136,11 @@ func (s *State) WhyIneligible(name, node string) string {
 	return ""
 }
 
-// WhyUnfit is the reason for which a member takes a lock only if no fit member is there, as
-// that member says. It is empty where there is none.
-func (s *State) WhyUnfit(name, node string) string {
-	for reason, names := range s.Members[node].Unfit {
-		if slices.Contains(names, name) {
-			return reason
-		}
+// failing tells what does not work where a lock is held.
+func (s *State) failing(name string) string {
+	_, owner := s.Owner(name)
+	if reason := reasonFor(name, s.Members[owner].Failing); reason != "" {
+		return fmt.Sprintf("failing on %s: %s", owner, reason)
 	}
 	return ""
 }
@@ -207,7 +216,7 @@ func (s *State) Situation(name string) string {
 // Remarks tell people what the owner of a lock alone does not: how a lock became
 // free, why no member takes it, and what operators have asked for.
 func (s *State) Remarks(name string) []string {
-	remarks := []string{s.history(name), s.taken(name), s.PinText(name), s.absence(name)}
+	remarks := []string{s.failing(name), s.history(name), s.taken(name), s.PinText(name), s.absence(name)}
 	if _, owner := s.Owner(name); owner != "" && s.Drained(owner) {
 		remarks = append(remarks, owner+" is drained")
 	}

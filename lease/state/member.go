@@ -29,7 +29,9 @@ type Member struct {
 	Ineligible map[string][]string
 	// Unfit are locks among VIPs that it takes only if no fit member is there, by the reason
 	// why it is not fit for them.
-	Unfit   map[string][]string
+	Unfit map[string][]string
+	// Failing are locks that it holds, by what does not work there nevertheless.
+	Failing map[string][]string
 	Version string
 	// Owner is what the instance wants the others to know about itself: all other
 	// fields of the value.
@@ -43,15 +45,16 @@ type memberHead struct {
 	VIPs       map[string]int      `json:"vips"`
 	Ineligible map[string][]string `json:"ineligible,omitempty"`
 	Unfit      map[string][]string `json:"unfit,omitempty"`
+	Failing    map[string][]string `json:"failing,omitempty"`
 	Version    string              `json:"version,omitempty"`
 }
 
 // memberFields are the names of a Member's own fields.
-var memberFields = []string{"node", "session", "vips", "ineligible", "unfit", "version"}
+var memberFields = []string{"node", "session", "vips", "ineligible", "unfit", "failing", "version"}
 
 // MarshalJSON implements [json.Marshaler].
 func (m Member) MarshalJSON() ([]byte, error) {
-	return m.Owner.Inline(memberHead{m.Node, m.Session, m.VIPs, m.Ineligible, m.Unfit, m.Version}, struct{}{})
+	return m.Owner.Inline(memberHead{m.Node, m.Session, m.VIPs, m.Ineligible, m.Unfit, m.Failing, m.Version}, struct{}{})
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -64,7 +67,7 @@ func (m *Member) UnmarshalJSON(object []byte) error {
 	if err != nil {
 		return err
 	}
-	*m = Member{head.Node, head.Session, head.VIPs, head.Ineligible, head.Unfit, head.Version, owner}
+	*m = Member{head.Node, head.Session, head.VIPs, head.Ineligible, head.Unfit, head.Failing, head.Version, owner}
 	return nil
 }
 
@@ -72,7 +75,8 @@ func (m *Member) UnmarshalJSON(object []byte) error {
 func (m Member) Same(o Member) bool {
 	return m.Session == o.Session && maps.Equal(m.VIPs, o.VIPs) &&
 		maps.EqualFunc(m.Ineligible, o.Ineligible, slices.Equal) &&
-		maps.EqualFunc(m.Unfit, o.Unfit, slices.Equal) && m.Owner == o.Owner
+		maps.EqualFunc(m.Unfit, o.Unfit, slices.Equal) &&
+		maps.EqualFunc(m.Failing, o.Failing, slices.Equal) && m.Owner == o.Owner
 }
 
 // Encode returns the value to write to the member key.

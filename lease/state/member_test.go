@@ -26,6 +26,10 @@ func TestMemberAsJSON(t *testing.T) {
 			Member{Node: "h1", Session: "s1", VIPs: map[string]int{"a": 2102}, Unfit: map[string][]string{"no disk": {"a"}}},
 			`{"node":"h1","session":"s1","vips":{"a":2102},"unfit":{"no disk":["a"]}}`,
 		},
+		"failing": {
+			Member{Node: "h1", Session: "s1", VIPs: map[string]int{"a": 100}, Failing: map[string][]string{"hook x: status 429": {"a"}}},
+			`{"node":"h1","session":"s1","vips":{"a":100},"failing":{"hook x: status 429":["a"]}}`,
+		},
 		"described": {
 			Member{Node: "h1", Session: "s1", VIPs: map[string]int{"a": 100}, Owner: `{"links":[{"interface":"eth0","macs":["02:00:00:00:00:01"]}],"x":1}`},
 			`{"node":"h1","session":"s1","vips":{"a":100},"links":[{"interface":"eth0","macs":["02:00:00:00:00:01"]}],"x":1}`,
