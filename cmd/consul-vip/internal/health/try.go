@@ -9,25 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strings"
-	"time"
-	"unicode"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/command"
 	"github.com/consul-vip/consul-vip/config"
 )
 
-const (
-	// maxBody is how much of an answer is searched for the expected text, in bytes.
-	maxBody = 64 << 10
-	// maxReason is how much of a program's output becomes the reason, in bytes.
-	maxReason = 200
-	// drainTime is how long the output of a program is read after its end: a child may
-	// still have it open.
-	drainTime = 100 * time.Millisecond
-)
+// maxBody is how much of an answer is searched for the expected text, in bytes.
+const maxBody = 64 << 10
 
 // try runs a check once. It returns nil if the service is fit, else an error whose text is
 // the reason. It ends with ctx.
@@ -130,58 +119,7 @@ func tryTCP(ctx context.Context, address string) error {
 	return conn.Close()
 }
 
-// tryCommand runs a program in a process group of its own, which is killed when ctx ends,
-// and after the program's end.
+// tryCommand runs a program.
 func tryCommand(ctx context.Context, args []string) error {
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	kill := func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.Cancel = kill
-	cmd.WaitDelay = drainTime
-	out := &firstLine{}
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	err := cmd.Wait()
-	_ = kill() // its children; an error says that there is none
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("killed: %w", context.Cause(ctx))
-	case err == nil, errors.Is(err, exec.ErrWaitDelay):
-		return nil // a child that outlives it does not matter
-	case out.text() != "":
-		return fmt.Errorf("%w: %s", err, out.text())
-	}
-	return err
-}
-
-// firstLine keeps the first line that is written.
-type firstLine struct {
-	buf  bytes.Buffer
-	full bool
-}
-
-func (l *firstLine) Write(b []byte) (int, error) {
-	if l.full {
-		return len(b), nil
-	}
-	rest := b
-	if l.buf.Len() == 0 {
-		rest = bytes.TrimLeft(b, "\r\n")
-	}
-	line, _, ended := bytes.Cut(rest, []byte("\n"))
-	l.buf.Write(line[:min(len(line), maxReason-l.buf.Len())])
-	l.full = ended || l.buf.Len() == maxReason
-	return len(b), nil
-}
-
-// text is the line without what cannot be printed.
-func (l *firstLine) text() string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, l.buf.String()))
+	return command.Run(ctx, args, nil).Reason()
 }
