@@ -38,7 +38,7 @@ check: deps lint ## lint, and run the tests that need no lab; required for every
 	@echo '== 20,000 faults in virtual time'
 	go test -count=1 -timeout 30m -run TestSimulate $(SIMULATION) -args -faults 20000
 	@echo '== tests of the lab, bench and chaos code; tests that need a lab are skipped'
-	CONSUL_VIP_INTEGRATION= go test -count=1 ./integration/...
+	INTEGRATION= go test -count=1 ./integration/...
 
 lint: ## format, modules, static analysis, spelling, retired words
 	@echo '== gofmt'
@@ -65,7 +65,7 @@ unit: deps ## run the tests outside integration
 	go test -count=1 $(UNIT)
 
 integration: deps consul nomad build ## run the tests with Consul and Nomad in network namespaces; takes several minutes
-	CONSUL_VIP_INTEGRATION=1 CONSUL_VIP_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -v -timeout 30m ./integration/...
+	INTEGRATION=1 INTEGRATION_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -v -timeout 30m ./integration/...
 
 demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)

@@ -45,7 +45,7 @@ var badSources = []struct {
 	{"name without quotes", inVIP(`interface = eth0.vlan`), "2:13", "Text needs quotes."},
 	{"variable", inVIP(`interface = "${name}"`), "2:16", "Variables may not be used here"},
 	{"unknown function", inVIP(`interface = evn("X")`), "2:13", `Did you mean "env"?`},
-	{"unset variable", inVIP(`interface = env("CONSUL_VIP_UNSET")`), "2:18", "CONSUL_VIP_UNSET is not set"},
+	{"unset variable", inVIP(`interface = env("TEST_UNSET")`), "2:18", "TEST_UNSET is not set"},
 	{"env with two defaults", inVIP(`interface = env("A", "b", "c")`), "2:28", "at most one default"},
 
 	// Names.

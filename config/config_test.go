@@ -225,9 +225,9 @@ var goodSources = []struct {
 		node_name = null
 		vip "10.77.0.100" { interface = null }`, func(*config.Config) {}},
 	{"environment", `
-		log_json  = env("CONSUL_VIP_TEST_EMPTY", "true")
-		node_name = "rack-${env("CONSUL_VIP_TEST_PRIORITY")}"
-		vip "10.77.0.100" { priority = env("CONSUL_VIP_TEST_PRIORITY", "9") }`, func(c *config.Config) {
+		log_json  = env("TEST_EMPTY", "true")
+		node_name = "rack-${env("TEST_PRIORITY")}"
+		vip "10.77.0.100" { priority = env("TEST_PRIORITY", "9") }`, func(c *config.Config) {
 		c.LogJSON, c.NodeName, c.VIPs[0].Priority = true, "rack-7", 7
 	}},
 	{"hooks", `
@@ -269,8 +269,8 @@ var goodSources = []struct {
 }
 
 func TestParseGood(t *testing.T) {
-	t.Setenv("CONSUL_VIP_TEST_PRIORITY", "7")
-	t.Setenv("CONSUL_VIP_TEST_EMPTY", "")
+	t.Setenv("TEST_PRIORITY", "7")
+	t.Setenv("TEST_EMPTY", "")
 	for _, tt := range goodSources {
 		t.Run(tt.name, func(t *testing.T) {
 			want := defaults("10.77.0.100/32")

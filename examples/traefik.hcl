@@ -10,7 +10,7 @@ log_json = true
 
 consul {
   # For a Consul with ACLs. The supervisor provides the token file.
-  token_file = env("CONSUL_VIP_TOKEN_FILE", "/etc/consul-vip/token")
+  token_file = env("VIP_TOKEN_FILE", "/etc/consul-vip/token")
 }
 
 vip "10.77.0.101" {

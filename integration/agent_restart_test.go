@@ -15,7 +15,7 @@ import (
 
 const (
 	// restartsEnv is how often TestAgentRestart restarts the agent in each way.
-	restartsEnv = "CONSUL_VIP_RESTARTS"
+	restartsEnv = "INTEGRATION_RESTARTS"
 	// agentDown is how long the agent does not run.
 	agentDown = 3 * time.Second
 	// defaultCheckTTL is the default of check_ttl, and defaultDeadMan that of dead_man. The

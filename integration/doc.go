@@ -3,7 +3,7 @@
 // an observer on the wire see, at "ip address" on every host, at Consul's KV, and at how
 // the process ends.
 //
-// The tests run with CONSUL_VIP_INTEGRATION=1, which "make test" sets, and are skipped
+// The tests run with INTEGRATION=1, which "make test" sets, and are skipped
 // without it. They provide what they need: an ordinary user's run enters a user
 // namespace, and a missing Consul or Nomad is built. Those under Nomad need the machine's
 // root.

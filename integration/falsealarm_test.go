@@ -11,7 +11,7 @@ import (
 
 const (
 	// alarmEnv is how long each disturbance of TestNoFalseAlarm lasts, such as "1m".
-	alarmEnv = "CONSUL_VIP_ALARM"
+	alarmEnv = "INTEGRATION_ALARM"
 	// busyLoops are as many processes as keep a small machine busy three times over.
 	busyLoops = 6
 )

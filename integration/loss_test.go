@@ -9,7 +9,7 @@ import (
 )
 
 // killsEnv is how often TestKilledUnderLoss kills the owner in each way.
-const killsEnv = "CONSUL_VIP_KILLS"
+const killsEnv = "INTEGRATION_KILLS"
 
 // TestKilledUnderLoss kills the owner again and again while the switch loses frames. The
 // old owner's kernel serves for some seconds more. However many of its answers are lost,

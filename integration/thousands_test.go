@@ -10,7 +10,7 @@ import (
 
 const (
 	// addressesEnv is the number of addresses of TestThousandsOfAddresses.
-	addressesEnv = "CONSUL_VIP_ADDRESSES"
+	addressesEnv = "INTEGRATION_ADDRESSES"
 	// eachUp is a generous time for one address of many to come up.
 	eachUp = 100 * time.Millisecond
 )

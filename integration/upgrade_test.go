@@ -16,7 +16,7 @@ import (
 
 const (
 	// oldEnv names the binary of the version before, for TestRollingUpgrade.
-	oldEnv = "CONSUL_VIP_OLD"
+	oldEnv = "INTEGRATION_OLD"
 	// oldCommit is the last commit of the version before. Its binary is built if none is
 	// named.
 	oldCommit = "354dd65"

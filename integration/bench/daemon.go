@@ -25,7 +25,7 @@ const (
 
 	// markEnv is the environment variable that marks every process of a daemon, also
 	// one whose parent has ended.
-	markEnv = "CONSUL_VIP_BENCH"
+	markEnv = "INTEGRATION_BENCH"
 )
 
 // daemon is a program under supervision on one host: it starts again when it ends,

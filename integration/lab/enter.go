@@ -12,7 +12,7 @@ import (
 )
 
 // insideEnv marks a process that Enter started, so that it does not start another.
-const insideEnv = "CONSUL_VIP_LAB_INSIDE"
+const insideEnv = "INTEGRATION_LAB_INSIDE"
 
 // Nested reports whether this process is root only inside a user namespace that Enter
 // made. No other user exists there.

@@ -9,10 +9,10 @@ import (
 )
 
 // binaryEnv is the environment variable that names the consul-vip binary to run.
-const binaryEnv = "CONSUL_VIP_BIN"
+const binaryEnv = "INTEGRATION_BIN"
 
 // wantedEnv is the environment variable by which tests run in a lab.
-const wantedEnv = "CONSUL_VIP_INTEGRATION"
+const wantedEnv = "INTEGRATION"
 
 // Programs are the paths of the binaries that run on the hosts.
 type Programs struct {

@@ -18,7 +18,7 @@ vip "10.77.0.100" {
   dead_man    = "1s"
   on_conflict = "Exti"
   priority    = "many"
-  takeover    = env("CONSUL_VIP_UNSET")
+  takeover    = env("TEST_UNSET")
 
   anounce {}
 
