@@ -14,15 +14,22 @@ import (
 // checker turns raw values into checked ones and collects the problems.
 type checker struct {
 	complete bool            // all files were read and parsed
+	env      environment     // what the files leave out
 	diags    hcl.Diagnostics // the problems so far
 	// noDeadMan is the first address that leaves dead_man out.
 	noDeadMan *hcl.Range
+	// checkTTL is where the first consul block gets check_ttl from; nil: it leaves it out.
+	checkTTL *hcl.Attribute
 }
 
 // config checks the merged bodies of all files.
 func (c *checker) config(body hcl.Body) *Config {
 	var raw rawConfig
 	c.diags = gohcl.DecodeBody(body, evaluation, &raw)
+	raw = complete(c.env, raw)
+	if len(raw.VIPs) == 0 {
+		raw.VIPs = c.env.vips()
+	}
 	if len(raw.VIPs) == 0 && c.complete && !c.diags.HasErrors() { // otherwise a block may have been skipped
 		c.report("Missing vip block", body.MissingItemRange(),
 			`There is no address to look after. Add one, for example: vip "10.77.0.100" {}`)
@@ -33,19 +40,22 @@ func (c *checker) config(body hcl.Body) *Config {
 		NodeName: value(c, raw.NodeName, "", nodeName),
 		Consul:   single(c, "consul", raw.Consul, rawConsul.at, c.consul),
 	}
-	byDefault := HostCheck{Interval: DefaultHostCheckInterval, Misses: DefaultHostCheckMisses}
-	cfg.HostCheck = single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.hostCheck(byDefault))
+	cfg.HostCheck = single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.topHostCheck)
 	for _, vip := range raw.VIPs {
 		cfg.VIPs = append(cfg.VIPs, c.vip(vip, cfg))
 	}
 	c.distinct(raw.VIPs, cfg.VIPs)
 	c.checks(raw.Checks, raw.VIPs, cfg)
 	c.hooks(raw.Hooks, cfg)
-	c.defaultDeadMan(raw.Consul, cfg.Consul.CheckTTL)
+	c.defaultDeadMan(cfg.Consul.CheckTTL)
 	return cfg
 }
 
 func (c *checker) consul(raw rawConsul) Consul {
+	raw = complete(c.env, raw, "consul")
+	if c.checkTTL == nil {
+		c.checkTTL = raw.CheckTTL
+	}
 	return Consul{
 		Address:    value(c, raw.Address, "", agentAddress),
 		TokenFile:  value(c, raw.TokenFile, "", filename),
@@ -58,6 +68,7 @@ func (c *checker) consul(raw rawConsul) Consul {
 
 // vip checks a block, given the top level and the consul block.
 func (c *checker) vip(raw rawVIP, top *Config) VIP {
+	raw = complete(c.env, raw, "vip")
 	prefix, complaint := address(raw.Address)
 	if complaint != "" {
 		c.report("Invalid address", raw.AddressRange, complaint)
@@ -85,7 +96,7 @@ func (c *checker) vip(raw rawVIP, top *Config) VIP {
 	}
 	switch {
 	case vip.Unbound:
-		vip.HostCheck.Misses = 0
+		vip.Interface, vip.HostCheck.Misses = "", 0
 		c.unbound(raw)
 	case vip.Takeover == TakeoverStrict:
 		vip.HostCheck.Misses = 0
@@ -114,9 +125,15 @@ func ranges[R any](blocks []R, at func(R) hcl.Range) (ranges []hcl.Range) {
 // strictHostCheck reports a host_check block that can have no effect.
 func (c *checker) strictHostCheck(raw rawVIP) {
 	if len(raw.HostCheck) > 0 {
-		c.report("Needless host_check block", raw.HostCheck[0].Range, `With takeover = "strict" there is no host check: `+
-			"the address stays with its owner until Consul has ended that session. Leave the block out.")
+		c.report("Needless host_check block", raw.HostCheck[0].Range, fmt.Sprintf(`With takeover = "strict"%s there is no host check: `+
+			"the address stays with its owner until Consul has ended that session. Leave the block out.", byVariable(raw.Takeover)))
 	}
+}
+
+// topHostCheck checks the host_check block at the top level.
+func (c *checker) topHostCheck(raw rawHostCheck) HostCheck {
+	byDefault := HostCheck{Interval: DefaultHostCheckInterval, Misses: DefaultHostCheckMisses}
+	return c.hostCheck(byDefault)(complete(c.env, raw, "host_check"))
 }
 
 // hostCheck returns a check of a host_check block whose missing keys are as in def.
@@ -130,14 +147,14 @@ func (c *checker) hostCheck(def HostCheck) func(rawHostCheck) HostCheck {
 }
 
 // defaultDeadMan reports a check_ttl for which the default of dead_man is too short.
-func (c *checker) defaultDeadMan(raw []rawConsul, check time.Duration) {
+func (c *checker) defaultDeadMan(check time.Duration) {
 	least := leastDeadMan(check)
 	if c.noDeadMan == nil || least <= DefaultDeadMan {
 		return
 	}
-	c.report("Invalid check_ttl", raw[0].CheckTTL.Expr.Range(), fmt.Sprintf(
-		"With %s, dead_man must be at least %s in every vip block: a killed owner's address must stay until its lock is free. "+
-			"The block at %s leaves it out, which makes it %s.", check, least, position(*c.noDeadMan), DefaultDeadMan))
+	c.report("Invalid check_ttl", c.checkTTL.Expr.Range(), fmt.Sprintf(
+		"With %s, dead_man must be at least %s for every address: a killed owner's address must stay until its lock is free. "+
+			"The one at %s leaves it out, which makes it %s.", check, least, position(*c.noDeadMan), DefaultDeadMan))
 }
 
 // preemptDelay returns 0 unless preempt is set. It checks the delay in any case.
@@ -150,6 +167,7 @@ func (c *checker) preemptDelay(raw rawVIP) time.Duration {
 }
 
 func (c *checker) announce(raw rawAnnounce) Announce {
+	raw = complete(c.env, raw, "vip", "announce")
 	interval := value(c, raw.Interval, DefaultInterval, interval)
 	return Announce{
 		Interval: interval,
@@ -167,7 +185,7 @@ func (c *checker) distinct(raw []rawVIP, vips []VIP) {
 		at := raw[i].AddressRange
 		if before, ok := first[vip.Addr()]; ok {
 			c.report("Address given twice", at,
-				fmt.Sprintf("%s has a vip block already, at %s.", vip.Addr(), position(before)))
+				fmt.Sprintf("%s is there already, at %s.", vip.Addr(), position(before)))
 			continue
 		}
 		first[vip.Addr()] = at
@@ -231,6 +249,14 @@ func isSet(a *hcl.Attribute) bool {
 	}
 	v, diags := a.Expr.Value(evaluation)
 	return diags.HasErrors() || !v.IsNull()
+}
+
+// byVariable names the variable that an attribute comes from, if it does.
+func byVariable(a *hcl.Attribute) string {
+	if !isVariable(a.NameRange) {
+		return ""
+	}
+	return ", as " + a.NameRange.Filename + " says,"
 }
 
 // unquoted explains a bare word, which HCL reads as a variable.

@@ -1,7 +1,7 @@
-// Package config reads the configuration of consul-vip: HCL files in, checked values
-// out. A [Config] needs no further checks. An [Error] explains all problems of a
-// configuration at once, each with its file, line and column, the line itself, and a
-// correction where there is one.
+// Package config reads the configuration of consul-vip: HCL files and environment
+// variables in, checked values out. A [Config] needs no further checks. An [Error] explains
+// all problems of a configuration at once, each with its file, line and column, the line
+// itself, or with its variable, and a correction where there is one.
 //
 // All functions may be called by several goroutines at the same time. The package
 // keeps no state, so a Config belongs to its caller.

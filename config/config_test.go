@@ -313,7 +313,7 @@ func TestLoadMergesFiles(t *testing.T) {
 
 	// The first file is given twice more, once by its directory.
 	first := filepath.Join(dir, "vips", ".", "10.hcl")
-	got, err := config.Load(base, first, filepath.Join(dir, "vips"), first)
+	got, err := config.Load(nil, base, first, filepath.Join(dir, "vips"), first)
 	require.NoError(t, err)
 
 	want := defaults("10.77.0.1/32")
@@ -326,7 +326,7 @@ func TestLoadReportsFiles(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.hcl")
 
-	cfg, err := config.Load(missing, dir)
+	cfg, err := config.Load(nil, missing, dir)
 	require.Nil(t, cfg)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 
@@ -337,15 +337,15 @@ func TestLoadReportsFiles(t *testing.T) {
 	require.ErrorContains(t, err, missing)
 	require.ErrorContains(t, err, dir+" holds no file named *.hcl.")
 
-	_, err = config.Load()
-	require.ErrorContains(t, err, "Name at least one file or directory.")
+	_, err = config.Load(nil)
+	require.ErrorContains(t, err, "Name at least one file or directory, or set CONSUL_VIP_VIPS.")
 	require.NotErrorIs(t, err, fs.ErrNotExist)
 }
 
 func TestLoadReportsUnreadableEntries(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Symlink(filepath.Join(dir, "gone"), filepath.Join(dir, "a.hcl")))
-	_, err := config.Load(dir)
+	_, err := config.Load(nil, dir)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, filepath.Join(dir, "a.hcl"))
 }
@@ -369,7 +369,7 @@ func TestGolden(t *testing.T) {
 	require.NotEmpty(t, dirs)
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			cfg, err := config.Load(dir)
+			cfg, err := config.Load(nil, dir)
 			require.Nil(t, cfg)
 			require.Error(t, err)
 			golden := filepath.Join(dir, "want.txt")

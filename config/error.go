@@ -19,7 +19,8 @@ const (
 // could not be read.
 type Error struct {
 	// Diagnostics are the problems, in the order of the files and their lines. A
-	// diagnostic without a Subject is about a whole file or directory.
+	// diagnostic without a Subject is about a whole file or directory. The Subject of one
+	// about an environment variable has the variable's name as its file, and line 0.
 	Diagnostics hcl.Diagnostics
 
 	files map[string]*hcl.File // for the lines to quote
@@ -34,6 +35,7 @@ func (e *Error) Error() string {
 	for _, diag := range e.Diagnostics[:min(maxRendered, len(e.Diagnostics))] {
 		if diag.Subject != nil {
 			fmt.Fprintf(&text, "%s: ", position(*diag.Subject))
+			diag = withoutVariable(diag)
 		}
 		// A strings.Builder never fails.
 		_ = writer.WriteDiagnostic(diag)
@@ -55,9 +57,23 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
+// withoutVariable returns a problem without its position if that is a variable: there is no
+// line to quote.
+func withoutVariable(diag *hcl.Diagnostic) *hcl.Diagnostic {
+	if !isVariable(*diag.Subject) {
+		return diag
+	}
+	bare := *diag
+	bare.Subject, bare.Context = nil, nil
+	return &bare
+}
+
 // position returns the start of r as file:line:column, which editors and terminals can
-// open.
+// open, or the name of a variable.
 func position(r hcl.Range) string {
+	if isVariable(r) {
+		return r.Filename
+	}
 	return fmt.Sprintf("%s:%d:%d", r.Filename, r.Start.Line, r.Start.Column)
 }
 

@@ -30,7 +30,7 @@ func ExampleLoad() {
 		return
 	}
 
-	cfg, err := config.Load(file)
+	cfg, err := config.Load(nil, file)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -15,6 +15,9 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 )
 
+// huge matches a number that the HCL library needs minutes to convert to text.
+var huge = regexp.MustCompile(`[eE]\+?[0-9]{6}`)
+
 // FuzzParse checks that Parse either explains its refusal or returns values that the rest
 // of the program can rely on, for any file.
 func FuzzParse(f *testing.F) {
@@ -41,8 +44,6 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(src))
 	}
-	// The HCL library needs minutes to convert such a number to text.
-	huge := regexp.MustCompile(`[eE]\+?[0-9]{6}`)
 	f.Fuzz(func(t *testing.T, src []byte) {
 		if huge.Match(src) {
 			t.Skip("huge number")

@@ -4,6 +4,9 @@ import "github.com/hashicorp/hcl/v2"
 
 // These types define the language: which keys and blocks are allowed where. Decoding
 // into them finds unknown and repeated keys. The checker does the rest.
+//
+// Each key can also be set by an environment variable, except those with the tag env:"-":
+// lists, blocks with a name, and what another variable sets already.
 type (
 	rawConfig struct {
 		LogLevel  *hcl.Attribute `hcl:"log_level"`
@@ -11,8 +14,8 @@ type (
 		NodeName  *hcl.Attribute `hcl:"node_name"`
 		Consul    []rawConsul    `hcl:"consul,block"`
 		HostCheck []rawHostCheck `hcl:"host_check,block"`
-		Checks    []rawCheck     `hcl:"check,block"`
-		Hooks     []rawHook      `hcl:"hook,block"`
+		Checks    []rawCheck     `hcl:"check,block" env:"-"`
+		Hooks     []rawHook      `hcl:"hook,block" env:"-"`
 		VIPs      []rawVIP       `hcl:"vip,block"`
 	}
 
@@ -37,10 +40,10 @@ type (
 		Preempt      *hcl.Attribute `hcl:"preempt"`
 		PreemptDelay *hcl.Attribute `hcl:"preempt_delay"`
 		DeadMan      *hcl.Attribute `hcl:"dead_man"`
-		Require      *hcl.Attribute `hcl:"require"`
+		Require      *hcl.Attribute `hcl:"require" env:"-"`
 		WhenNoneFit  *hcl.Attribute `hcl:"when_none_fit"`
 		Announce     []rawAnnounce  `hcl:"announce,block"`
-		HostCheck    []rawHostCheck `hcl:"host_check,block"`
+		HostCheck    []rawHostCheck `hcl:"host_check,block" env:"-"` // the top level's applies to all
 		AddressRange hcl.Range      `hcl:"address,label_range"`
 	}
 

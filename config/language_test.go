@@ -2,6 +2,9 @@ package config
 
 import (
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
@@ -18,6 +21,50 @@ func TestFullExampleIsFull(t *testing.T) {
 	file, diags := hclsyntax.ParseConfig(src, "full.hcl", hcl.InitialPos)
 	require.False(t, diags.HasErrors(), "%v", diags)
 
+	require.Equal(t, language(), keys("", file.Body.(*hclsyntax.Body)))
+}
+
+// TestEveryKeyHasAVariable checks that none is forgotten, and that operators can read of
+// all in docs/configuration.md.
+func TestEveryKeyHasAVariable(t *testing.T) {
+	var want []string
+	for path := range language() {
+		switch {
+		case strings.HasSuffix(path, "."), strings.HasPrefix(path, "check."), strings.HasPrefix(path, "hook."): // blocks, and those with a name
+		case path == "vip.require": // a list
+		case strings.HasPrefix(path, "vip.host_check."): // as at the top level
+		default:
+			want = append(want, "CONSUL_VIP_"+strings.ToUpper(strings.ReplaceAll(path, ".", "_")))
+		}
+	}
+	want = append(want, VIPsVariable)
+	var got, rows []string
+	for _, v := range variables() {
+		require.False(t, strings.HasPrefix(v.name, hookPrefix), v.name)
+		got = append(got, v.name)
+		rows = append(rows, row(v))
+	}
+	require.ElementsMatch(t, want, got)
+
+	doc, err := os.ReadFile("../docs/configuration.md")
+	require.NoError(t, err)
+	require.Equal(t, rows, regexp.MustCompile("(?m)^\\| `CONSUL_VIP_.*$").FindAllString(string(doc), -1), "the table of variables")
+}
+
+// row is the line of a variable in the documentation.
+func row(v variable) string {
+	if v.path == nil {
+		return "| `" + v.name + "` | an empty `vip` block for each address, if no file has one |"
+	}
+	key := v.key()
+	for _, block := range slices.Backward(v.path[:len(v.path)-1]) {
+		key = block + " { " + key + " }"
+	}
+	return "| `" + v.name + "` | `" + key + "` |"
+}
+
+// language returns all keys and blocks, with their paths. Those of blocks end with a dot.
+func language() map[string]bool {
 	known := make(map[string]bool)
 	for path, raw := range map[string]any{
 		"": rawConfig{}, "consul.": rawConsul{}, "vip.": rawVIP{}, "vip.announce.": rawAnnounce{},
@@ -31,7 +78,7 @@ func TestFullExampleIsFull(t *testing.T) {
 			known[path+block.Type+"."] = true
 		}
 	}
-	require.Equal(t, known, keys("", file.Body.(*hclsyntax.Body)))
+	return known
 }
 
 // keys returns the keys and blocks of a body, with their paths.

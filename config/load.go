@@ -13,18 +13,29 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 )
 
-// Load reads one configuration from files and directories. In a directory it reads
-// the files named *.hcl, in lexical order; it skips hidden files and subdirectories.
-// It reads a file that is given twice only once. Any error is an *Error.
-func Load(paths ...string) (*Config, error) {
-	s := sources{parser: hclparse.NewParser()}
-	if len(paths) == 0 {
-		s.fail("No configuration", "Name at least one file or directory.", nil)
+// Load reads one configuration from files and directories, and what they leave out from
+// the variables CONSUL_VIP_... of environ, whose entries are those of [os.Environ]. With
+// [VIPsVariable] no file is needed. In a directory it reads the files named *.hcl, in
+// lexical order; it skips hidden files and subdirectories. It reads a file that is given
+// twice only once. Any error is an *Error.
+func Load(environ []string, paths ...string) (*Config, error) {
+	s := sources{parser: hclparse.NewParser(), env: newEnvironment(environ)}
+	if len(paths) == 0 && s.env[VIPsVariable] == "" {
+		s.fail("No configuration", "Name at least one file or directory, or set "+VIPsVariable+".", nil)
 	}
 	for _, path := range paths {
 		s.add(path)
 	}
 	return s.config()
+}
+
+// LoadConsul returns the consul block that environ alone gives, for a program that only
+// talks to Consul. Other variables are not looked at. Any error is an *Error.
+func LoadConsul(environ []string) (Consul, error) {
+	s := sources{parser: hclparse.NewParser()}
+	c := checker{env: newEnvironment(environ)}
+	consul := c.consul(rawConsul{})
+	return consul, s.problems(c.diags)
 }
 
 // Parse reads a complete configuration from src. Only error texts use the filename. Any
@@ -38,6 +49,7 @@ func Parse(filename string, src []byte) (*Config, error) {
 // sources collects the files of one configuration and their problems.
 type sources struct {
 	parser *hclparse.Parser
+	env    environment
 	names  []string // of the parsed files, in order
 	bodies []hcl.Body
 	diags  hcl.Diagnostics
@@ -115,26 +127,38 @@ func (s *sources) fail(summary, detail string, cause error) {
 // config checks the collected files as one body, even if some are missing or broken,
 // so that one run reports all problems.
 func (s *sources) config() (*Config, error) {
-	c := checker{complete: !s.diags.HasErrors()}
+	c := checker{complete: !s.diags.HasErrors(), env: s.env}
 	cfg := c.config(hcl.MergeBodies(s.bodies))
-	diags := append(s.diags, c.diags...)
+	if err := s.problems(slices.Concat(s.diags, c.diags, s.env.unknown())); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// problems returns an *Error, or nil if there are no problems.
+func (s *sources) problems(diags hcl.Diagnostics) error {
 	if !diags.HasErrors() {
-		return cfg, nil
+		return nil
 	}
 	// The order of the HCL library's problems is random, as in the maps it reads.
 	slices.SortStableFunc(diags, s.compare)
-	return nil, &Error{Diagnostics: diags, files: s.parser.Files()}
+	// A variable may be the default of many blocks.
+	diags = slices.CompactFunc(diags, func(a, b *hcl.Diagnostic) bool { return a.Subject != nil && s.compare(a, b) == 0 })
+	return &Error{Diagnostics: diags, files: s.parser.Files()}
 }
 
-// compare orders problems by position. Problems without a position come first.
+// compare orders problems by position. Problems without a position come first, and those
+// of variables next.
 func (s *sources) compare(a, b *hcl.Diagnostic) int {
 	if a.Subject == nil || b.Subject == nil {
 		return cmp.Compare(btoi(a.Subject != nil), btoi(b.Subject != nil))
 	}
 	return cmp.Or(
 		cmp.Compare(slices.Index(s.names, a.Subject.Filename), slices.Index(s.names, b.Subject.Filename)),
+		cmp.Compare(a.Subject.Filename, b.Subject.Filename),
 		cmp.Compare(a.Subject.Start.Byte, b.Subject.Start.Byte),
 		cmp.Compare(a.Summary, b.Summary),
+		cmp.Compare(a.Detail, b.Detail),
 	)
 }
 

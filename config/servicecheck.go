@@ -116,10 +116,11 @@ func (c *checker) oneTarget(raw rawCheck) {
 	}
 }
 
-// needless reports keys that have no effect.
+// needless reports keys that have no effect. A variable is a default for all blocks, so it
+// may have none in some.
 func (c *checker) needless(why string, attributes ...*hcl.Attribute) {
 	for _, a := range attributes {
-		if isSet(a) {
+		if isSet(a) && !isVariable(a.NameRange) {
 			c.report("Needless "+a.Name, a.NameRange, why+" Leave the key out.")
 		}
 	}

@@ -18,7 +18,7 @@ import (
 
 func load(t *testing.T, path string) *config.Config {
 	t.Helper()
-	cfg, err := config.Load(path)
+	cfg, err := config.Load(nil, path)
 	require.NoError(t, err)
 	return cfg
 }

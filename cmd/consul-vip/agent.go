@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"io"
+	"os"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -17,11 +18,16 @@ func (*agentCommand) Synopsis() string { return "Contend for the configured addr
 
 func (c *agentCommand) Help() string {
 	fs, _, _ := c.flags(nil)
-	return help("agent -config=FILE|DIR [-config=FILE|DIR ...] [options]", `
+	return help("agent [-config=FILE|DIR ...] [options]", `
   Contends for the lock of every configured address. While it holds the lock of
   an address, it binds and announces that address. It runs until SIGTERM or
   SIGINT stops it. A lost lock, session or address, or an address conflict, also
   ends it, and the scheduler must then start it again.
+
+  The variables CONSUL_VIP_... of the environment set the keys that the files
+  leave out: CONSUL_VIP_LOG_LEVEL, CONSUL_VIP_CONSUL_PREFIX, and for every
+  address CONSUL_VIP_VIP_PRIORITY and others. With a list of addresses in
+  CONSUL_VIP_VIPS no file is needed.
 
   SIGHUP reloads the configuration and applies the changes. SIGUSR1 raises the
   priority of every address on this node by one step, SIGUSR2 lowers it by one
@@ -49,13 +55,13 @@ func (c *agentCommand) Run(args []string) int {
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
 	}
-	if len(*files) == 0 {
-		return report(c.stderr, usageError("agent needs -config=FILE|DIR"))
+	if len(*files) == 0 && !addressesInEnvironment() {
+		return report(c.stderr, usageError("agent needs -config=FILE|DIR, or addresses in "+config.VIPsVariable))
 	}
 	if err := noArguments(fs, fs.Args()); err != nil {
 		return report(c.stderr, err)
 	}
-	cfg, err := config.Load(*files...)
+	cfg, err := config.Load(os.Environ(), *files...)
 	if err != nil {
 		return report(c.stderr, err)
 	}
@@ -78,6 +84,9 @@ func (c *agentCommand) Run(args []string) int {
 	})
 }
 
+// addressesInEnvironment reports whether a configuration needs no file.
+func addressesInEnvironment() bool { return os.Getenv(config.VIPsVariable) != "" }
+
 func newLogger(cfg *config.Config, out io.Writer) hclog.Logger {
 	return hclog.New(&hclog.LoggerOptions{
 		Level:      cfg.LogLevel,
@@ -92,7 +101,7 @@ func serve(files []string, caught signals, o agent.Options) int {
 	ctx, stop := untilStopSignal()
 	defer stop()
 	o.Logger.Info("consul-vip started", "version", o.Version, "vips", len(o.Config.VIPs))
-	load := func() (*config.Config, error) { return config.Load(files...) }
+	load := func() (*config.Config, error) { return config.Load(os.Environ(), files...) }
 	reload, stopReload := caught.configs(ctx, load, o.Logger)
 	defer stopReload()
 	priority, stopPriority := caught.priorities(ctx)

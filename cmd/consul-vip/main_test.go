@@ -28,13 +28,13 @@ func TestRun(t *testing.T) {
 		"help":                  {[]string{"--help"}, exitOK, "Usage: consul-vip", ""},
 		"version":               {[]string{"version"}, exitOK, "consul-vip ", ""},
 		"agent help":            {[]string{"agent", "-h"}, exitOK, "-config", ""},
-		"agent without config":  {[]string{"agent"}, exitUsage, "", "-config=FILE|DIR"},
+		"agent without config":  {[]string{"agent"}, exitUsage, "", "-config=FILE|DIR, or addresses in CONSUL_VIP_VIPS"},
 		"agent, stray argument": {[]string{"agent", "-config=" + good, "stray"}, exitUsage, "", `"stray"`},
 		"agent, unknown flag":   {[]string{"agent", "-confg=x"}, exitUsage, "", "-confg"},
 		"agent, bad config":     {[]string{"agent", "--config", bad}, exitConfig, "", "bad.hcl:2:3"},
 		"agent, no such config": {[]string{"agent", "-config=" + dir + "/none.hcl"}, exitConfig, "", "none.hcl"},
 		"validate":              {[]string{"validate", good}, exitOK, "1 VIP", ""},
-		"validate nothing":      {[]string{"validate"}, exitUsage, "", "needs a file"},
+		"validate nothing":      {[]string{"validate"}, exitUsage, "", "needs a file or directory, or addresses in CONSUL_VIP_VIPS"},
 		"validate bad":          {[]string{"validate", bad}, exitConfig, "", `Did you mean "interface"?`},
 		"status, unknown flag":  {[]string{"status", "-jsn"}, exitUsage, "", "-jsn"},
 		"status, no Consul":     {[]string{"status", "-http-addr=127.0.0.1:1"}, exitFailure, "", "refused"},
@@ -64,6 +64,37 @@ func TestRun(t *testing.T) {
 			if test.stderr == "" {
 				assert.Empty(t, stderr.String())
 			}
+		})
+	}
+}
+
+func TestRunByEnvironment(t *testing.T) {
+	const vips, two = "CONSUL_VIP_VIPS", "10.77.0.100, fd77::100"
+	bad := filepath.Join(t.TempDir(), "bad.hcl")
+	require.NoError(t, os.WriteFile(bad, []byte("log_level = 1"), 0o600))
+	tests := map[string]struct {
+		args      []string
+		variables map[string]string
+		code      int
+		text      string
+	}{
+		"validate":               {[]string{"validate"}, map[string]string{vips: two}, exitOK, "2 VIPs"},
+		"validate, no address":   {[]string{"validate"}, map[string]string{vips: ""}, exitUsage, vips},
+		"validate, bad value":    {[]string{"validate"}, map[string]string{vips: two, "CONSUL_VIP_LOG_LEVEL": "x"}, exitConfig, "CONSUL_VIP_LOG_LEVEL: Error: "},
+		"validate, bad file too": {[]string{"validate", bad}, map[string]string{vips: "x"}, exitConfig, "2 problems"},
+		"agent, misspelt":        {[]string{"agent"}, map[string]string{vips: two, "CONSUL_VIP_LOG_LEVL": "info"}, exitConfig, "Did you mean CONSUL_VIP_LOG_LEVEL?"},
+		"agent, cannot serve":    {[]string{"agent"}, map[string]string{vips: two, "CONSUL_VIP_VIP_INTERFACE": "no-such-link"}, exitFailure, ""},
+		"probe, misspelt":        {[]string{"probe"}, map[string]string{vips: two, "CONSUL_VIP_X": "x"}, exitConfig, "CONSUL_VIP_X"},
+		"status, others' names":  {[]string{"status", "-http-addr=127.0.0.1:1"}, map[string]string{"CONSUL_VIP_X": "x"}, exitFailure, "refused"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			for name, value := range test.variables {
+				t.Setenv(name, value)
+			}
+			var out bytes.Buffer
+			assert.Equal(t, test.code, run(test.args, &out, &out), &out)
+			assert.Contains(t, out.String(), test.text)
 		})
 	}
 }

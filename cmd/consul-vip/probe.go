@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -38,7 +39,8 @@ func (c *probeCommand) Help() string {
 
   With -config or -prefix it asks for every address that is configured, or that the
   instances with this prefix know, and holds the answers against what Consul says.
-  Then ADDRESSes restrict it to these. It shows, for each address:
+  Then ADDRESSes restrict it to these. Without any of them it takes the addresses of
+  CONSUL_VIP_VIPS as the configured ones. It shows, for each address:
 
     two owners                         several hosts answer
     another owner than the record      another host answers than Consul names
@@ -164,9 +166,11 @@ func (f *probeFlags) survey() (*survey, error) {
 	case len(f.files) > 0:
 		return s, f.configured(s)
 	case given(f.FlagSet, "prefix"):
-		o, err := f.newOperator("", "")
+		o, err := f.operator()
 		s.operator = o
 		return s, err
+	case len(s.only) == 0 && addressesInEnvironment():
+		return s, f.configured(s)
 	case len(s.only) == 0:
 		return nil, usageError("probe needs an ADDRESS, -config or -prefix")
 	}
@@ -181,7 +185,7 @@ func (f *probeFlags) configured(s *survey) error {
 	if given(f.FlagSet, "prefix") {
 		return usageError("-prefix: -config names it already")
 	}
-	cfg, err := config.Load(f.files...)
+	cfg, err := config.Load(os.Environ(), f.files...)
 	if err != nil {
 		return err
 	}

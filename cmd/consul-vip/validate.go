@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/consul-vip/consul-vip/config"
 )
@@ -12,9 +13,11 @@ type validateCommand struct{ stdout, stderr io.Writer }
 func (*validateCommand) Synopsis() string { return "Check configuration files" }
 
 func (*validateCommand) Help() string {
-	return help("validate FILE|DIR ...", `
-  Checks the files together, as the agent does when it starts, and prints every
-  problem with its position. It contacts neither Consul nor the network.
+	return help("validate [FILE|DIR ...]", `
+  Checks the files together with the variables CONSUL_VIP_... of the environment,
+  as the agent does when it starts, and prints every problem with its position.
+  Without a file it checks the environment alone. It contacts neither Consul nor
+  the network.
 
   Exit codes: 0 valid, 2 usage, 3 at least one problem.`, nil)
 }
@@ -24,10 +27,10 @@ func (c *validateCommand) Run(args []string) int {
 	if err := parse(fs, args); err != nil {
 		return exitCode(err)
 	}
-	if fs.NArg() == 0 {
-		return report(c.stderr, usageError("validate needs a file or directory"))
+	if fs.NArg() == 0 && !addressesInEnvironment() {
+		return report(c.stderr, usageError("validate needs a file or directory, or addresses in "+config.VIPsVariable))
 	}
-	cfg, err := config.Load(fs.Args()...)
+	cfg, err := config.Load(os.Environ(), fs.Args()...)
 	if err != nil {
 		return report(c.stderr, err)
 	}
