@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -26,12 +27,16 @@ type operatorFlags struct {
 	timeout time.Duration
 	consul  consul.Flags
 
+	settings    config.Consul // of the environment
+	settingsErr error
+
 	args []string // the arguments that are not flags
 }
 
 func newOperatorFlags(name string, out io.Writer) *operatorFlags {
 	f := &operatorFlags{FlagSet: flagSet(name, out)}
-	f.StringVar(&f.prefix, "prefix", config.DefaultPrefix, "KV `prefix`, as in the configuration of the instances")
+	f.settings, f.settingsErr = config.LoadConsul(os.Environ())
+	f.StringVar(&f.prefix, "prefix", f.settings.Prefix, "KV `prefix`, as in the configuration of the instances")
 	f.DurationVar(&f.timeout, "timeout", defaultTimeout, "maximum time to wait, a `duration` such as 30s")
 	f.consul.Register(f.FlagSet)
 	return f
@@ -75,7 +80,13 @@ func (f *operatorFlags) hint(command, argument string) string {
 	return fmt.Sprintf("`consul-vip %s %s`", command, argument)
 }
 
-func (f *operatorFlags) operator() (*operator.Operator, error) { return f.newOperator("", "") }
+// operator returns an Operator for the Consul agent that flags or the environment name.
+func (f *operatorFlags) operator() (*operator.Operator, error) {
+	if f.settingsErr != nil {
+		return nil, f.settingsErr
+	}
+	return f.newOperator(f.settings.Address, f.settings.TokenFile)
+}
 
 // newOperator returns an Operator for a Consul agent and a token as the configuration names
 // them, unless flags say otherwise.

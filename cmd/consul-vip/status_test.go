@@ -82,6 +82,26 @@ func TestStatusTable(t *testing.T) {
 	assert.NotContains(t, stdout.String(), "\x1b")
 }
 
+// The environment that configures an agent also tells the commands where to look. Flags win.
+func TestStatusByEnvironment(t *testing.T) {
+	s := serveKV(t, pair{"web/10.0.0.1/.lock", []byte(`{"state":"held","node":"h1","session":"s1"}`), "s1"})
+	t.Setenv("CONSUL_VIP_CONSUL_PREFIX", "/web/")
+	t.Setenv("CONSUL_VIP_CONSUL_ADDRESS", s.URL)
+	t.Setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, exitOK, run([]string{"status"}, &stdout, &stderr), &stderr)
+	assert.Contains(t, stdout.String(), "10.0.0.1")
+
+	assert.Equal(t, exitFailure, run([]string{"status", "-prefix=other"}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "other/")
+	assert.Equal(t, exitFailure, run([]string{"status", "-http-addr=127.0.0.1:2"}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "127.0.0.1:2")
+
+	t.Setenv("CONSUL_VIP_CONSUL_PREFIX", "a//b")
+	assert.Equal(t, exitConfig, run([]string{"status"}, &stdout, &stderr))
+	assert.Contains(t, stderr.String(), "CONSUL_VIP_CONSUL_PREFIX: Error: ")
+}
+
 func TestStatusWithAnOwnerForEach(t *testing.T) {
 	s := serveKV(t, pair{"web/10.0.0.1/.lock", []byte(`{"state":"held","node":"h1","session":"s1"}`), "s1"})
 	var stdout, stderr bytes.Buffer
