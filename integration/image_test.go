@@ -12,10 +12,7 @@ import (
 // other file than its configuration.
 func TestEmptyRoot(t *testing.T) {
 	s := newScene(t)
-	root := t.TempDir()
-	binary, err := os.ReadFile(s.ConsulVIP)
-	s.NoError(err)
-	s.NoError(os.WriteFile(filepath.Join(root, "consul-vip"), binary, 0o755))
+	root := s.emptyRoot()
 	s.NoError(os.WriteFile(filepath.Join(root, "consul-vip.hcl"), []byte(s.hcl(config{})), 0o644))
 	h := s.Servers[0]
 	s.startAs(h, lab.Command{Args: []string{"chroot", root, "/consul-vip", "agent", "-config=/consul-vip.hcl"}})
