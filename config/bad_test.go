@@ -158,7 +158,7 @@ var badSources = []struct {
 	{"hook without a command", atTop("hook \"a\" {\non = [\"fit\"]\n}"), "1:6", "A hook says when to run what"},
 	{"hook name", inNamedHook("a b", ""), "1:6", "is not a name"},
 	{"hook twice", inHook("") + "\nhook \"a\" {\non = [\"fit\"]\ncommand = [\"true\"]\n}", "7:6", `There is a hook "a" already, at test.hcl:1:6`},
-	{"hook event", atTop("hook \"a\" {\non = [\"aquired\"]\ncommand = [\"true\"]\n}"), "2:6", `Did you mean "acquired"?`},
+	{"hook event", atTop("hook \"a\" {\non = [\"acquird\"]\ncommand = [\"true\"]\n}"), "2:6", `Did you mean "acquired"?`},
 	{"hook event twice", atTop("hook \"a\" {\non = [\"fit\", \"fit\"]\ncommand = [\"true\"]\n}"), "2:6", "is there twice"},
 	{"hook of no event", atTop("hook \"a\" {\non = []\ncommand = [\"true\"]\n}"), "2:6", "the hook would never run"},
 	{"hook command as a line", atTop("hook \"a\" {\non = [\"fit\"]\ncommand = [\"true -x\"]\n}"), "3:11", "there is no shell"},

@@ -68,6 +68,7 @@ func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, f f
 	t.Bound()
 	a.announcing = a.announce(ctx)
 	v.enter(stateActive, "address bound", "interface", v.link.name)
+	v.onAcquired(t, "address bound")
 	return a
 }
 

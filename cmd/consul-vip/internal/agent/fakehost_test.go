@@ -57,6 +57,7 @@ type fakeHost struct {
 	inLine    map[string]int // by address: this host's place among the successors
 	checks    []*hostCheckCall
 	services  *fakeServices // may be nil
+	hooks     fakeHooks
 
 	onPrioritize func() // runs in the loop
 }
@@ -89,6 +90,7 @@ func runFakeHost(t *testing.T, cfg *config.Config, prepare func(*fakeHost), test
 		h.logger = hclog.New(&hclog.LoggerOptions{Output: &h.log, JSONFormat: true})
 		h.agent = newAgent(h, h.open, h, Owner{Job: "job"}, h.logger)
 		h.agent.consulServices = h.services
+		h.agent.hooks = &h.hooks
 		ctx, stop := context.WithCancelCause(context.Background())
 		h.stop = stop
 		go func() {
@@ -306,6 +308,8 @@ func (h *fakeHost) Describe(owner leasestate.Owner) {
 	defer h.mu.Unlock()
 	h.described = owner
 }
+
+func (h *fakeHost) Node() string { return "h1" }
 
 func (h *fakeHost) State() (*leasestate.State, <-chan struct{}) { return h.keys.Get() }
 

@@ -55,6 +55,7 @@ type fakeVIP struct {
 	log       bytes.Buffer // JSON
 	born      time.Time
 	contender *fakeContender
+	hooks     fakeHooks
 
 	// The lock.
 	asleep    atomic.Int64 // time that Go's clock has not seen pass
@@ -104,7 +105,7 @@ func newFakeVIP(change func(*config.VIP)) *fakeVIP {
 	l := newLink(&net.Interface{Index: 7, Name: "eth0", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}, f)
 	l.reported = true
 	log := hclog.New(&hclog.LoggerOptions{Output: &f.log, JSONFormat: true})
-	f.vip = newVIP(cfg, l, nil, shared{f, f, newTurns(), Owner{}, 40 * time.Second, log})
+	f.vip = newVIP(cfg, l, nil, shared{f, f, &f.hooks, newTurns(), Owner{}, 40 * time.Second, log})
 	return f
 }
 
@@ -114,6 +115,8 @@ func (f *fakeVIP) Contend(lock lease.Lock) contender {
 }
 
 func (f *fakeVIP) State() (*leasestate.State, <-chan struct{}) { return f.keys, nil }
+
+func (f *fakeVIP) Node() string { return "h1" }
 
 // fakeContender records the lock and returns one end after the other from Hold, then
 // waits for ctx.

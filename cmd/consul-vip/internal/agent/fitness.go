@@ -18,6 +18,9 @@ var errLinkDown = errors.New("the link is down")
 
 // ineligible returns why this host could not serve the address now, or nil.
 func (v *vip) ineligible() error {
+	if v.link == nil {
+		return v.fitness.reason()
+	}
 	if state, _ := v.link.state.Get(); !state.usable {
 		return errLinkDown
 	}

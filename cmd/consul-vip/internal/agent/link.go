@@ -265,9 +265,9 @@ func (l *link) meetGateways(ctx context.Context) error {
 }
 
 // linkAfterChange returns the link of a changed VIP. It is another one only if the
-// configuration names another interface.
+// configuration names another interface, or did not bind it before.
 func (a *agent) linkAfterChange(c change) (*link, error) {
-	if c.from.Interface != c.to.Interface {
+	if c.from.Interface != c.to.Interface || c.from.Unbound {
 		return a.linkFor(c.to)
 	}
 	s := a.slots[c.to.Addr()]

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/hook"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
@@ -47,6 +48,7 @@ type agent struct {
 	host   host
 	open   func(*net.Interface) segment
 	keeper keeper
+	hooks  hookRunner
 	owner  Owner // the part that all locks share
 	turns  *turns
 
@@ -107,6 +109,7 @@ func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, 
 		host:     h,
 		open:     open,
 		keeper:   k,
+		hooks:    hook.New(log.Named("hook")),
 		owner:    owner,
 		turns:    newTurns(),
 		cfg:      &config.Config{},
@@ -146,6 +149,7 @@ func (a *agent) run(ctx context.Context, o Options) error {
 		return fmt.Errorf("no address can be served: %w", found.foreign[p.added[0].Addr()])
 	}
 	a.runInBackground(backgroundCtx, a.keeper.Run)
+	a.runInBackground(backgroundCtx, a.hooks.Run)
 	events := make(chan netif.Event)
 	a.runInBackground(backgroundCtx, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
 	a.apply(p, found)
@@ -214,9 +218,9 @@ func (a *agent) runInBackground(ctx context.Context, run func(context.Context) e
 // start runs a VIP whose address has no slot. Its goroutine ends by reporting to
 // the loop, which does not return before it has received every report.
 func (a *agent) start(p placement) {
-	v := newVIP(p.cfg, p.link, p.foreign, shared{a.host, a.keeper, a.turns, a.owner, a.cfg.Consul.SessionTTL, a.log})
+	v := newVIP(p.cfg, p.link, p.foreign, shared{a.host, a.keeper, a.hooks, a.turns, a.owner, a.cfg.Consul.SessionTTL, a.log})
 	ctx, stop := context.WithCancelCause(a.backgroundCtx)
-	v.fitness.require(a.serviceFitness(p.cfg.Require))
+	v.require(a.serviceFitness(p.cfg.Require))
 	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
 	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
 }
@@ -247,7 +251,9 @@ func (a *agent) onEnded(e end) error {
 	if s.next != nil {
 		a.start(*s.next)
 	}
-	a.closeIfUnused(s.vip.link)
+	if l := s.vip.link; l != nil {
+		a.closeIfUnused(l)
+	}
 	if s.ending {
 		return nil
 	}
@@ -262,16 +268,18 @@ func (a *agent) dispatch(e netif.Event) {
 	case netif.IdentityChanged:
 		a.onIdentityChanged(e.Index)
 	case netif.AddressRemoved:
-		if s, ok := a.slots[e.Addr]; ok {
+		if s, ok := a.slots[e.Addr]; ok && s.vip.link != nil {
 			s.vip.onRemoved(e.Index)
 		}
 	case netif.AddressForeign:
-		if s, ok := a.slots[e.Addr]; ok {
+		if s, ok := a.slots[e.Addr]; ok && s.vip.link != nil {
 			s.vip.onForeign()
 		}
 	case netif.Resync:
 		for _, s := range a.slots {
-			s.vip.onRemoved(s.vip.link.index)
+			if l := s.vip.link; l != nil {
+				s.vip.onRemoved(l.index)
+			}
 		}
 	}
 }

@@ -24,10 +24,10 @@ type releaseWire interface {
 // first waits until the successor is ready, which makes the time without an owner as
 // short as possible, if this host still has the address.
 func (v *vip) release(ctx context.Context, handover handover, a *active, o outcome) outcome {
-	reason, transferred := o.err, false
+	reason, transferred, end := o.err, false, lease.End{}
 	var word leasestate.Record // the record that tells the successor of the handover
 	if o.how == holdEnded {
-		end := a.Ended()
+		end = a.Ended()
 		reason, transferred = end.Reason, end.Kind == lease.Transferred
 		if end.Handover != nil {
 			word = *end.Handover
@@ -42,6 +42,7 @@ func (v *vip) release(ctx context.Context, handover handover, a *active, o outco
 	if transferred && failed == nil {
 		v.sendReleased(word)
 	}
+	v.onLeft(o, end.Kind, reason.Error())
 	v.fitness.served(a.Now() - a.began)
 	if o.how == foreign {
 		v.recheckForeign() // the address that was removed may have been that program's

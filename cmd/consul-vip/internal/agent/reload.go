@@ -14,7 +14,7 @@ import (
 // Why a reload ends a VIP. Both reach the log and, in a released lock, the record.
 var (
 	errRemoved = errors.New("removed from the configuration")
-	errMoved   = errors.New("its interface or prefix length has changed in the configuration")
+	errMoved   = errors.New("its interface, bind or prefix length has changed in the configuration")
 )
 
 // plan lists the steps from one configuration to another.
@@ -136,11 +136,17 @@ func (a *agent) prepare(p plan) (found prepared, err error) {
 	}()
 	links := make(map[netip.Addr]*link)
 	for _, v := range p.added {
+		if v.Unbound {
+			continue // it belongs on no link
+		}
 		if links[v.Addr()], err = a.linkFor(v); err != nil {
 			return prepared{}, err
 		}
 	}
 	for _, c := range p.changed {
+		if c.to.Unbound {
+			continue
+		}
 		if links[c.to.Addr()], err = a.linkAfterChange(c); err != nil {
 			return prepared{}, err
 		}
@@ -156,7 +162,7 @@ func (a *agent) prepare(p plan) (found prepared, err error) {
 func (a *agent) clearLeftovers(added []config.VIP) (foreign map[netip.Addr]error, err error) {
 	var addrs []netip.Addr
 	for _, v := range added {
-		if a.slots[v.Addr()] == nil {
+		if a.slots[v.Addr()] == nil && !v.Unbound {
 			addrs = append(addrs, v.Addr())
 		}
 	}
@@ -180,7 +186,9 @@ func (a *agent) clearLeftovers(added []config.VIP) (foreign map[netip.Addr]error
 
 // apply carries out p, with what prepare has found. It cannot fail.
 func (a *agent) apply(p plan, found prepared) {
+	hooksDiffer := !reflect.DeepEqual(a.cfg.Hooks, p.cfg.Hooks)
 	a.cfg = p.cfg
+	a.hooks.Set(p.cfg.Hooks)
 	for _, addr := range p.removed {
 		a.end(addr, errRemoved)
 	}
@@ -189,6 +197,11 @@ func (a *agent) apply(p plan, found prepared) {
 	}
 	for _, v := range p.added {
 		a.applyVIP(placement{v, found.links[v.Addr()], found.foreign[v.Addr()]})
+	}
+	if hooksDiffer { // one may run before a release
+		for _, s := range a.slots {
+			s.vip.update()
+		}
 	}
 	a.closeUnusedLinks()
 	a.updateServiceChecks()

@@ -71,7 +71,7 @@ func (a *agent) onServiceStates() {
 		}
 	}
 	for _, s := range a.slots {
-		s.vip.fitness.require(a.serviceFitness(s.vip.cfg().Require))
+		s.vip.require(a.serviceFitness(s.vip.cfg().Require))
 	}
 }
 
@@ -86,20 +86,20 @@ func (a *agent) logService(name string, s health.State) {
 }
 
 // errNotChecked means that a check has not run as often as it takes.
-var errNotChecked = errors.New("has not run yet")
+var errNotChecked = errors.New("the check has not run yet")
 
 // serviceFitness returns why a service that is required is not fit, and why that is not
 // known yet; nil: it is fit, or known.
 func (a *agent) serviceFitness(required []string) (unfit, unknown error) {
 	for _, name := range required {
-		c := a.services[name]
-		if c == nil {
-			continue // the address is about to get another configuration
+		var state health.State
+		if c := a.services[name]; c != nil { // else it is about to start
+			state, _ = c.state.Get()
 		}
-		switch state, _ := c.state.Get(); {
+		switch {
 		case state.Fit:
 		case !state.Known:
-			unknown = fmt.Errorf("check %s %w", name, errNotChecked)
+			unknown = fmt.Errorf("check %s: %w", name, errNotChecked)
 		case unfit == nil:
 			unfit = fmt.Errorf("check %s: %s", name, state.Reason)
 		}

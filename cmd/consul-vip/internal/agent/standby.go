@@ -15,6 +15,8 @@ type locks interface {
 	// State is the latest State of the keys, nil before the first, and a channel that
 	// closes when there is a newer one.
 	State() (*leasestate.State, <-chan struct{})
+	// Node is this instance's name, empty before it is known.
+	Node() string
 }
 
 // contender contends for one lock: *lease.Contender.
@@ -87,21 +89,34 @@ func (t tenure) fields() (fields []any) {
 	return fields
 }
 
-// lock describes the lock to contend for, as configuration, link and fitness are
+// lock describes the lock to contend for, as configuration, link, fitness and hooks are
 // now.
 func (v *vip) lock() lease.Lock {
 	cfg := v.cfg()
-	return lease.Lock{
+	l := lease.Lock{
 		Name:         cfg.Addr().String(),
 		Priority:     cfg.Priority,
 		PreemptDelay: cfg.PreemptDelay,
-		Owner:        v.owner.on(v.link, cfg.Addr()).encode(),
+		Owner:        v.ownerNow().encode(),
 		Ineligible:   v.ineligible(),
 		Dead:         v.deadSession(),
+		Failing:      v.failing,
 		Logger:       v.log.Named("lease"),
 
 		Unfit: v.fitness.service(), UnfitIneligible: cfg.WhenNoneFit == config.NoneFitRelease,
 	}
+	if timeout := v.hooks.Timeout(config.HookPreRelease, cfg.Addr()); timeout > 0 {
+		l.Prepare, l.PrepareTimeout, l.Kept = v.prepare, timeout, v.onKept
+	}
+	return l
+}
+
+// ownerNow is what readers of the lock should know about this host.
+func (v *vip) ownerNow() Owner {
+	if v.link == nil {
+		return v.owner
+	}
+	return v.owner.on(v.link, v.cfg().Addr())
 }
 
 // update brings the configuration, the link's state and MAC, and the fitness to the

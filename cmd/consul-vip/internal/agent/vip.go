@@ -57,6 +57,7 @@ type handover interface {
 type shared struct {
 	kernel     kernel
 	locks      locks
+	hooks      hooks
 	turns      *turns
 	owner      Owner // the part that all locks share
 	sessionTTL time.Duration
@@ -68,7 +69,7 @@ type vip struct {
 	shared // log: each line has the address and the current state
 
 	// Set by newVIP, never changed.
-	link    *link
+	link    *link // nil: the address is not bound on this host
 	fitness *fitness
 
 	// Written by the loop, read by any goroutine: atomic. Prefix and interface never
@@ -79,6 +80,8 @@ type vip struct {
 	// Written by the goroutine of run, read wherever a line is logged: atomic.
 	state currentState
 
+	fitnessTold config.HookEvent // the last event of its fitness; owned by the loop
+
 	// Set by the loop, received by the goroutine of run.
 	missing latest.Wake // the address may have been removed
 	taken   latest.Wake // another program may have bound the address
@@ -86,6 +89,7 @@ type vip struct {
 
 	updating  sync.Mutex // guards all following fields; held during Set, so that the newest lock wins
 	contender contender
+	failing   error // what does not work although the lock is held
 	closed    bool
 }
 
@@ -94,6 +98,9 @@ type vip struct {
 func newVIP(cfg config.VIP, l *link, bound error, s shared) *vip {
 	v := &vip{shared: s, link: l, missing: latest.NewWake(), taken: latest.NewWake(), heard: latest.NewWake()}
 	v.fitness = &fitness{changed: v.update, foreign: bound}
+	if len(cfg.Require) > 0 {
+		v.fitness.unknown = errNotChecked
+	}
 	v.settings.Store(&cfg)
 	v.log = s.log.With("vip", cfg.Addr().String(), "state", &v.state)
 	v.contender = s.locks.Contend(v.lock())
@@ -131,14 +138,18 @@ func (v *vip) enter(s state, reason string, args ...any) {
 // run is the life of the address on this node, until ctx ends; then it returns nil.
 // An error ends the process.
 func (v *vip) run(ctx context.Context) error {
-	handover := v.link.wire.Handover(v.cfg().Addr())
-	defer handover.Close()
+	serve := v.serveUnbound
+	if v.link != nil {
+		handover := v.link.wire.Handover(v.cfg().Addr())
+		defer handover.Close()
+		serve = func(ctx context.Context, t tenure) outcome { return v.serve(ctx, t, handover) }
+	}
 	reason := "started"
 	for {
 		v.enter(stateStandby, reason)
 		var own outcome
 		end := v.contender.Hold(ctx, func(ctx context.Context, held *lease.Held) lease.Left {
-			own = v.serve(ctx, v.newTenure(held), handover)
+			own = serve(ctx, v.newTenure(held))
 			return own.left()
 		})
 		if end.Kind == lease.Stopped {

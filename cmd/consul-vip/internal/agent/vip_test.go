@@ -30,7 +30,7 @@ func TestLoggerShowsTheCurrentState(t *testing.T) {
 			var out bytes.Buffer
 			f := newFakeVIP(nil)
 			log := hclog.New(&hclog.LoggerOptions{Output: &out, JSONFormat: format == "JSON", DisableTime: true})
-			v := newVIP(*f.vip.cfg(), f.vip.link, nil, shared{locks: f, log: log})
+			v := newVIP(*f.vip.cfg(), f.vip.link, nil, shared{locks: f, hooks: &f.hooks, log: log})
 			early := v.log
 			v.enter(stateStandby, "started")
 			early.Info("early")

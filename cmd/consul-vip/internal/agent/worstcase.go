@@ -28,6 +28,10 @@ func logWorstCases(log hclog.Logger, cfg *config.Config) {
 	deadMan, proving := time.Duration(0), announcer.LoneSilence
 	checking, slowest := true, time.Duration(0)
 	for _, v := range cfg.VIPs {
+		if v.Unbound { // Consul alone says who has it
+			checking = false
+			continue
+		}
 		deadMan = max(deadMan, v.DeadMan)
 		if v.Takeover == config.TakeoverStrict {
 			proving = ttl + announcer.LoneSilence
