@@ -50,7 +50,8 @@ type Event struct {
 	PreviousNode string
 
 	// Insist: a hook that fails is run again, after longer and longer times, until it
-	// succeeds or another event of the same sort comes.
+	// succeeds or another event of the same sort comes. Then one that still runs is killed:
+	// it must not take an address from the next owner.
 	Insist bool
 	// Report, if not nil, is called with the result after each run of all hooks of the
 	// event: nil, or why one of them failed.
@@ -156,6 +157,9 @@ func (r *Runner) post(j *job) {
 		r.queues[j.Address] = q
 	}
 	q.add(j)
+	if q.superseded != nil && j.sort() == tenure {
+		q.superseded(errSuperseded)
+	}
 	q.posted.Set()
 	r.posted.Set()
 }
@@ -204,6 +208,16 @@ func (r *Runner) waiting() (queues []*queue) {
 		}
 	}
 	return queues
+}
+
+// insisting notes how to kill what a queue insists on; nil: nothing.
+func (r *Runner) insisting(q *queue, kill context.CancelCauseFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.superseded = kill
+	if kill != nil && slices.ContainsFunc(q.jobs, func(j *job) bool { return j.sort() == tenure }) {
+		kill(errSuperseded)
+	}
 }
 
 // next takes the next job of a queue. Without one the worker has ended, unless it stays.

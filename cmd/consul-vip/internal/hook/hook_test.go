@@ -206,6 +206,26 @@ func TestInsist(t *testing.T) {
 	}
 }
 
+// What runs for a tenure that has ended is killed, and only that.
+func TestInsistEndsWithTheTenure(t *testing.T) {
+	for insist, want := range map[bool]time.Duration{true: time.Second, false: 5 * time.Second} {
+		bubble(t, hooks(5*time.Second, "a"), func(r *run) {
+			r.set(time.Hour, nil)
+			ended := make(chan error, 1)
+			began := time.Now()
+			r.Post(Event{Kind: config.HookAcquired, Address: vip, Insist: insist, Report: func(err error) { ended <- err }})
+			time.Sleep(500 * time.Millisecond)
+			r.Post(Event{Kind: config.HookUnfit, Address: vip})
+			time.Sleep(500 * time.Millisecond)
+			r.Post(Event{Kind: config.HookLost, Address: vip})
+			assert.Error(t, <-ended)
+			assert.Equal(t, want, time.Since(began))
+			time.Sleep(time.Minute)
+			assert.Equal(t, []string{"a acquired 0 10.77.0.100", "a unfit 0 10.77.0.100", "a lost 0 10.77.0.100"}, r.log())
+		})
+	}
+}
+
 // Only the hooks that failed are run again.
 func TestInsistOnTheRest(t *testing.T) {
 	bubble(t, hooks(5*time.Second, "a", "b"), func(r *run) {
@@ -244,7 +264,7 @@ func TestEnd(t *testing.T) {
 	t.Run("runs", func(t *testing.T) {
 		bubble(t, hooks(5*time.Second, "a"), func(r *run) {
 			r.set(time.Second, errors.New("exit status 1"))
-			r.Post(Event{Kind: config.HookAcquired, Address: vip, Insist: true})
+			r.Post(Event{Kind: config.HookAcquired, Address: vip})
 			synctest.Wait()
 			r.Post(Event{Kind: config.HookLost, Address: vip, Insist: true})
 			began := time.Now()

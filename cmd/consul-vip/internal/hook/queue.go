@@ -15,6 +15,8 @@ type queue struct {
 	posted  latest.Wake // set after a job was added
 	working bool        // a worker takes the jobs
 	jobs    []*job      // one of each sort at most, in the order of the events
+	// superseded kills a program that runs for a job that is insisted on; nil: there is none.
+	superseded context.CancelCauseFunc
 }
 
 // job is an event whose hooks are to be run.

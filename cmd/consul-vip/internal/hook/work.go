@@ -28,6 +28,8 @@ const maxReason = 1 << 10
 var (
 	errTimeout = errors.New("it took longer than its timeout")
 	errEnd     = errors.New("the agent ends")
+
+	errSuperseded = errors.New("the address is not held any more")
 )
 
 // insistence is a job of which hooks failed that are to succeed.
@@ -54,7 +56,7 @@ func (r *Runner) work(ctx, programs context.Context, q *queue) {
 			return
 		case j == nil:
 			if r.pause(ctx, q, again) {
-				again = r.insist(again)
+				again = r.insist(q, again)
 			}
 			if ctx.Err() != nil {
 				again = nil
@@ -66,7 +68,7 @@ func (r *Runner) work(ctx, programs context.Context, q *queue) {
 			if j.sort() == tenure {
 				again = nil
 			}
-			if failed := r.run(j, r.concerned(j.Kind, j.Address)); len(failed) > 0 && j.Insist && ctx.Err() == nil {
+			if failed := r.run(q, j, r.concerned(j.Kind, j.Address)); len(failed) > 0 && j.Insist && ctx.Err() == nil {
 				again = insistOn(j, failed, shortestPause)
 			}
 		}
@@ -88,9 +90,9 @@ func (r *Runner) pause(ctx context.Context, q *queue, again *insistence) bool {
 }
 
 // insist runs the hooks again that failed. It returns those that have failed once more.
-func (r *Runner) insist(again *insistence) *insistence {
+func (r *Runner) insist(q *queue, again *insistence) *insistence {
 	hooks := slices.DeleteFunc(r.concerned(again.Kind, again.Address), func(h config.Hook) bool { return !slices.Contains(again.names, h.Name) })
-	failed := r.run(again.job, hooks)
+	failed := r.run(q, again.job, hooks)
 	if len(failed) == 0 {
 		return nil
 	}
@@ -98,10 +100,16 @@ func (r *Runner) insist(again *insistence) *insistence {
 }
 
 // run runs hooks for a job, reports the result and returns the names of those that failed.
-func (r *Runner) run(j *job, hooks []config.Hook) (failed []string) {
+func (r *Runner) run(q *queue, j *job, hooks []config.Hook) (failed []string) {
+	ctx, cancel := context.WithCancelCause(j.ctx)
+	defer cancel(nil)
+	if j.Insist {
+		r.insisting(q, cancel)
+		defer r.insisting(q, nil)
+	}
 	var reason error
 	for _, h := range hooks {
-		if err := r.runOne(j, h); err != nil {
+		if err := r.runOne(ctx, j, h); err != nil {
 			failed = append(failed, h.Name)
 			reason = errors.Join(reason, fmt.Errorf("hook %s: %w", h.Name, err))
 		}
@@ -114,16 +122,16 @@ func (r *Runner) run(j *job, hooks []config.Hook) (failed []string) {
 
 // runOne runs one hook and logs how it ended. It waits for its turn first, which counts
 // for nothing.
-func (r *Runner) runOne(j *job, h config.Hook) error {
+func (r *Runner) runOne(ctx context.Context, j *job, h config.Hook) error {
 	log := r.log.With("vip", j.Address.String(), "hook", h.Name, "event", string(j.Kind))
 	select {
 	case r.turns <- struct{}{}:
 		defer func() { <-r.turns }()
-	case <-j.ctx.Done():
-		log.Warn("a hook was not run", "reason", context.Cause(j.ctx))
-		return context.Cause(j.ctx)
+	case <-ctx.Done():
+		log.Warn("a hook was not run", "reason", context.Cause(ctx))
+		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(j.ctx, h.Timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, h.Timeout, errTimeout)
 	defer cancel()
 	began := time.Now()
 	result := r.program(ctx, h.Command, environment(os.Environ(), j))
