@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"internal/latest":     nil,
 	"internal/failurelog": nil,
 	"internal/simconsul":  nil,
+	"internal/cloudapi":   nil,
 }
 
 // forTests is what the tests of a room may import as well.
