@@ -18,6 +18,7 @@ need iproute2 command -v ip                  # the tests read addresses with it
 need nftables command -v nft                 # the tests disconnect a host with its firewall
 need nginx-light command -v nginx            # a web server behind the address
 need curl command -v curl                    # its client
+need jq command -v jq                        # the hooks in examples/cloud read JSON with it
 need gcc command -v gcc                      # the race detector needs it
 need libc6-dev test -e /usr/include/stdlib.h # the race detector needs it
 if [ "${1-}" = bench ]; then
