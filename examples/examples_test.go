@@ -26,7 +26,10 @@ func load(t *testing.T, path string) *config.Config {
 func TestConfigurations(t *testing.T) {
 	files, err := filepath.Glob("*.hcl")
 	require.NoError(t, err)
-	for _, file := range files {
+	clouds, err := filepath.Glob("cloud/*.hcl")
+	require.NoError(t, err)
+	require.NotEmpty(t, clouds)
+	for _, file := range append(files, clouds...) {
 		if strings.HasSuffix(file, "-policy.hcl") {
 			continue
 		}
