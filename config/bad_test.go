@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,6 +59,11 @@ var badSources = []struct {
 	{"node name with slash", atTop(`node_name = "rack/h1"`), "1:13", "is not a node name"},
 	{"node name that is a dash", atTop(`node_name = "-"`), "1:13", "at least one letter or digit"},
 	{"node name that is a path", atTop(`node_name = ".."`), "1:13", "is not a node name"},
+	{"socket relative", atTop(`socket = "agent.sock"`), "1:10", "is not the absolute path of a socket"},
+	{"socket that is a directory", atTop(`socket = "/run/consul-vip/"`), "1:10", "is not the absolute path of a socket"},
+	{"socket with a zero byte", atTop(`socket = "/run/\u0000"`), "1:10", "is not the absolute path of a socket"},
+	{"socket too long", atTop(`socket = "/` + strings.Repeat("s", 107) + `"`), "1:10", "has 108 bytes; the path of a socket has at most 107"},
+	{"socket off by a bool", atTop(`socket = false`), "1:10", "is not the absolute path of a socket"},
 	{"interface empty", inVIP(`interface = ""`), "2:13", "Leave the key out"},
 	{"interface too long", inVIP(`interface = "enp0s31f6.100001"`), "2:13", "has 16 characters"},
 	{"interface with slash", inVIP(`interface = "eth/0"`), "2:13", "is not an interface name"},

@@ -38,6 +38,7 @@ func (c *checker) config(body hcl.Body) *Config {
 		LogLevel: value(c, raw.LogLevel, DefaultLogLevel, logLevel),
 		LogJSON:  value(c, raw.LogJSON, false, unchecked[bool]),
 		NodeName: value(c, raw.NodeName, "", nodeName),
+		Socket:   value(c, raw.Socket, DefaultSocket, socketPath),
 		Consul:   single(c, "consul", raw.Consul, rawConsul.at, c.consul),
 	}
 	cfg.HostCheck = single(c, "host_check", raw.HostCheck, rawHostCheck.at, c.topHostCheck)

@@ -28,6 +28,7 @@ const (
 	DefaultPreemptDelay = 10 * time.Second
 	DefaultDeadMan      = 7 * time.Second
 	DefaultInterval     = 10 * time.Second
+	DefaultSocket       = "/run/consul-vip/agent.sock"
 
 	DefaultHostCheckInterval = 25 * time.Millisecond
 	DefaultHostCheckMisses   = 8
@@ -43,7 +44,11 @@ type Config struct {
 	// NodeName identifies this instance among the members. Empty: the node name of
 	// the local Consul agent.
 	NodeName string
-	Consul   Consul
+	// Socket is the absolute path of the socket at which the instance tells its status.
+	// Empty: there is none. With DefaultSocket there is none either if the directory does
+	// not exist.
+	Socket string
+	Consul Consul
 	// HostCheck is what a VIP has if its block does not say otherwise.
 	HostCheck HostCheck
 	// Checks are the checks of services, each with another name.

@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "rewrite the golden files under testdata
 func defaults(addr string) *config.Config {
 	return &config.Config{
 		LogLevel: hclog.Info,
+		Socket:   "/run/consul-vip/agent.sock",
 		Consul: config.Consul{
 			Prefix:     "consul-vip",
 			Service:    "consul-vip",
@@ -70,8 +71,19 @@ var goodSources = []struct {
 		log_level = "trace"
 		log_json  = true
 		node_name = "h1.example.com"
+		socket    = "/run/vips//h1.sock"
 		vip "10.77.0.100" {}`, func(c *config.Config) {
-		c.LogLevel, c.LogJSON, c.NodeName = hclog.Trace, true, "h1.example.com"
+		c.LogLevel, c.LogJSON, c.NodeName, c.Socket = hclog.Trace, true, "h1.example.com", "/run/vips/h1.sock"
+	}},
+	{"the longest socket", `
+		socket = "/` + strings.Repeat("s", 106) + `"
+		vip "10.77.0.100" {}`, func(c *config.Config) {
+		c.Socket = "/" + strings.Repeat("s", 106)
+	}},
+	{"no socket", `
+		socket = ""
+		vip "10.77.0.100" {}`, func(c *config.Config) {
+		c.Socket = ""
 	}},
 	{"consul", `
 		consul {

@@ -12,6 +12,7 @@ type (
 		LogLevel  *hcl.Attribute `hcl:"log_level"`
 		LogJSON   *hcl.Attribute `hcl:"log_json"`
 		NodeName  *hcl.Attribute `hcl:"node_name"`
+		Socket    *hcl.Attribute `hcl:"socket"`
 		Consul    []rawConsul    `hcl:"consul,block"`
 		HostCheck []rawHostCheck `hcl:"host_check,block"`
 		Checks    []rawCheck     `hcl:"check,block" env:"-"`

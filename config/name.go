@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"unicode"
@@ -60,6 +61,23 @@ func serviceName(s string) (string, string) {
 		return "", fmt.Sprintf("%q is not a service name that Consul's DNS can answer for: at most 63 letters, digits and dashes.", s)
 	}
 	return s, ""
+}
+
+// longestSocket is the longest path of a unix socket: sun_path has 108 bytes with the zero
+// at its end.
+const longestSocket = 107
+
+// socketPath also accepts an empty text, which turns the socket off.
+func socketPath(s string) (string, string) {
+	switch {
+	case s == "":
+		return "", ""
+	case len(s) > longestSocket:
+		return "", fmt.Sprintf("%q has %d bytes; the path of a socket has at most %d.", s, len(s), longestSocket)
+	case !filepath.IsAbs(s) || strings.HasSuffix(s, "/") || strings.ContainsFunc(s, unicode.IsControl):
+		return "", fmt.Sprintf("%q is not the absolute path of a socket, such as %q. Write \"\" for no socket.", s, DefaultSocket)
+	}
+	return filepath.Clean(s), ""
 }
 
 func filename(s string) (string, string) {

@@ -20,6 +20,12 @@ log_json = false
 # agent. Change it only if two instances share one agent.
 node_name = null
 
+# Where this instance tells its status to "consul-vip status -local" on its own host, also
+# while Consul is down: the absolute path of a unix socket, at most 107 bytes, that only
+# the agent's user and root can connect to. "" turns it off. The directory must exist; the
+# default is off without it. With several instances on one host each needs its own.
+socket = "/run/consul-vip/agent.sock"
+
 consul {
   # The agent on this host: host:port, or an http, https or unix URL. Unset:
   # CONSUL_HTTP_ADDR, else 127.0.0.1:8500. TLS and other settings come from the

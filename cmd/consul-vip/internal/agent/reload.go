@@ -70,6 +70,7 @@ func needRestart(from, to *config.Config) (differ []string) {
 	}{
 		{"log_json", from.LogJSON == to.LogJSON},
 		{"node_name", from.NodeName == to.NodeName},
+		{"socket", from.Socket == to.Socket},
 		{"consul.address", a.Address == b.Address},
 		{"consul.token_file", a.TokenFile == b.TokenFile},
 		{"consul.prefix", a.Prefix == b.Prefix},

@@ -50,7 +50,7 @@ func TestPlan(t *testing.T) {
 func TestPlanCoversEveryKey(t *testing.T) {
 	from := configured(t, "", "10.0.0.1")
 	restarts := map[string]string{
-		"LogJSON": "log_json", "NodeName": "node_name",
+		"LogJSON": "log_json", "NodeName": "node_name", "Socket": "socket",
 		"Consul.Address": "consul.address", "Consul.TokenFile": "consul.token_file", "Consul.Prefix": "consul.prefix",
 		"Consul.Service": "consul.service", "Consul.SessionTTL": "consul.session_ttl", "Consul.CheckTTL": "consul.check_ttl",
 	}
