@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/consul-vip/consul-vip/internal/latest"
@@ -36,6 +37,10 @@ type HostCheckConfig struct {
 	// Witnesses returns the witnesses. An interval counts as missed only if one of them
 	// has answered in it. Hosts with a MAC of Host do not count. It must not block.
 	Witnesses func() Witnesses
+
+	// Missed is set to the number of intervals in a row that were missed. Nil: nobody wants to
+	// know.
+	Missed *atomic.Int64
 }
 
 // A Canary is a floating address of a host that is checked.
@@ -275,7 +280,8 @@ func (h *hostCheck) hear(iv *interval) {
 	if !last.After(h.state.Since) {
 		return
 	}
-	h.state.Since, h.missed, iv.heard = last, 0, true
+	h.state.Since, iv.heard = last, true
+	h.setMissed(0)
 	if h.state.Dead {
 		h.state.Dead = false
 		h.changed(h.state)
@@ -300,9 +306,17 @@ func (h *hostCheck) countHeard() {
 
 // countMissed counts a missed interval.
 func (h *hostCheck) countMissed() {
-	h.missed++
+	h.setMissed(h.missed + 1)
 	if !h.state.Dead && h.missed >= h.config.Misses && h.state.Heard >= h.config.Misses {
 		h.state.Dead = true
 		h.changed(h.state)
+	}
+}
+
+// setMissed sets the number of intervals in a row that were missed.
+func (h *hostCheck) setMissed(n int) {
+	h.missed = n
+	if h.config.Missed != nil {
+		h.config.Missed.Store(int64(n))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,6 +150,28 @@ func TestCheckHost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The misses in a row can be read at any moment.
+func TestCheckHostTellsMisses(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, w *Wire, sock *fakeSocket) {
+		s := arrange(t, w, sock)
+		c := checkConfig()
+		c.Missed = new(atomic.Int64)
+		_, stop := s.check(t, c)
+		defer stop()
+		intervals(10)
+		require.Zero(t, c.Missed.Load())
+		s.peer.die(true)
+		intervals(5)
+		require.GreaterOrEqual(t, c.Missed.Load(), int64(3))
+		require.LessOrEqual(t, c.Missed.Load(), int64(5))
+		intervals(20)
+		require.Greater(t, c.Missed.Load(), int64(checkMisses))
+		s.peer.die(false)
+		intervals(5)
+		require.Zero(t, c.Missed.Load())
+	})
 }
 
 // A dead host that is heard again is told at once, and may die again.

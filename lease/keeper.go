@@ -89,14 +89,13 @@ type Keeper struct {
 	session    latest.Latest[*session] // set by keepSessions; nil where there is none
 	contenders contenders
 	gaps       gaps
+	contact    contact
 	reread     latest.Wake // has the watch read all keys anew
 
 	// Set by identify before the first session, and never changed afterwards.
 	node      string // this instance's name
 	agentNode string // Consul's name for the node
 	checkID   string // empty where no check is wanted
-
-	named latest.Latest[string] // node, for others; set by identify
 
 	// Owned by keepSessions.
 	evicted    bool // no session of a previous process, or of ours, is left
@@ -143,8 +142,7 @@ func (k *Keeper) Node() string {
 	if k.cfg.Node != "" {
 		return k.cfg.Node
 	}
-	name, _ := k.named.Get()
-	return name
+	return k.contact.get().Node
 }
 
 // Run keeps a session until ctx ends and creates a new one whenever one is lost;
@@ -171,6 +169,7 @@ func (k *Keeper) watch(ctx context.Context) {
 	failures := failurelog.New(k.log, "watching the locks")
 	for a, err := range k.consul.Follow(ctx, k.keys, k.now, k.reread) {
 		failures.Record(err)
+		k.contact.record(err)
 		if err != nil {
 			continue
 		}
@@ -236,7 +235,7 @@ func (k *Keeper) identify(ctx context.Context) error {
 	if k.cfg.Node != "" {
 		k.node = k.cfg.Node
 	}
-	k.named.Set(k.node)
+	k.contact.named(k.node)
 	if k.cfg.CheckTTL > 0 {
 		k.checkID = k.cfg.Service + "-" + k.node
 	}
