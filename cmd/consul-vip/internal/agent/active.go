@@ -65,6 +65,7 @@ type active struct {
 func (v *vip) activate(ctx context.Context, t tenure, b binding, l listener, f freed, p *phases) *active {
 	a := &active{vip: v, tenure: t, listener: l, freed: f, began: t.Now(), phases: p, address: b.address, claims: l.Claims()}
 	a.until.Store(int64(b.until))
+	v.present.active.Store(a)
 	t.Bound()
 	a.announcing = a.announce(ctx)
 	v.enter(stateActive, "address bound", "interface", v.link.name)

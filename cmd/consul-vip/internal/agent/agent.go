@@ -9,7 +9,8 @@
 // in vip.go and in one file per logged state: standby.go, takeover.go and bind.go
 // (the state "acquired"), active.go and refresh.go, and release.go. conflict.go reacts
 // to other stations. outcome.go says how a step ended, fitness.go why this host cannot
-// serve an address, turns.go orders the writes to the kernel.
+// serve an address, turns.go orders the writes to the kernel. local.go tells on this host
+// what the process knows of itself, history.go keeps what has happened last.
 //
 // # Goroutines
 //
@@ -49,6 +50,7 @@ import (
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/capability"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/instance"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/localstatus"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease"
 	"github.com/consul-vip/consul-vip/lease/consul"
@@ -96,7 +98,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer host.Close()
-	return RunOn(ctx, o, Machine{Host: hostKernel{host}, OpenWire: announcer.Open})
+	return RunOn(ctx, o, Machine{Host: hostKernel{host}, OpenWire: announcer.Open, Listen: localstatus.Listen})
 }
 
 // Machine is the host that an agent runs on: this one for [Run], or a simulated one.
@@ -104,6 +106,8 @@ type Machine struct {
 	Host Host
 	// OpenWire opens the wire of an interface for a family.
 	OpenWire func(*net.Interface, announcer.Family, announcer.Options) (*announcer.Wire, error)
+	// Listen listens at the socket for `status -local`. Nil: nobody can ask.
+	Listen func(ctx context.Context, path string) (net.Listener, error)
 	// Now reads a clock that continues while the machine is suspended. Nil:
 	// CLOCK_BOOTTIME.
 	Now func() time.Duration
@@ -156,6 +160,7 @@ func assemble(m Machine, o Options) *agent {
 	}
 	a := newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
 	a.consulServices = o.Services
+	a.local.listen = m.Listen
 	return a
 }
 

@@ -58,6 +58,7 @@ type fakeHost struct {
 	checks    []*hostCheckCall
 	services  *fakeServices // may be nil
 	hooks     fakeHooks
+	contact   lease.Contact
 
 	onPrioritize func() // runs in the loop
 }
@@ -312,6 +313,12 @@ func (h *fakeHost) Describe(owner leasestate.Owner) {
 func (h *fakeHost) Node() string { return "h1" }
 
 func (h *fakeHost) State() (*leasestate.State, <-chan struct{}) { return h.keys.Get() }
+
+func (h *fakeHost) Contact() lease.Contact {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.contact
+}
 
 func (h *fakeHost) InLine(_ *leasestate.State, name string) (int, bool) {
 	position, ok := h.inLine[name]

@@ -39,6 +39,7 @@ type fitness struct {
 	failure error      // until retry fires
 	backOff time.Duration
 	retry   *time.Timer
+	retryAt time.Time
 }
 
 // reason returns why the host cannot serve the address, or nil.
@@ -59,6 +60,24 @@ func (f *fitness) service() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.unfit
+}
+
+// required returns why the services that the address requires are not fit, or not known to be;
+// nil: they are.
+func (f *fitness) required() (unfit, unknown error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unfit, f.unknown
+}
+
+// backOffLeft is for how long the address is still left to others after a failure.
+func (f *fitness) backOffLeft() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failure == nil {
+		return 0
+	}
+	return max(time.Until(f.retryAt), 0)
 }
 
 // require sets why the services that the address requires are not fit, or not known to be.
@@ -107,7 +126,7 @@ func (f *fitness) fail(reason error) time.Duration {
 	if f.retry != nil {
 		f.retry.Stop()
 	}
-	f.retry = time.AfterFunc(backOff, f.retryNow)
+	f.retry, f.retryAt = time.AfterFunc(backOff, f.retryNow), time.Now().Add(backOff)
 	f.mu.Unlock()
 	f.changed()
 	return backOff

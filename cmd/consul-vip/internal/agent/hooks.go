@@ -103,6 +103,13 @@ func (v *vip) setFailing(err error) {
 	}
 }
 
+// failingNow is what does not work although the lock is held; nil: everything works.
+func (v *vip) failingNow() error {
+	v.updating.Lock()
+	defer v.updating.Unlock()
+	return v.failing
+}
+
 // require sets why the services that the address requires are not fit, or not known to be,
 // and runs the hooks for a change. Only the loop calls it.
 func (v *vip) require(unfit, unknown error) {

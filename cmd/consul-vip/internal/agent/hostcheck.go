@@ -63,12 +63,14 @@ type hostCheck struct {
 	link *link
 	stop context.CancelFunc
 
-	state latest.Latest[announcer.HostState] // set by the check's goroutine
-	addrs atomic.Pointer[[]netip.Addr]       // that the host owns, those of the check's family first; set by the loop
+	state  latest.Latest[announcer.HostState] // set by the check's goroutine
+	missed atomic.Int64                       // intervals in a row; set by the check's goroutine
+	addrs  atomic.Pointer[[]netip.Addr]       // that the host owns, those of the check's family first; set by the loop
 
 	// Owned by the loop.
 	owned map[netip.Addr]ownedVIP
 	dead  time.Time // when it counted as dead; zero: it does not
+	since time.Time // when the check began, or the host was heard again
 }
 
 // ownedVIP is an address of a host that is checked.
@@ -189,7 +191,7 @@ func checkedHost(r leasestate.Record, keys *leasestate.State, here netif.Identit
 
 // startHostCheck starts to check the host that owns these addresses.
 func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *hostCheck {
-	c := &hostCheck{key: key, link: a.links[key.link]}
+	c := &hostCheck{key: key, link: a.links[key.link], since: time.Now()}
 	ctx, stop := context.WithCancel(a.backgroundCtx)
 	c.stop = stop
 	a.checks.running[key] = c
@@ -203,6 +205,7 @@ func (a *agent) startHostCheck(key hostKey, owned map[netip.Addr]ownedVIP) *host
 			Interval: key.check.Interval, Misses: key.check.Misses,
 			Canary:    func() announcer.Canary { return a.canary(c) },
 			Witnesses: func() announcer.Witnesses { return a.witnessesOf(c) },
+			Missed:    &c.missed,
 		}, func(s announcer.HostState) {
 			c.state.Set(s)
 			a.checks.changed.Set()
@@ -302,7 +305,7 @@ func (a *agent) judge(c *hostCheck) {
 // from it are announced at once, so that it learns whose they are.
 func (a *agent) onHeardAgain(c *hostCheck) {
 	away := time.Since(c.dead)
-	c.dead = time.Time{}
+	c.dead, c.since = time.Time{}, time.Now()
 	log := a.log.With("node", c.key.node, "interface", c.link.name)
 	log.Info("the host answers on the wire again", "after", round(away))
 	for _, v := range a.vipsOn(c.link) {

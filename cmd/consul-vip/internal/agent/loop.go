@@ -14,6 +14,7 @@ import (
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/hook"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
+	"github.com/consul-vip/consul-vip/lease"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
@@ -29,6 +30,8 @@ type keeper interface {
 	// InLine is how many others would take a lock from its holder rather than this
 	// process, or false if it is no candidate.
 	InLine(s *leasestate.State, name string) (position int, ok bool)
+	// Contact is what is known of Consul and the session.
+	Contact() lease.Contact
 }
 
 // host is this machine: *netif.Host, adapted by hostKernel.
@@ -71,6 +74,8 @@ type agent struct {
 	// The background goroutines. backgroundCtx ends after the last VIP.
 	background    sync.WaitGroup
 	backgroundCtx context.Context
+
+	local local // what others read of this process
 
 	failed chan error // the failure of a background goroutine
 	ended  chan end   // the end of a VIP
@@ -121,6 +126,7 @@ func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, 
 		services: map[string]*serviceCheck{},
 
 		servicesChanged: latest.NewWake(),
+		local:           newLocal(),
 		failed:          make(chan error),
 		ended:           make(chan end),
 	}
@@ -152,6 +158,7 @@ func (a *agent) run(ctx context.Context, o Options) error {
 	a.runInBackground(backgroundCtx, a.hooks.Run)
 	events := make(chan netif.Event)
 	a.runInBackground(backgroundCtx, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
+	a.runInBackground(backgroundCtx, func(ctx context.Context) error { a.serveLocal(ctx, o); return nil })
 	a.apply(p, found)
 	logWorstCases(a.log, a.cfg)
 
@@ -186,6 +193,8 @@ func (a *agent) loop(ctx context.Context, o Options, events <-chan netif.Event) 
 			a.onHostStates()
 		case <-a.servicesChanged:
 			a.onServiceStates()
+		case to := <-a.local.asked:
+			to <- a.inspect()
 		case cfg := <-reload:
 			a.reload(cfg)
 		case delta := <-priority:
@@ -221,6 +230,7 @@ func (a *agent) start(p placement) {
 	v := newVIP(p.cfg, p.link, p.foreign, shared{a.host, a.keeper, a.hooks, a.turns, a.owner, a.cfg.Consul.SessionTTL, a.log})
 	ctx, stop := context.WithCancelCause(a.backgroundCtx)
 	v.require(a.serviceFitness(p.cfg.Require))
+	v.present.history = &a.local.history
 	a.slots[p.cfg.Addr()] = &slot{vip: v, stop: stop}
 	go func() { a.ended <- end{p.cfg.Addr(), v.run(ctx)} }()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
 	"github.com/consul-vip/consul-vip/config"
@@ -20,7 +21,9 @@ type serviceCheck struct {
 
 	state latest.Latest[health.State] // set by the check's goroutine
 
-	logged health.State // owned by the loop
+	// Owned by the loop.
+	logged health.State
+	since  time.Time // when it became what was logged last
 }
 
 // updateServiceChecks starts and ends checks as the configuration asks for, and has every
@@ -50,7 +53,7 @@ func (a *agent) updateServiceChecks() {
 // startServiceCheck starts a check.
 func (a *agent) startServiceCheck(cfg config.Check) *serviceCheck {
 	ctx, stop := context.WithCancel(a.backgroundCtx)
-	c := &serviceCheck{cfg: cfg, stop: stop}
+	c := &serviceCheck{cfg: cfg, stop: stop, since: time.Now()}
 	a.runInBackground(ctx, func(ctx context.Context) error {
 		health.Check(ctx, cfg, a.consulServices, func(s health.State) {
 			c.state.Set(s)
@@ -66,7 +69,7 @@ func (a *agent) onServiceStates() {
 	for name, c := range a.services {
 		state, _ := c.state.Get()
 		if state.Fit != c.logged.Fit || state.Known != c.logged.Known || state.Flapping != c.logged.Flapping {
-			c.logged = state
+			c.logged, c.since = state, time.Now()
 			a.logService(name, state)
 		}
 	}

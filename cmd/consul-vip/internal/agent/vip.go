@@ -78,7 +78,8 @@ type vip struct {
 	dead     atomic.Pointer[dead] // nil: the owner's host answers, or is not watched
 
 	// Written by the goroutine of run, read wherever a line is logged: atomic.
-	state currentState
+	state   currentState
+	present present
 
 	fitnessTold config.HookEvent // the last event of its fitness; owned by the loop
 
@@ -132,6 +133,7 @@ func (v *vip) change(cfg config.VIP) {
 // enter makes a transition and logs it with its reason.
 func (v *vip) enter(s state, reason string, args ...any) {
 	from := v.state.set(s)
+	v.present.enter(transition{time.Now(), v.cfg().Addr().String(), from, s, reason})
 	v.log.Info("state changed", append([]any{"from", string(from), "reason", reason}, args...)...)
 }
 
@@ -168,6 +170,7 @@ func (v *vip) run(ctx context.Context) error {
 // handover the lock is transferred first, and a frame tells the successor when the
 // address is unbound.
 func (v *vip) serve(ctx context.Context, t tenure, handover handover) outcome {
+	defer v.present.serve(t)()
 	v.enter(stateAcquired, "lock acquired", t.fields()...)
 	phases := newPhases(t)
 	// From here on no claim is lost. Those from before the address was free do not
