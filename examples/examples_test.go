@@ -111,6 +111,8 @@ func TestUnit(t *testing.T) {
 		"Unit.StartLimitIntervalSec":      "0",
 		"Service.ExecStart":               "/usr/local/bin/consul-vip agent -config=/etc/consul-vip",
 		"Service.ExecReload":              "/bin/kill -HUP $MAINPID",
+		"Service.RuntimeDirectory":        filepath.Base(filepath.Dir(config.DefaultSocket)),
+		"Service.RuntimeDirectoryMode":    "0700",
 		"Service.Restart":                 "always",
 		"Service.AmbientCapabilities":     "CAP_NET_ADMIN CAP_NET_RAW",
 		"Service.CapabilityBoundingSet":   "CAP_NET_ADMIN CAP_NET_RAW",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/lease/operator"
 	"github.com/consul-vip/consul-vip/lease/state"
 )
@@ -16,7 +17,7 @@ type statusCommand struct{ stdout, stderr io.Writer }
 func (*statusCommand) Synopsis() string { return "Show which node holds each address" }
 
 func (c *statusCommand) Help() string {
-	return help("status [-json] [-watch] [options]", `
+	return help("status [-json] [-watch | -local] [options]", `
   Shows for every address below the prefix:
 
     - its owner: a node (with interface, MAC and since when), another program
@@ -30,19 +31,29 @@ func (c *statusCommand) Help() string {
   With -watch it shows every change as it happens, until SIGINT or SIGTERM stops
   it. With -watch and -json each change is one line.
 
+  With -local it asks the agent of this host instead, over the unix socket that
+  the agent's configuration names, also while Consul is down: what this host does
+  for each address, for how long it may hold it without an answer from Consul
+  (HOLD) and for how long the kernel keeps it without the agent (KERNEL), the
+  checks of services and of other hosts, and what happened last. Only the agent's
+  user and root may ask. Of the other options only -json and -timeout apply.
+
   Exit codes: 0 every address has an owner, 1 an address has none, or failure,
-  2 usage. With -watch: 0 stopped.`, c.flags(nil).FlagSet)
+  2 usage. With -watch: 0 stopped. With -local: 0 the agent has answered, 1 failure.`, c.flags(nil).FlagSet)
 }
 
 type statusFlags struct {
 	*operatorFlags
-	json, watch bool
+	json, watch, local bool
+	socket             string
 }
 
 func (c *statusCommand) flags(out io.Writer) *statusFlags {
 	f := &statusFlags{operatorFlags: newOperatorFlags("status", out)}
 	f.BoolVar(&f.json, "json", false, "print JSON")
 	f.BoolVar(&f.watch, "watch", false, "keep running and show every change")
+	f.BoolVar(&f.local, "local", false, "ask the agent of this host, not Consul")
+	f.StringVar(&f.socket, "socket", config.DefaultSocket, "with -local: the `path` of the agent's socket")
 	return f
 }
 
@@ -53,6 +64,12 @@ func (c *statusCommand) Run(args []string) int {
 	}
 	if err := f.noArguments(); err != nil {
 		return report(c.stderr, err)
+	}
+	if err := f.checkLocal(); err != nil {
+		return report(c.stderr, err)
+	}
+	if f.local {
+		return report(c.stderr, c.local(f))
 	}
 	d := newDisplay(c.stdout, f)
 	if f.watch {

@@ -30,7 +30,7 @@ type Consul struct {
 	LastContact  *time.Time `json:"last_contact,omitempty"`
 	FailingSince *time.Time `json:"failing_since,omitempty"`
 	Error        string     `json:"error,omitempty"`
-	// Session is the beginning of the session's ID: whoever knows all of it can end the
+	// Session is the beginning of the session's ID: all of it is enough to end the
 	// session.
 	Session string `json:"session,omitempty"`
 	// HoldLeft is how long the agent may hold addresses without another answer.
