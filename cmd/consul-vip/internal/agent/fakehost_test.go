@@ -257,7 +257,10 @@ type hostContender struct {
 }
 
 func (c *hostContender) Hold(ctx context.Context, _ func(context.Context, *lease.Held) lease.Left) lease.End {
-	h, name := c.host, c.lock.Name
+	h := c.host
+	h.mu.Lock()
+	name := c.lock.Name
+	h.mu.Unlock()
 	h.record("contend for " + name)
 	if end, ok := h.ends[name]; ok {
 		return end
