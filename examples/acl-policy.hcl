@@ -27,6 +27,11 @@ service "consul-vip" {
   policy = "write"
 }
 
+# A check of the kind "service" reads the health of the service that it names. For each such
+# check, add:
+#
+#   service "traefik" { policy = "read" }
+
 # The agent reads the node name and the settings of the local Consul agent. It changes
 # none of them, and needs no rule for nodes.
 agent_prefix "" {

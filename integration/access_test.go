@@ -33,6 +33,7 @@ func TestAccess(t *testing.T) {
 	run("shipped policies", testShippedPolicies)
 	t.Run("missing rules", func(t *testing.T) { testMissingRules(t, w) })
 	run("rule withdrawn", testRuleWithdrawn)
+	run("rule for a check", testRuleForACheck)
 	run("unknown token", testUnknownToken)
 	run("token replaced", testTokenReplaced)
 	run("client certificate", func(t *testing.T, s *accessScene) { testClientCertificate(t, s, certs) })
@@ -280,6 +281,31 @@ func testRuleWithdrawn(t *testing.T, s *accessScene) {
 	s.await(mentions(p, "watching the locks works again"))
 	tenure.unbroken()
 	s.seen(h1)
+}
+
+// commented finds the rule for a check in the comments of the shipped policy.
+var commented = regexp.MustCompile(`(?m)^#\s+(service "traefik" \{.*\})$`)
+
+// testRuleForACheck has an address require the health of a service that the token may not
+// read. The instance names the rule that the shipped policy mentions, takes nothing, and
+// serves when the rule is there.
+func testRuleForACheck(t *testing.T, s *accessScene) {
+	h1, shipped := s.Servers[0], example(t, "acl-policy.hcl")
+	agent := s.Cluster.Of(h1).API.Agent()
+	s.NoError(agent.ServiceRegister(&api.AgentServiceRegistration{Name: "traefik"}))
+	t.Cleanup(func() { s.NoError(agent.ServiceDeregister("traefik")) })
+	policy, token := s.grant(shipped)
+	c := withToken(token.SecretID)
+	p := s.startFrom(h1, s.configure(h1, s.hcl(config{vip: `require = ["traefik"]`})+`check "traefik" { service = "traefik" }`), c.env...)
+	s.await(mentions(p, missingRule))
+	needed := commented.FindStringSubmatch(shipped)
+	s.Len(needed, 2)
+	s.pass(calm)
+	s.Equal(needed[1:], rules(p), "rules named, once each")
+	s.holds(s.unbound())
+	s.change(policy, shipped+needed[1])
+	s.await(s.ownedBy(h1))
+	s.await(mentions(p, "all required permissions"))
 }
 
 // testUnknownToken starts with a token that Consul does not know.

@@ -76,11 +76,12 @@ func (c *agentCommand) Run(args []string) int {
 	}
 	defer services.Close()
 	return serve(*files, caught, agent.Options{
-		Config:   cfg,
-		Client:   client,
-		Services: services,
-		Version:  buildVersion(),
-		Logger:   log,
+		Config:      cfg,
+		Client:      client,
+		Services:    services,
+		ServicesACL: consul.NewACLChecker(services, log.Named("health"), nil),
+		Version:     buildVersion(),
+		Logger:      log,
 	})
 }
 

@@ -64,8 +64,10 @@ type Options struct {
 	// Services tells the health of services that are registered with the local agent. Nil:
 	// no check may ask for it.
 	Services health.Services
-	Version  string
-	Logger   hclog.Logger // a reload sets its level
+	// ServicesACL logs which permissions the token of Services lacks. May be nil.
+	ServicesACL *consul.ACLChecker
+	Version     string
+	Logger      hclog.Logger // a reload sets its level
 
 	// Reload delivers configurations that replace the running one. Priority
 	// delivers steps to add to the priority of every VIP for as long as the
@@ -159,7 +161,7 @@ func assemble(m Machine, o Options) *agent {
 		})
 	}
 	a := newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
-	a.consulServices = o.Services
+	a.consulServices, a.servicesACL = o.Services, o.ServicesACL
 	a.local.listen = m.Listen
 	return a
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
+	"github.com/consul-vip/consul-vip/lease/consul"
 	leasestate "github.com/consul-vip/consul-vip/lease/state"
 	"github.com/consul-vip/consul-vip/netif"
 )
@@ -63,8 +64,10 @@ type agent struct {
 	checks  hostChecks
 	// services are the checks of services that run, by name.
 	services        map[string]*serviceCheck
-	servicesChanged latest.Wake     // set by each check's goroutine after its state has changed
-	consulServices  health.Services // may be nil
+	servicesChanged latest.Wake         // set by each check's goroutine after its state has changed
+	consulServices  health.Services     // may be nil
+	servicesACL     *consul.ACLChecker  // of the token for consulServices; may be nil
+	servicesNeed    []consul.Permission // what servicesACL looks for
 
 	// measured ends the measurements of losses that run.
 	measured map[lossKey]context.CancelFunc
@@ -156,6 +159,9 @@ func (a *agent) run(ctx context.Context, o Options) error {
 	}
 	a.runInBackground(backgroundCtx, a.keeper.Run)
 	a.runInBackground(backgroundCtx, a.hooks.Run)
+	if a.servicesACL != nil {
+		a.runInBackground(backgroundCtx, a.servicesACL.Run)
+	}
 	events := make(chan netif.Event)
 	a.runInBackground(backgroundCtx, func(ctx context.Context) error { return a.host.Watch(ctx, events) })
 	a.runInBackground(backgroundCtx, func(ctx context.Context) error { a.serveLocal(ctx, o); return nil })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
+	"github.com/consul-vip/consul-vip/lease/consul"
 )
 
 // serviceCheck is a check of a service on this host.
@@ -47,7 +49,23 @@ func (a *agent) updateServiceChecks() {
 			a.services[name] = a.startServiceCheck(cfg)
 		}
 	}
+	a.needHealth(wanted)
 	a.onServiceStates()
+}
+
+// needHealth has the ACL checker look for the permissions that checks need. Without one a
+// check says nothing of its service, and this host takes none of the addresses.
+func (a *agent) needHealth(checks map[string]config.Check) {
+	var needed []consul.Permission
+	for _, name := range slices.Sorted(maps.Keys(checks)) {
+		if service := checks[name].Service; service != "" {
+			needed = append(needed, consul.Permission{Resource: "service", Access: "read", Segment: service})
+		}
+	}
+	if a.servicesACL != nil && !slices.Equal(needed, a.servicesNeed) {
+		a.servicesNeed = needed
+		a.servicesACL.Check(needed)
+	}
 }
 
 // startServiceCheck starts a check.
