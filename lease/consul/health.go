@@ -27,6 +27,7 @@ func (c *Client) ServiceHealth(ctx context.Context, service string) (reason stri
 		for _, check := range s.Checks {
 			if check.Status != api.HealthPassing && check.Status != api.HealthWarning {
 				output, _, _ := strings.Cut(strings.TrimSpace(check.Output), "\n")
+				output = strings.TrimSpace(output)
 				return strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", cmp.Or(check.Name, check.CheckID), check.Status, output), ": "), nil
 			}
 		}
