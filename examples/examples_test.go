@@ -62,6 +62,10 @@ func TestTraefikFollowsTheEnvironment(t *testing.T) {
 	require.Equal(t, 100, cfg.VIPs[0].Priority)
 	require.Equal(t, 10, cfg.VIPs[1].Priority)
 	require.Equal(t, config.LossContend, cfg.VIPs[1].OnLoss)
+	require.Len(t, cfg.Checks, 1)
+	for _, vip := range cfg.VIPs {
+		require.Equal(t, []string{cfg.Checks[0].Name}, vip.Require)
+	}
 }
 
 // policy is the part of Consul's ACL language that the policies use.

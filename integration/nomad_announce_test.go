@@ -36,13 +36,13 @@ func TestNomadAnnounce(t *testing.T) {
 	s.NoError(err)
 	operate(t.Context(), "node", "eligibility", "-disable", node)
 	t.Cleanup(func() { operate(context.Background(), "node", "eligibility", "-enable", node) })
-	a, err := nomad.Allocation(floating, owner)
+	a, err := nomad.Allocation(floating, "service", owner)
 	s.NoError(err)
 	operate(t.Context(), "alloc", "stop", a.ID)
 	next := s.floatsOn(nomad, owner)
 	s.Equal([]string{owner.Name, next.Name}, s.client.Report().Hosts(), "owners in their order")
 
-	a, err = nomad.Allocation(floating, next)
+	a, err = nomad.Allocation(floating, "service", next)
 	s.NoError(err)
 	operate(t.Context(), "alloc", "signal", "-s=SIGKILL", a.ID, "address")
 	s.awaitWithin(2*soon, s.restartedSidecar(nomad, next, 1))
@@ -55,7 +55,7 @@ func (s *scene) floatsOn(nomad *lab.NomadCluster, old *lab.Host) (on *lab.Host) 
 	s.t.Helper()
 	s.awaitWithin(2*time.Minute, condition{"the address to float to where its allocation is", func() error {
 		for _, h := range s.Servers {
-			if a, err := nomad.Allocation(floating, h); h != old && err == nil && a.Running() == nil {
+			if a, err := nomad.Allocation(floating, "service", h); h != old && err == nil && a.Running() == nil {
 				on = h
 				return s.answeredBy(h).seen()
 			}
@@ -68,7 +68,7 @@ func (s *scene) floatsOn(nomad *lab.NomadCluster, old *lab.Host) (on *lab.Host) 
 // restartedSidecar is met when Nomad has started the sidecar again.
 func (s *scene) restartedSidecar(nomad *lab.NomadCluster, h *lab.Host, times int) condition {
 	return condition{"a new sidecar on " + h.Name, func() error {
-		a, err := nomad.Allocation(floating, h)
+		a, err := nomad.Allocation(floating, "service", h)
 		if err != nil {
 			return err
 		}

@@ -168,7 +168,7 @@ func (s *jobScene) nodeDrain(*testing.T) {
 	node := s.allocation(owner).NodeID
 	s.operate("node", "drain", "-enable", "-yes", "-deadline=1m", node)
 	s.handedOver(owner)
-	_, err := s.nomad.Allocation(job, owner)
+	_, err := s.nomad.Allocation(job, agents, owner)
 	s.Error(err, "an allocation is still meant to run there")
 	s.operate("node", "eligibility", "-enable", node)
 	s.operate("job", "eval", job)

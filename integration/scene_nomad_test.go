@@ -20,8 +20,11 @@ import (
 	"github.com/consul-vip/consul-vip/integration/lab"
 )
 
-// job is the name of the job in every job file.
-const job = "consul-vip"
+// job is the name of the job in every job file, and agents its group of consul-vip.
+const (
+	job    = "consul-vip"
+	agents = "consul-vip"
+)
 
 // sharedNomad is a Nomad cluster on the hosts of the shared lab.
 var sharedNomad = sync.OnceValues(func() (*lab.NomadCluster, error) {
@@ -92,7 +95,7 @@ func (s *jobScene) purge() {
 		text := s.jobLog(ctx) // which Nomad forgets with the job
 		s.logs = append(s.logs, func() string { return text })
 	}
-	_, err := s.nomad.Run(ctx, "job", "stop", "-purge", job)
+	_, err := s.nomad.Run(ctx, "job", "stop", "-purge", "-no-shutdown-delay", job)
 	s.NoError(err)
 }
 
@@ -148,7 +151,7 @@ func (s *jobScene) each(name string, part func(t *testing.T)) {
 func (s *jobScene) allocation(h *lab.Host) (a lab.Allocation) {
 	s.t.Helper()
 	s.retry("finding the allocation on "+h.Name, func() (err error) {
-		a, err = s.nomad.Allocation(job, h)
+		a, err = s.nomad.Allocation(job, agents, h)
 		return err
 	})
 	return a
@@ -169,7 +172,7 @@ func (s *jobScene) ready() *lab.Host {
 func (s *jobScene) complete() condition {
 	return condition{"a task and a member on every host", func() error {
 		for _, h := range s.Servers {
-			a, err := s.nomad.Allocation(job, h)
+			a, err := s.nomad.Allocation(job, agents, h)
 			if err != nil {
 				return err
 			}
@@ -219,7 +222,7 @@ func (s *jobScene) handedOver(old *lab.Host) {
 
 // entries returns the log of the instance on a host, as Nomad stores it.
 func (s *jobScene) entries(h *lab.Host) (entries []lab.Entry, err error) {
-	a, err := s.nomad.Allocation(job, h)
+	a, err := s.nomad.Allocation(job, agents, h)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +245,7 @@ func (s *jobScene) entries(h *lab.Host) (entries []lab.Entry, err error) {
 func (s *jobScene) restarted(h *lab.Host, before lab.Allocation, code int) {
 	s.t.Helper()
 	s.awaitWithin(2*soon, condition{"one restart of the task on " + h.Name, func() error {
-		a, err := s.nomad.Allocation(job, h)
+		a, err := s.nomad.Allocation(job, agents, h)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,13 +17,7 @@ import (
 const webPort = 8080
 
 // webConfig is a web server that answers every request with a status and a text.
-const webConfig = `daemon off;
-master_process off;
-pid nginx.pid;
-events { worker_connections 128; }
-http {
-  access_log off;
-  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+const webConfig = nginxHead + `
   server {
     listen 8080;
     listen [::]:8080;
@@ -30,6 +25,15 @@ http {
   }
 }
 `
+
+// nginxHead is the beginning of every configuration of nginx, up to the first server.
+const nginxHead = `daemon off;
+master_process off;
+pid nginx.pid;
+events { worker_connections 128; }
+http {
+  access_log off;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;`
 
 // checkWeb is a check of the web server, and requireWeb the line of a vip block.
 const (
@@ -80,12 +84,12 @@ func (s *scene) startServices(check, vip string) {
 }
 
 // served requires that curl gets the host's name through the address.
-func (s *scene) served(by *lab.Host) condition {
+func (s *scene) served(by *lab.Host) condition { return s.servedAt(webPort, by) }
+
+// servedAt is served for another port.
+func (s *scene) servedAt(port uint16, by *lab.Host) condition {
 	return condition{"the service of " + by.Name + " behind the address", func() error {
-		url := fmt.Sprintf("http://%s:%d/", s.vip, webPort)
-		if s.vip.Is6() {
-			url = fmt.Sprintf("http://[%s]:%d/", s.vip, webPort)
-		}
+		url := fmt.Sprintf("http://%s/", netip.AddrPortFrom(s.vip, port))
 		out, err := s.Client.Run(s.t.Context(), lab.Command{Args: []string{"curl", "-sS", "--fail", "--max-time", "5", url}})
 		if got := strings.TrimSpace(string(out)); err == nil && got != by.Name {
 			err = fmt.Errorf("answered by %q", got)

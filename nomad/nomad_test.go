@@ -2,8 +2,10 @@
 package nomad_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -24,10 +26,15 @@ var drivers = map[string]string{
 	"consul-vip-raw-exec.nomad.hcl":  "raw_exec",
 	"consul-vip-identity.nomad.hcl":  "raw_exec",
 	"consul-vip-variables.nomad.hcl": "raw_exec",
+	traefikJob:                       "raw_exec",
 }
 
-// announceJob is the job that needs no Consul.
-const announceJob = "announce.nomad.hcl"
+const (
+	// traefikJob is the job whose address follows Traefik.
+	traefikJob = "consul-vip-traefik.nomad.hcl"
+	// announceJob is the job that needs no Consul.
+	announceJob = "announce.nomad.hcl"
+)
 
 func TestNoJobIsForgotten(t *testing.T) {
 	files, err := filepath.Glob("*.nomad.hcl")
@@ -41,20 +48,13 @@ func TestNoJobIsForgotten(t *testing.T) {
 func TestAnnounceJob(t *testing.T) {
 	j := load(t, announceJob)
 	require.Equal(t, "service", get[string](t, j, j.job(t), "type"))
-	require.Equal(t, 1, get[int](t, j, j.group(t), "count"))
-	restart := block(t, j.group(t), "restart")
-	require.Equal(t, "delay", get[string](t, j, restart, "mode"))
-	require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")), int(duration(t, j, restart, "interval")))
-	for _, b := range j.group(t).Blocks {
-		if b.Type != "task" || b.Labels[0] != "address" {
-			continue
-		}
-		require.True(t, get[bool](t, j, block(t, b.Body, "lifecycle"), "sidecar"))
-		args := get[[]string](t, j, block(t, b.Body, "config"), "args")
-		require.Equal(t, []string{"announce", "-ip=10.77.0.100", "-wait=30s", "-log-json"}, args)
-		return
-	}
-	require.Fail(t, "no task announces the address")
+	group := block(t, j.job(t), "group")
+	require.Equal(t, 1, get[int](t, j, group, "count"))
+	j.restartsForEver(t, group)
+	address := labelled(t, group, "task", "address")
+	require.True(t, get[bool](t, j, block(t, address, "lifecycle"), "sidecar"))
+	args := get[[]string](t, j, block(t, address, "config"), "args")
+	require.Equal(t, []string{"announce", "-ip=10.77.0.100", "-wait=30s", "-log-json"}, args)
 }
 
 // All jobs of the agent must survive a lost lock, stop in time, update one host after the other and
@@ -63,12 +63,9 @@ func TestJobs(t *testing.T) {
 	for file, driver := range drivers {
 		t.Run(file, func(t *testing.T) {
 			j := load(t, file)
-			group, task := j.group(t), j.task(t)
+			task := j.task(t)
 			require.Equal(t, "system", get[string](t, j, j.job(t), "type"))
-			restart := block(t, group, "restart")
-			require.Equal(t, "delay", get[string](t, j, restart, "mode"))
-			require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")),
-				int(duration(t, j, restart, "interval")), "otherwise Nomad refuses the job")
+			j.restartsForEver(t, j.group(t))
 			require.Equal(t, 1, get[int](t, j, block(t, j.job(t), "update"), "max_parallel"))
 			require.Equal(t, driver, get[string](t, j, task, "driver"))
 			require.GreaterOrEqual(t, duration(t, j, task, "kill_timeout"), 5*time.Second)
@@ -84,6 +81,37 @@ func TestJobs(t *testing.T) {
 			cfg = j.configure(t, map[string]string{"meta.vip_priority": "10"})
 			require.Equal(t, 10, cfg.VIPs[1].Priority)
 		})
+	}
+}
+
+// The address must require the service that Nomad registers, whose check must ask where
+// Traefik listens. The address must have moved before Traefik ends, and Traefik must get the
+// ten seconds that it gives open requests.
+func TestTraefikJob(t *testing.T) {
+	j := load(t, traefikJob)
+	group := labelled(t, j.job(t), "group", "traefik")
+	j.restartsForEver(t, group)
+	task := labelled(t, group, "task", "traefik")
+	args := get[[]string](t, j, block(t, task, "config"), "args")
+	for label, entry := range map[string]string{"http": "web", "ping": "ping"} {
+		port := get[int](t, j, labelled(t, block(t, group, "network"), "port", label), "static")
+		require.Contains(t, args, fmt.Sprintf("--entryPoints.%s.address=:%d", entry, port))
+	}
+	require.Contains(t, args, "--ping.entryPoint=ping")
+	service := block(t, task, "service")
+	check := block(t, service, "check")
+	require.Equal(t, []string{"http", "ping", "http", "/ping"}, []string{
+		get[string](t, j, service, "port"), get[string](t, j, check, "port"), get[string](t, j, check, "type"), get[string](t, j, check, "path"),
+	})
+
+	cfg := j.configure(t, map[string]string{})
+	require.Len(t, cfg.Checks, 1)
+	require.Equal(t, get[string](t, j, service, "name"), cfg.Checks[0].Service)
+	require.GreaterOrEqual(t, duration(t, j, task, "shutdown_delay"), 3*cfg.Checks[0].Interval)
+	require.Greater(t, duration(t, j, task, "kill_timeout"), 10*time.Second)
+	for _, vip := range cfg.VIPs {
+		require.Equal(t, []string{cfg.Checks[0].Name}, vip.Require)
+		require.Equal(t, config.NoneFitKeep, vip.WhenNoneFit)
 	}
 }
 
@@ -138,9 +166,22 @@ func load(t *testing.T, path string) *jobFile {
 	}}}
 }
 
-func (j *jobFile) job(t *testing.T) *hclsyntax.Body   { return block(t, j.body, "job") }
-func (j *jobFile) group(t *testing.T) *hclsyntax.Body { return block(t, j.job(t), "group") }
-func (j *jobFile) task(t *testing.T) *hclsyntax.Body  { return block(t, j.group(t), "task") }
+func (j *jobFile) job(t *testing.T) *hclsyntax.Body { return block(t, j.body, "job") }
+
+// group is the group of the agent, and task its task.
+func (j *jobFile) group(t *testing.T) *hclsyntax.Body {
+	return labelled(t, j.job(t), "group", "consul-vip")
+}
+func (j *jobFile) task(t *testing.T) *hclsyntax.Body { return block(t, j.group(t), "task") }
+
+// restartsForEver requires that Nomad never gives up on a group.
+func (j *jobFile) restartsForEver(t *testing.T, group *hclsyntax.Body) {
+	t.Helper()
+	restart := block(t, group, "restart")
+	require.Equal(t, "delay", get[string](t, j, restart, "mode"))
+	require.Less(t, get[int](t, j, restart, "attempts")*int(duration(t, j, restart, "delay")),
+		int(duration(t, j, restart, "interval")), "otherwise Nomad refuses the job")
+}
 
 // template returns the template block of the configuration.
 func (j *jobFile) template(t *testing.T) *hclsyntax.Body {
@@ -194,9 +235,21 @@ func parse(t *testing.T, path string) *hclsyntax.Body {
 // block returns the only block of that kind in body.
 func block(t *testing.T, body *hclsyntax.Body, kind string) *hclsyntax.Body {
 	t.Helper()
+	return only(t, body, kind, func(*hclsyntax.Block) bool { return true })
+}
+
+// labelled returns the only block of that kind and with that label in body.
+func labelled(t *testing.T, body *hclsyntax.Body, kind, label string) *hclsyntax.Body {
+	t.Helper()
+	return only(t, body, kind, func(b *hclsyntax.Block) bool { return slices.Contains(b.Labels, label) })
+}
+
+// only returns the only block of that kind in body that is wanted.
+func only(t *testing.T, body *hclsyntax.Body, kind string, wanted func(*hclsyntax.Block) bool) *hclsyntax.Body {
+	t.Helper()
 	var found []*hclsyntax.Body
 	for _, b := range body.Blocks {
-		if b.Type == kind {
+		if b.Type == kind && wanted(b) {
 			found = append(found, b.Body)
 		}
 	}

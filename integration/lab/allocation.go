@@ -10,6 +10,7 @@ type Allocation struct {
 	ID            string
 	NodeID        string
 	NodeName      string
+	TaskGroup     string
 	JobVersion    int
 	DesiredStatus string // run or stop
 	ClientStatus  string // pending, running, complete, failed or lost
@@ -39,20 +40,20 @@ func (n *NomadCluster) Allocations(job string) ([]Allocation, error) {
 	return allocs, err
 }
 
-// Allocation returns the only allocation of a job that Nomad wants to run on a host.
-func (n *NomadCluster) Allocation(job string, h *Host) (Allocation, error) {
+// Allocation returns the only allocation of a job's group that Nomad wants to run on a host.
+func (n *NomadCluster) Allocation(job, group string, h *Host) (Allocation, error) {
 	allocs, err := n.Allocations(job)
 	if err != nil {
 		return Allocation{}, err
 	}
 	var found []Allocation
 	for _, a := range allocs {
-		if a.NodeName == h.Name && a.DesiredStatus == "run" {
+		if a.TaskGroup == group && a.NodeName == h.Name && a.DesiredStatus == "run" {
 			found = append(found, a)
 		}
 	}
 	if len(found) != 1 {
-		return Allocation{}, fmt.Errorf("nomad wants %d allocations of %s to run on %s", len(found), job, h.Name)
+		return Allocation{}, fmt.Errorf("nomad wants %d allocations of group %s of %s to run on %s", len(found), group, job, h.Name)
 	}
 	return found[0], nil
 }
