@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
@@ -38,6 +41,7 @@ func newTraefikScene(t *testing.T, vip netip.Addr) traefikScene {
 		_, err := h.WriteFile("traefik/nginx.conf", fmt.Appendf(nil, standInConfig, h.Name, s.healthFile(h)))
 		s.NoError(err)
 		s.sicken(h)
+		s.await(s.portFree(h, 80))
 	}
 	// Each client replaces the reference, to which HCL makes "$$".
 	dir := filepath.Join(filepath.Dir(s.Servers[0].Dir), "$${node.unique.name}", "traefik")
@@ -46,6 +50,23 @@ func newTraefikScene(t *testing.T, vip netip.Addr) traefikScene {
 		fmt.Sprintf(`-var=traefik_args=["-e", "stderr", "-p", %q, "-c", "nginx.conf"]`, dir),
 	)
 	return s
+}
+
+// portFree is met when nothing listens at a port of a host. Nomad ends the tasks of a job
+// that is purged only after the command has returned.
+func (s traefikScene) portFree(h *lab.Host, port uint16) condition {
+	return condition{fmt.Sprintf("nothing at port %d of %s", port, h.Name), func() error {
+		ctx, cancel := context.WithTimeout(s.t.Context(), slack)
+		defer cancel()
+		conn, err := h.Dial(ctx, "tcp", netip.AddrPortFrom(h.Loopback, port).String())
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return nil
+		case err == nil:
+			err = errors.Join(errors.New("it is open"), conn.Close())
+		}
+		return err
+	}}
 }
 
 // healthFile is the file that makes the web server of a host healthy.
