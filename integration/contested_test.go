@@ -23,13 +23,14 @@ const (
 // exit at most, and none with on_conflict = "contend". From then on, nothing but that
 // address is affected for as long as it lasts.
 func TestContested(t *testing.T) {
-	for _, policy := range []struct {
+	for i, policy := range []struct {
 		name  string
 		exits bool
 		code  int
 	}{{"exit", true, 5}, {"quit", true, 0}, {"contend", false, 0}} {
 		t.Run(policy.name, func(t *testing.T) {
-			s := newSceneWith(t, sharedLabOf(t, lab.Clients), everyAddress, addrs(12, 1, 9)...)
+			t.Parallel()
+			s := newSceneWith(t, sharedLabOf(t, lab.Clients), everyAddress, addrs(12, byte(1+10*i), 9)...)
 			c := unhurried(fmt.Sprintf("on_conflict = %q", policy.name))
 			for _, h := range s.Servers {
 				s.start(h, c)

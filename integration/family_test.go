@@ -103,5 +103,5 @@ func hundreds(third byte) (list []netip.Addr) {
 // newSceneOfFamily prepares a scene with one address of a family in a lab.
 func newSceneOfFamily(t *testing.T, w *lab.Lab, f family) *scene {
 	t.Helper()
-	return newSceneWith(t, w, everyAddress, f.addr(int(scenes.Load())))
+	return newSceneWith(t, w, everyAddress, f.addr(int(addresses.Add(1))))
 }

@@ -38,8 +38,9 @@ type scene struct {
 	excused func(lab.Double) bool
 }
 
-// scenes counts the scenes: each has its own names and addresses.
-var scenes atomic.Int32
+// scenes and addresses count the scenes and their addresses: each scene has its own name
+// and addresses, also beside others in the same lab.
+var scenes, addresses atomic.Int32
 
 // newScene prepares a scene with one address in the shared lab. Nothing runs yet.
 func newScene(t *testing.T) *scene {
