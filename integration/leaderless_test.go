@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -15,52 +14,76 @@ import (
 // killed has no leader for 12 s and more.
 const consulDefault = 5
 
-// TestPausedWithoutLeader stops the owner's process for some moments while Consul has no
-// leader. Its session lasts for longer than that, and nothing moves.
+// TestPausedWithoutLeader stops the processes of three owners for some moments while Consul
+// has no leader, each for another time. Their sessions last for longer than that, and
+// nothing moves.
 func TestPausedWithoutLeader(t *testing.T) {
 	cluster := lab.Clients.Cluster()
 	cluster.RaftMultiplier = consulDefault
 	w := ownLab(t, cluster)
-	for _, paused := range []time.Duration{500 * time.Millisecond, time.Second, 1500 * time.Millisecond} {
-		t.Run(fmt.Sprint(paused), func(t *testing.T) {
-			s := newSceneIn(t, w)
-			c := byDefault
-			c.sessionTTL = 30 * time.Second
-			procs := s.startAll(c)
-			tenure := s.tenure(procs[0])
-			began := time.Now()
-			s.killLeader()
-			for range 3 { // the moment of its next refresh is not known
-				s.freeze(procs[0])
-				s.pass(paused)
-				s.signal(procs[0], syscall.SIGCONT)
-				s.pass(500 * time.Millisecond)
-			}
-			s.leaderBack()
-			t.Logf("Consul had no leader for %v", time.Since(began))
-			s.pass(sessionTTL)
-			tenure.unbroken()
-			s.seen(procs[0].Host)
-			s.running(procs...)
-		})
+	var owners []*pausedOwner
+	for _, d := range []time.Duration{500 * time.Millisecond, time.Second, 1500 * time.Millisecond} {
+		owners = append(owners, newPausedOwner(newSceneIn(t, w), d))
+	}
+	began, leader := time.Now(), owners[0].killLeader()
+	for range 3 { // the moment of an owner's next refresh is not known
+		pauseAll(owners)
+	}
+	for _, o := range owners {
+		o.useServerBut(leader)
+		o.leaderBack()
+	}
+	t.Logf("Consul had no leader for %v", time.Since(began))
+	owners[0].pass(sessionTTL)
+	for _, o := range owners {
+		t.Logf("%s was stopped for %v each time", o.vip, o.paused)
+		o.tenure.unbroken()
+		o.seen(o.procs[0].Host)
+		o.running(o.procs...)
 	}
 }
 
-// killLeader kills Consul's leader until the end of the test, and makes the test ask
-// another server.
-func (s *scene) killLeader() {
+// pausedOwner is a scene whose owner is stopped for a time, again and again.
+type pausedOwner struct {
+	*scene
+	paused time.Duration
+	procs  []*lab.Process // the first one is the owner
+	tenure *tenure
+}
+
+// newPausedOwner starts the instances of a scene.
+func newPausedOwner(s *scene, d time.Duration) *pausedOwner {
+	s.t.Helper()
+	c := byDefault
+	c.sessionTTL = 30 * time.Second
+	procs := s.startAll(c)
+	return &pausedOwner{s, d, procs, s.tenure(procs[0])}
+}
+
+// pauseAll stops all owners, and lets each go on after its time, the shortest first.
+func pauseAll(owners []*pausedOwner) {
+	for _, o := range owners {
+		o.freeze(o.procs[0])
+	}
+	began := time.Now()
+	for _, o := range owners {
+		o.pass(time.Until(began.Add(o.paused)))
+		o.signal(o.procs[0], syscall.SIGCONT)
+	}
+	owners[0].pass(500 * time.Millisecond)
+}
+
+// killLeader kills Consul's leader until the end of the test, and returns the host that it
+// was on.
+func (s *scene) killLeader() *lab.Host {
 	s.t.Helper()
 	var leader *lab.ConsulAgent
 	s.retry("asking for the leader", func() (err error) {
 		leader, err = s.Cluster.Leader()
 		return err
 	})
-	for _, server := range s.Cluster.Servers {
-		if server != leader {
-			s.server = server
-		}
-	}
 	s.killConsul(leader.Host)
+	return leader.Host
 }
 
 // leaderBack waits until Consul has a leader again, with its default timing.
