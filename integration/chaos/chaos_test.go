@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestChaos is a short run in each world. Its faults are always the same.
+// TestChaos is a short run in each world, at the same time. Its faults are always the same.
 func TestChaos(t *testing.T) {
 	if err := lab.Wanted(); err != nil {
 		t.Skip(err)
@@ -44,6 +44,7 @@ func TestChaos(t *testing.T) {
 }
 
 func testChaos(t *testing.T, world lab.World) {
+	t.Parallel()
 	o := options{programs: programs, world: world, seed: 1, faults: 20, limit: shortRun, dir: t.TempDir(), out: t.Output()}
 	found, err := chaos(t.Context(), o)
 	require.NoError(t, err)
