@@ -36,6 +36,7 @@ func TestClusterSurvivesItsLeader(t *testing.T) {
 }
 
 func testClusterSurvivesItsLeader(t *testing.T, c ClusterConfig) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	l := startLab(ctx, t, Config{Cluster: c})
