@@ -24,6 +24,7 @@ const (
 // TestAccess is about a Consul that denies everything by default and speaks HTTPS
 // with those only that show a certificate.
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	certs, err := lab.NewCertificates(t.TempDir())
 	require.NoError(t, err)
 	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: 1, Token: managementToken, TLS: certs})

@@ -44,6 +44,7 @@ func (s *scene) answeredBy(h *lab.Host) condition {
 // TestAnnounce runs the life of an announcer: stopped by either signal, or killed, it
 // leaves nothing behind.
 func TestAnnounce(t *testing.T) {
+	t.Parallel()
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			s := newSceneOfFamily(t, sharedLab(t), f)
@@ -131,6 +132,7 @@ func (s *scene) isolate(h *lab.Host) (hear func()) {
 
 // TestAnnouncerIsClaimed has a stranger claim the address of an announcer.
 func TestAnnouncerIsClaimed(t *testing.T) {
+	t.Parallel()
 	lower := net.HardwareAddr{2, 0, 0, 0, 0, 0}
 	for _, f := range families {
 		for watch, code := range map[string]int{"fail": 5, "quit": 0, "log": -1, "no": -1} {
@@ -158,6 +160,7 @@ func TestAnnouncerIsClaimed(t *testing.T) {
 
 // TestAnnounceUnmanaged replaces arping: an administrator has moved the address.
 func TestAnnounceUnmanaged(t *testing.T) {
+	t.Parallel()
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			s := newSceneOfFamily(t, sharedLab(t), f)
@@ -217,6 +220,7 @@ func TestAnnounceBesideAnAgent(t *testing.T) {
 // TestAnnouncerPaused freezes an announcer until the kernel has removed the address, and
 // another one has it. It gives up when it goes on, and claims nothing.
 func TestAnnouncerPaused(t *testing.T) {
+	t.Parallel()
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			s := newSceneOfFamily(t, sharedLab(t), f)

@@ -78,6 +78,7 @@ func TestOnConflictQuit(t *testing.T) {
 // TestOnConflictDefend requires the owner to announce the address against a claim. All
 // other announcements are over, or an hour away.
 func TestOnConflictDefend(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	p := s.startAll(config{vip: "on_conflict = \"defend\"\nannounce { interval = \"1h\" }"})[0]
 	s.await(s.burstOver(s.vip))
@@ -109,6 +110,7 @@ func TestOnConflictLog(t *testing.T) {
 
 // TestNoConflict sends the owner frames in which no stranger claims its address.
 func TestNoConflict(t *testing.T) {
+	t.Parallel()
 	inFamilies(t, func(_ *testing.T, s *scene, f family) {
 		s.noConflict(f, func(*lab.Host) {
 			for _, frame := range f.harmless(strangerMAC, s.vip) {
@@ -152,6 +154,7 @@ func (s *scene) noConflict(f family, send func(owner *lab.Host)) {
 // instance that gets the lock does not bind the address and goes on. It serves the
 // address once the stranger has left.
 func TestStranger(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1, h2, stranger := s.Servers[0], s.Servers[1], s.Client
 	s.NoError(s.startOn(config{}, h1)[0].Kill())

@@ -23,6 +23,7 @@ const (
 // exit at most, and none with on_conflict = "contend". From then on, nothing but that
 // address is affected for as long as it lasts.
 func TestContested(t *testing.T) {
+	t.Parallel()
 	for i, policy := range []struct {
 		name  string
 		exits bool
@@ -61,6 +62,7 @@ func unhurried(vip string) config {
 // TestContestedMoved has an operator end the back-off of an address when the foreign
 // machine has left.
 func TestContestedMoved(t *testing.T) {
+	t.Parallel()
 	s := newClientsScene(t)
 	procs := s.startAll(unhurried(`on_conflict = "contend"`))
 	leaves := s.contest()

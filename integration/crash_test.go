@@ -12,6 +12,7 @@ import (
 // TestCrash kills and freezes the owner. In both cases the kernel alone takes the
 // address away, and the successor waits until it has.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for name, harm := range map[string]func(s *scene, p *lab.Process){
 		"killed": func(s *scene, p *lab.Process) { s.NoError(p.Kill()) },
 		"frozen": (*scene).freeze,
@@ -47,6 +48,7 @@ func TestCrash(t *testing.T) {
 // There is no check, and the address's lifetime is long, so that a slow machine does
 // not make them end.
 func TestShortFreeze(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	p := s.startAll(config{deadMan: longDeadMan, consul: `  check_ttl = "0s"`})[0]
 	tenure := s.tenure(p)

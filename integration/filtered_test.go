@@ -11,6 +11,7 @@ import (
 // those of its address. Consul's list is then not empty, but lacks the lock. The owner
 // does not take it for deleted.
 func TestLockFiltered(t *testing.T) {
+	t.Parallel()
 	cluster := lab.Clients.Cluster()
 	cluster.Token = managementToken
 	s := newAccessScene(t, ownLab(t, cluster))

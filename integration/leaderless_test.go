@@ -18,6 +18,7 @@ const consulDefault = 5
 // has no leader, each for another time. Their sessions last for longer than that, and
 // nothing moves.
 func TestPausedWithoutLeader(t *testing.T) {
+	t.Parallel()
 	cluster := lab.Clients.Cluster()
 	cluster.RaftMultiplier = consulDefault
 	w := ownLab(t, cluster)

@@ -13,6 +13,7 @@ import (
 
 // TestLockLost takes the lock from its owner in every way that Consul knows.
 func TestLockLost(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(s *scene){
 		"session destroyed": (*scene).destroySession,
 		"key deleted": func(s *scene) {
@@ -67,6 +68,7 @@ func TestOnLossContendWithoutSession(t *testing.T) {
 // TestConsulLock has "consul lock" contend for the same lock. Each waits for the
 // other.
 func TestConsulLock(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1, h2, h3 := s.Servers[0], s.Servers[1], s.Servers[2]
 	ours := s.startOn(config{}, h1)[0]

@@ -24,6 +24,7 @@ func TestPin(t *testing.T) {
 // TestPinWithoutOwner stops the owner to which an address is pinned. No other node
 // takes the address until the pin is gone.
 func TestPinWithoutOwner(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	procs := s.startAll(config{})
 	h1, h2 := procs[0].Host, procs[1].Host
@@ -40,6 +41,7 @@ func TestPinWithoutOwner(t *testing.T) {
 // TestPinToNobody takes an address away from all instances. They leave it to
 // "consul lock", and take it back when the pin is gone.
 func TestPinToNobody(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	procs := s.startAll(config{})
 	s.put(pinKey(s.vip), "-")
@@ -132,6 +134,7 @@ func TestMoveRefused(t *testing.T) {
 // TestMoveWithoutTarget moves an address to the best placed other node, and unpins
 // it there.
 func TestMoveWithoutTarget(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1 := s.startAll(config{})[0].Host
 	out := s.succeed(h1, "move", s.vip.String())

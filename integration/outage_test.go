@@ -59,6 +59,7 @@ func (s *scene) expires(p *lab.Process) {
 // TestStandbySurvivesBadAnswers has a standby's Consul agent answer everything that
 // a proxy or an agent in trouble does. Then the standby still takes over.
 func TestStandbySurvivesBadAnswers(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	owner := s.startOn(config{}, h1)[0]
@@ -110,6 +111,7 @@ func TestStandbyWaitsForConsul(t *testing.T) {
 // TestOwnerSurvivesShortOutage has the owner's Consul agent fail for a moment. The
 // long check keeps a slow machine from making it a long one.
 func TestOwnerSurvivesShortOutage(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	f, c := s.front(h1), viaFront
@@ -222,6 +224,7 @@ func TestConsulRestart(t *testing.T) {
 // which then has no leader for 12 s and more. Nothing may move. The session and the
 // lifetime of the address are longer than that.
 func TestLeaderCrash(t *testing.T) {
+	t.Parallel()
 	w := ownLab(t, lab.ClusterConfig{RaftMultiplier: consulDefault})
 	s := newSceneIn(t, w)
 	hosts := s.byRole("follower")

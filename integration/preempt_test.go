@@ -25,6 +25,7 @@ func TestPreempt(t *testing.T) {
 // TestPrioritySignals raises and lowers the priority of one instance, and with it
 // moves the address.
 func TestPrioritySignals(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	preempt := config{vip: "preempt = true\npreempt_delay = \"1s\""}
 	h1, h2 := s.Servers[0], s.Servers[1]

@@ -84,6 +84,7 @@ func TestProbe(t *testing.T) {
 
 // TestProbeAgainstConsul finds everything that may be wrong with an address.
 func TestProbeAgainstConsul(t *testing.T) {
+	t.Parallel()
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			s := newSceneOfFamily(t, sharedLab(t), f)

@@ -8,6 +8,7 @@ import (
 // TestReleaseKey asks the owner for the address by a key. A request to another
 // node changes nothing.
 func TestReleaseKey(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	procs := s.startAll(config{})
 	h1 := procs[0].Host
@@ -26,6 +27,7 @@ func TestReleaseKey(t *testing.T) {
 // TestReleaseKeyToConsulLock asks the only instance for the address. It lets go of
 // it for "consul lock" and takes it back afterwards.
 func TestReleaseKeyToConsulLock(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	p := s.startOn(config{}, s.Servers[0])[0]
 	lock := s.startConsulLock(s.Servers[2])
@@ -67,6 +69,7 @@ func TestReleaseWithoutOwner(t *testing.T) {
 // TestReleaseToConsulLock has the only instance let go by command, while "consul
 // lock" waits.
 func TestReleaseToConsulLock(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	p := s.startOn(config{}, s.Servers[0])[0]
 	lock := s.startConsulLock(s.Servers[2])
@@ -82,6 +85,7 @@ func TestReleaseToConsulLock(t *testing.T) {
 // TestReleaseAndHold keeps an address from all instances by command, gives it to
 // "consul lock" and lets the instances have it again.
 func TestReleaseAndHold(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	procs := s.startAll(config{})
 	h1, h3 := procs[0].Host, procs[2].Host

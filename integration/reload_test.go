@@ -16,6 +16,7 @@ import (
 
 // TestReload adds an address, removes one and changes one, and leaves one alone.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	kept, dropped, tuned, added := addr(10, 77, 7, 1), addr(10, 77, 7, 2), addr(10, 77, 7, 3), addr(10, 77, 7, 4)
 	s := newSceneOf(t, everyAddress, kept, dropped, tuned, added)
 	h1, h2 := s.Servers[0], s.Servers[1]
@@ -64,6 +65,7 @@ func TestReload(t *testing.T) {
 
 // TestReloadRefused reloads configurations with errors. Nothing changes.
 func TestReloadRefused(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	p := s.startOn(config{}, s.Servers[0])[0]
 	tenure, index := s.tenure(p), s.index(s.vip)

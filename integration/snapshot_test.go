@@ -11,6 +11,7 @@ import (
 // TestSnapshotRestored restores a snapshot of Consul while the address is served. The
 // owner notices that its lock is gone, although the index of the keys has gone back.
 func TestSnapshotRestored(t *testing.T) {
+	t.Parallel()
 	w := ownLab(t, lab.Clients.Cluster())
 	t.Run("without the session", func(t *testing.T) { testSnapshotWithoutSession(t, newSceneIn(t, w)) })
 	t.Run("with another owner", func(t *testing.T) { testSnapshotWithAnotherOwner(t, newSceneIn(t, w)) })

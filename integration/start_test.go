@@ -46,6 +46,7 @@ func TestStart(t *testing.T) {
 // TestLeftover starts an instance where a killed one has left its address. The
 // long lifetime keeps the kernel from removing the address first.
 func TestLeftover(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1 := s.Servers[0]
 	c := config{deadMan: longDeadMan}

@@ -67,6 +67,7 @@ func TestReleasedRecord(t *testing.T) {
 
 // TestRecordAfterCrash reads the record that a killed owner leaves: it is as it was.
 func TestRecordAfterCrash(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	h1, h2 := s.Servers[0], s.Servers[1]
 	p := s.startOn(config{}, h1)[0]

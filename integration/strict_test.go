@@ -43,6 +43,7 @@ func TestStrictLostReleased(t *testing.T) {
 // TestStrictUnknownRecord starts an instance where the lock says nothing of the previous
 // owner. It waits for as long as that one could have a session.
 func TestStrictUnknownRecord(t *testing.T) {
+	t.Parallel()
 	s := newClientsScene(t)
 	s.put(lockKey(s.vip), "mine")
 	p := s.start(s.Servers[0], strict)
