@@ -94,23 +94,29 @@ func TestConsulLock(t *testing.T) {
 	s.seen(h1, h2)
 }
 
-// TestCutOff cuts the owner off from Consul. It lets go of the address at its hold
-// deadline, and no successor has the address before.
+// TestCutOff cuts the owner off from Consul, in both worlds at the same time. It lets go of
+// the address at its hold deadline, and no successor has the address before.
 func TestCutOff(t *testing.T) {
-	for _, role := range []string{"follower", "leader"} {
-		t.Run("with a "+role, func(t *testing.T) {
-			s := newScene(t)
-			hosts := s.byRole(role)
-			s.server = s.Cluster.Of(hosts[1])
-			s.expiresWhenCutOff(hosts)
-		})
-	}
-	for _, f := range families {
-		t.Run("with a client, "+f.name, func(t *testing.T) {
-			s := newSceneOfFamily(t, sharedLabOf(t, lab.Clients), f)
-			s.expiresWhenCutOff(s.Servers)
-		})
-	}
+	t.Run(string(lab.ServersOnHosts), func(t *testing.T) {
+		t.Parallel()
+		for _, role := range []string{"follower", "leader"} {
+			t.Run("with a "+role, func(t *testing.T) {
+				s := newScene(t)
+				hosts := s.byRole(role)
+				s.server = s.Cluster.Of(hosts[1])
+				s.expiresWhenCutOff(hosts)
+			})
+		}
+	})
+	t.Run(string(lab.Clients), func(t *testing.T) {
+		t.Parallel()
+		for _, f := range families {
+			t.Run(f.name, func(t *testing.T) {
+				s := newSceneOfFamily(t, sharedLabOf(t, lab.Clients), f)
+				s.expiresWhenCutOff(s.Servers)
+			})
+		}
+	})
 }
 
 // expiresWhenCutOff cuts the first host off from Consul while it is the owner.
