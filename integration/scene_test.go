@@ -99,17 +99,7 @@ func (s *scene) restartClient() {
 
 // end stops all processes and checks the conditions that every test must meet.
 func (s *scene) end() {
-	for _, p := range s.instances {
-		if p.Running() {
-			_ = p.Signal(syscall.SIGCONT)
-			_ = p.Signal(syscall.SIGTERM) // an error says that it has just ended
-		}
-	}
-	for _, p := range s.instances {
-		if !s.comes(soon, ended(p)) {
-			_ = p.Kill()
-		}
-	}
+	s.endInstances()
 	for _, p := range s.others {
 		_ = p.Kill()
 	}
@@ -125,6 +115,21 @@ func (s *scene) end() {
 	}
 	if len(doubles) > 0 {
 		assert.Fail(s.t, fmt.Sprintf("expected one answer to every question, saw %d with two, the first %v", len(doubles), doubles[0]))
+	}
+}
+
+// endInstances stops the instances one after the other, in the reverse order of their
+// start. The first one is usually the owner. If all stopped at once, it would wait for a
+// successor that has just stopped, as in TestStopAtOnce.
+func (s *scene) endInstances() {
+	for _, p := range slices.Backward(s.instances) {
+		if p.Running() {
+			_ = p.Signal(syscall.SIGCONT)
+			_ = p.Signal(syscall.SIGTERM) // an error says that it has just ended
+		}
+		if !s.comes(soon, ended(p)) {
+			_ = p.Kill()
+		}
 	}
 }
 

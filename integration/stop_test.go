@@ -69,6 +69,29 @@ func TestStopOneByOne(t *testing.T) {
 	}
 }
 
+// TestStopAtOnce stops all instances at the same time. The owner's successor stops too. No
+// address and no lock stays behind, and no question gets two answers.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	inFamilies(t, func(_ *testing.T, s *scene, _ family) {
+		for range 3 { // the order in which they stop differs, and each time they start anew
+			procs := s.startAll(config{})
+			for _, p := range procs {
+				s.signal(p, syscall.SIGTERM)
+			}
+			for _, p := range procs {
+				s.exits(p, 0, stopTime+slack)
+			}
+			s.holds(s.unbound())
+			pair, _ := s.lockOf(s.vip)
+			s.Empty(pair.Session, "session of the lock")
+			for _, p := range procs {
+				s.forgotten(p.Host)
+			}
+		}
+	})
+}
+
 // TestStopWhileConsulIsFrozen stops an owner whose Consul agent does not answer.
 func TestStopWhileConsulIsFrozen(t *testing.T) {
 	s := newScene(t)
