@@ -28,8 +28,9 @@ const (
 var byDefault = config{deadMan: defaultDeadMan, consul: fmt.Sprintf("  check_ttl = %q", defaultCheckTTL)}
 
 // TestAgentRestart ends the client agent of the owner's host and starts it again three
-// seconds later. That is within the default check_ttl, and nothing moves. The agents of
-// two hosts are ended in two ways at the same time. No agent of a standby is.
+// seconds later. That is within the default check_ttl, and nothing moves. Both ways run at
+// the same time, each with an owner on a host of its own. They share the host of the
+// standby, whose agent keeps running.
 func TestAgentRestart(t *testing.T) {
 	for i, way := range []struct {
 		name string

@@ -8,8 +8,7 @@
 // namespace, and a missing Consul or Nomad is built. Those under Nomad need the machine's
 // root.
 //
-// Most of a test's time is waiting. A test runs at the same time as others, by
-// [testing.T.Parallel], if it harms no host, agent, cable or switch of a lab that it
-// shares, and if nothing in it depends on how long a client is without an answer but
-// what a tenure requires. Such tests come after all others.
+// Most tests spend their time waiting. A test may call [testing.T.Parallel] if it harms no
+// host, Consul agent, cable or switch of a shared lab, and compares no time without an
+// answer with a bound tighter than longestGap. Parallel tests run after all others.
 package integration
