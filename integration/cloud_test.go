@@ -94,8 +94,10 @@ func (c cloud) attachedTo(hosts ...*lab.Host) condition {
 // TestCloudAddress has hooks move an address of a cloud, which no host has bound and nobody
 // announces.
 func TestCloudAddress(t *testing.T) {
+	t.Parallel()
 	for name, provider := range map[string]func(vip string) cloud{"Hetzner": hetznerCloud, "Exoscale": exoscaleCloud} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			h1, h2 := s.Servers[0], s.Servers[1]
 			c := provider(s.vip.String())

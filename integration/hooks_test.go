@@ -78,8 +78,10 @@ func (d hooked) wrote(entries ...string) condition {
 
 // TestHooks has an address come and go for every reason.
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
 			s := newSceneOfFamily(t, sharedLab(t), f)
 			h1, h2 := s.Servers[0], s.Servers[1]
 			p1, first := s.withHook(h1)
@@ -128,6 +130,7 @@ func TestHooks(t *testing.T) {
 
 // TestHooksThatHang holds a planned release up by a hook for that, and nothing else by any.
 func TestHooksThatHang(t *testing.T) {
+	t.Parallel()
 	const hangs = `
 hook "drain" {
   on      = ["pre_release"]
@@ -191,4 +194,46 @@ func fields(entries []lab.Entry, key string) (values []string) {
 		values = append(values, e.Get(key))
 	}
 	return values
+}
+
+// TestReloadOfChecksAndHooks adds a check and a hook to an owner, changes and removes them. The
+// address stays.
+func TestReloadOfChecksAndHooks(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	h1 := s.Servers[0]
+	p := s.startOn(config{}, h1)[0]
+	held := s.tenure(p)
+	diary := filepath.Join(h1.Dir, s.name+".diary")
+	wrote := func(events string) condition {
+		return condition{"the diary to be " + events, func() error {
+			text, _ := os.ReadFile(diary)
+			if got := strings.Join(strings.Fields(string(text)), " "); got != events {
+				return errors.New(got)
+			}
+			return nil
+		}}
+	}
+	reloads := 0
+	reload := func(vip, more string) {
+		s.configure(h1, s.hcl(config{vip: vip})+more)
+		s.signal(p, syscall.SIGHUP)
+		reloads++
+		s.await(logs(p, "configuration reloaded", reloads))
+	}
+	check := func(command string) string {
+		return fmt.Sprintf("check \"file\" {\n  command = [%s]\n  interval = \"200ms\"\n  rise = 1\n  fall = 1\n}\n", command)
+	}
+	hook := fmt.Sprintf("hook \"diary\" {\n  on = [\"acquired\", \"fit\", \"unfit\"]\n  command = [\"sh\", \"-c\", \"echo $CONSUL_VIP_HOOK_EVENT >>%s\"]\n}\n", diary)
+
+	reload(`require = ["file"]`, check(`"false"`)+hook)
+	s.await(wrote("unfit"))
+	reload(`require = ["file"]`, check(`"true"`)+hook)
+	s.await(wrote("unfit fit"))
+	reload(`require = ["file"]`, check(`"false"`))
+	s.await(s.noteSays(h1, "h1 is not fit: check file: exit status 1"))
+	reload("", "")
+	s.await(s.noteSays(h1, ""))
+	s.holds(wrote("unfit fit"))
+	held.unbroken()
 }

@@ -135,9 +135,12 @@ func fitText(fitness string) string {
 	return fitness
 }
 
-// noteText is why this host cannot serve an address, and what else there is to say of it.
+// noteText is what does not work, why this host cannot serve an address, and what else there is to say of it.
 func noteText(a localstatus.Address) string {
 	var texts []string
+	if a.Failing != "" {
+		texts = append(texts, "failing: "+a.Failing)
+	}
 	if a.Ineligible != "" {
 		texts = append(texts, "not eligible: "+a.Ineligible)
 	}

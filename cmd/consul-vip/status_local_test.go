@@ -53,7 +53,7 @@ func outage() *localstatus.Status {
 			Session: "cdf2f1b7", HoldLeft: localstatus.Left(19450 * time.Millisecond),
 		},
 		Addresses: []localstatus.Address{
-			{VIP: "10.77.0.100", State: "active", Since: after(time.Second), Interface: "eth0", Lock: "held", Owner: "h1",
+			{VIP: "10.77.0.100", State: "active", Since: after(time.Second), Interface: "eth0", Lock: "held", Owner: "h1", Failing: "hook x: exit\nstatus 1",
 				HoldLeft: localstatus.Left(19450 * time.Millisecond), LifetimeLeft: localstatus.Left(6300 * time.Millisecond), Eligible: true,
 				Require: []string{"web"}, Fitness: localstatus.NotFit, Unfit: "check web: no disk"},
 			{VIP: "10.77.0.101", State: "standby", Since: after(0), Interface: "eth0", Lock: "foreign", Eligible: true, Fitness: localstatus.Fit, Note: "pinned to h\x1b2"},
@@ -77,7 +77,7 @@ func TestLocalTables(t *testing.T) {
 Consul: no answer for 8s: No cluster leader [2J; last contact 10s ago; session cdf2f1b7, without another answer addresses may be held for 19.5s
 
 VIP          STATE    SINCE                 INTERFACE  OWNER            HOLD   KERNEL  FIT  NOTE
-10.77.0.100  active   2026-11-22T05:11:38Z  eth0       h1               19.5s  6.3s    no   not fit: check web: no disk
+10.77.0.100  active   2026-11-22T05:11:38Z  eth0       h1               19.5s  6.3s    no   failing: hook x: exit status 1; not fit: check web: no disk
 10.77.0.101  standby  2026-11-22T05:11:37Z  eth0       another program  -      -       yes  pinned to h 2
 10.77.0.102  -        -                     eth1       -                -      -       -    not eligible: the link is down; next try in 1.5s
 10.77.0.103  standby  2026-11-22T05:11:37Z  eth1       unknown          -      -       no   not eligible: check web: no disk

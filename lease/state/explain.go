@@ -155,11 +155,12 @@ func (s *State) unfit(name string) (list []string) {
 	return list
 }
 
-// ineligible lists the members that cannot take a lock now, with their reasons.
+// ineligible lists the members that cannot take a lock now, with their reasons, except the
+// one that it is pinned to.
 func (s *State) ineligible(name string) []string {
 	var list []string
 	for _, node := range slices.Sorted(maps.Keys(s.Members)) {
-		if reason := s.WhyIneligible(name, node); reason != "" {
+		if reason := s.WhyIneligible(name, node); reason != "" && node != s.Pin(name) {
 			list = append(list, fmt.Sprintf("%s cannot take it: %s", node, reason))
 		}
 	}
@@ -221,6 +222,9 @@ func (s *State) Remarks(name string) []string {
 		remarks = append(remarks, owner+" is drained")
 	}
 	remarks = append(remarks, s.unfit(name)...)
+	if len(s.Contenders(name)) > 0 { // else its absence is explained already
+		remarks = append(remarks, s.ineligible(name)...)
+	}
 	if r, ok := s.Requests[name]; ok {
 		remarks = append(remarks, "release requested from "+r.Node)
 	}

@@ -48,6 +48,14 @@ func TestExplain(t *testing.T) {
 			served.with(keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`, "a/pin": "h2"}),
 			StatusHeld, "h1", "h1", "h1 holds it (pinned to h2, which cannot take it: the link is down)",
 		},
+		"an ineligible member": {
+			served.with(keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`}),
+			StatusHeld, "h1", "h1", "h1 holds it (h2 cannot take it: the link is down)",
+		},
+		"failing where it is held": {
+			served.with(keys{".members/h1": `{"vips":{"a":1},"failing":{"hook x: exit status 1":["a"]}}@s1`}),
+			StatusHeld, "h1", "h1", "h1 holds it (failing on h1: hook x: exit status 1)",
+		},
 		"no eligible member": {
 			keys{".members/h2": `{"vips":{},"ineligible":{"the link is down":["a"]}}@s2`}, StatusFree, "", "",
 			"no node holds it (no members, h2 cannot take it: the link is down)",
