@@ -145,6 +145,7 @@ func TestCloudAddress(t *testing.T) {
 			s.holds(c.attachedTo())
 			s.Empty(s.observer.Owned(s.vip), "nobody answers for the address on the wire")
 			s.Empty(s.observer.Announced(s.vip))
+			s.succeed(h1, "probe", "-config="+filepath.Join(h1.Dir, s.name+".hcl")) // it leaves the address out
 
 			p1 = s.startFrom(h1, s.configure(h1, s.hookOf(c, url, h1)))
 			s.await(c.attachedTo(h1))

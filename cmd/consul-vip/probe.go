@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/agent"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/capability"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/probe"
 	"github.com/consul-vip/consul-vip/config"
@@ -109,7 +110,7 @@ func (c *probeCommand) probe(f *probeFlags) error {
 		return err
 	}
 	if len(results) == 0 && !f.json {
-		_, err := fmt.Fprintf(c.stdout, "No addresses below %s/ in Consul's KV store.\n", f.prefix)
+		_, err := fmt.Fprintf(c.stdout, "No address below %s/ to ask the network for.\n", f.prefix)
 		return err
 	}
 	if err := showProbe(c.stdout, f.json, s.operator != nil, results); err != nil {
@@ -189,7 +190,11 @@ func (f *probeFlags) configured(s *survey) error {
 	if err != nil {
 		return err
 	}
+	s.targets = []probe.Target{}
 	for _, v := range cfg.VIPs {
+		if v.Unbound {
+			continue // no host has it
+		}
 		t := probe.Target{Addr: v.Addr(), Interface: v.Interface}
 		if f.iface != "" {
 			t.Interface = f.iface
@@ -296,9 +301,13 @@ func (s *survey) state(ctx context.Context) (*state.State, error) {
 	return s.operator.State(ctx)
 }
 
-// known are the addresses that Consul knows.
+// known are the addresses that Consul knows, except those that their owners have not bound,
+// and therefore tell no interface for.
 func (s *survey) known(keys *state.State) (targets []probe.Target) {
 	for _, name := range keys.Names() {
+		if _, node := keys.Owner(name); node != "" && agent.DecodeOwner(keys.Locks[name].Record.Owner).Interface == "" {
+			continue
+		}
 		if addr, err := netip.ParseAddr(name); err == nil {
 			targets = append(targets, probe.Target{Addr: addr, Interface: s.iface})
 		}
