@@ -19,6 +19,7 @@ need nftables command -v nft                 # the tests disconnect a host with 
 need nginx-light command -v nginx            # a web server behind the address
 need curl command -v curl                    # its client
 need jq command -v jq                        # the hooks in examples/cloud read JSON with it
+need shellcheck command -v shellcheck        # it reads those hooks
 need gcc command -v gcc                      # the race detector needs it
 need libc6-dev test -e /usr/include/stdlib.h # the race detector needs it
 if [ "${1-}" = bench ]; then
