@@ -122,11 +122,8 @@ func (t *tenure) write(v observed, lock Lock) {
 		t.due.consider(t.next(v, lock))
 	}
 	leaving := t.stopping() || (served && t.due.ripe)
-	if t.prepared && !leaving {
-		t.prepared = false
-		if lock.Kept != nil {
-			lock.Kept()
-		}
+	if !leaving {
+		t.keepAfterAll(lock)
 	}
 	switch {
 	case leaving && t.mustPrepare(lock):
@@ -177,42 +174,6 @@ func (t *tenure) stopWithin(timeout time.Duration) {
 }
 
 func (t *tenure) stopping() bool { return !t.deadline.IsZero() }
-
-// leavingReason is why the lock is about to be given away.
-func (t *tenure) leavingReason() error {
-	if t.stopping() {
-		return context.Cause(t.stop)
-	}
-	return t.due.Reason
-}
-
-// mustPrepare reports whether Prepare comes first if the lock is to be given away.
-func (t *tenure) mustPrepare(lock Lock) bool {
-	return lock.Prepare != nil && !t.prepared && t.h.isBound()
-}
-
-// prepare calls Prepare, unless something is under way. It counts as a write: no other one
-// begins meanwhile.
-func (t *tenure) prepare(lock Lock, reason error) {
-	if t.writing {
-		return
-	}
-	t.start(t.h.run, func(ctx context.Context) answer {
-		ctx, cancel := context.WithTimeout(ctx, lock.PrepareTimeout)
-		defer cancel()
-		lock.Prepare(ctx, reason)
-		return answer{prepared: true}
-	})
-}
-
-// putOff reports whether a release has to wait for Prepare.
-func (t *tenure) putOff(end End, lock Lock) bool {
-	if end.Kind != Released || !t.mustPrepare(lock) {
-		return false
-	}
-	t.prepare(lock, end.Reason)
-	return true
-}
 
 // start runs a write in a goroutine of its own, which reports by an answer.
 func (t *tenure) start(ctx context.Context, write func(context.Context) answer) {
