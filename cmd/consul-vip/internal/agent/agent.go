@@ -48,7 +48,9 @@ import (
 
 	"github.com/consul-vip/consul-vip/announcer"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/capability"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/command"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
+	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/hook"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/instance"
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/localstatus"
 	"github.com/consul-vip/consul-vip/config"
@@ -110,6 +112,8 @@ type Machine struct {
 	OpenWire func(*net.Interface, announcer.Family, announcer.Options) (*announcer.Wire, error)
 	// Listen listens at the socket for `status -local`. Nil: nobody can ask.
 	Listen func(ctx context.Context, path string) (net.Listener, error)
+	// Program runs a hook's program. Nil: [command.Run].
+	Program hook.Program
 	// Now reads a clock that continues while the machine is suspended. Nil:
 	// CLOCK_BOOTTIME.
 	Now func() time.Duration
@@ -161,6 +165,11 @@ func assemble(m Machine, o Options) *agent {
 		})
 	}
 	a := newAgent(m.Host, open, leaseKeeper{keeper}, processOwner(), o.Logger)
+	program := m.Program
+	if program == nil {
+		program = command.Run
+	}
+	a.hooks = hook.New(o.Logger.Named("hook"), program)
 	a.consulServices, a.servicesACL = o.Services, o.ServicesACL
 	a.local.listen = m.Listen
 	return a

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/health"
-	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/hook"
 	"github.com/consul-vip/consul-vip/config"
 	"github.com/consul-vip/consul-vip/internal/latest"
 	"github.com/consul-vip/consul-vip/lease"
@@ -117,7 +116,6 @@ func newAgent(h host, open func(*net.Interface) segment, k keeper, owner Owner, 
 		host:     h,
 		open:     open,
 		keeper:   k,
-		hooks:    hook.New(log.Named("hook")),
 		owner:    owner,
 		turns:    newTurns(),
 		cfg:      &config.Config{},

@@ -77,13 +77,13 @@ func (e Event) sort() sort {
 	return tenure
 }
 
-// program runs a program: [command.Run].
-type program func(ctx context.Context, args, env []string) command.Result
+// Program runs a program: [command.Run].
+type Program func(ctx context.Context, args, env []string) command.Result
 
 // Runner runs hooks. Create it with New. Its methods are safe for concurrent use.
 type Runner struct {
 	log     hclog.Logger
-	program program
+	program Program
 	turns   chan struct{} // has one element for each program that runs
 	posted  latest.Wake
 
@@ -94,9 +94,9 @@ type Runner struct {
 }
 
 // New returns a Runner without hooks, which does nothing before Run.
-func New(log hclog.Logger) *Runner {
+func New(log hclog.Logger, program Program) *Runner {
 	return &Runner{
-		log: log, program: command.Run, turns: make(chan struct{}, atOnce), posted: latest.NewWake(),
+		log: log, program: program, turns: make(chan struct{}, atOnce), posted: latest.NewWake(),
 		queues: map[netip.Addr]*queue{}, failed: map[string]int{},
 	}
 }

@@ -92,8 +92,8 @@ func (r *run) log() []string {
 func bubble(t *testing.T, hooks []config.Hook, test func(r *run)) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		r := &run{Runner: New(hclog.NewNullLogger())}
-		r.program = r.start
+		r := &run{}
+		r.Runner = New(hclog.NewNullLogger(), r.start)
 		r.Set(hooks)
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{})
@@ -329,7 +329,7 @@ func TestEnvironment(t *testing.T) {
 // A real program gets all that.
 func TestRealProgram(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
-	r := New(hclog.NewNullLogger())
+	r := New(hclog.NewNullLogger(), command.Run)
 	r.Set([]config.Hook{{Name: "a", On: all, Timeout: time.Minute, Command: []string{"sh", "-c", `echo "$CONSUL_VIP_HOOK_EVENT $CONSUL_VIP_HOOK_ADDRESS" >>` + file + "; exit 3"}}})
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)

@@ -159,6 +159,9 @@ func drawConfig(draw *rand.Rand) config.Config {
 		SessionTTL: 10 * time.Second,
 		CheckTTL:   pick(draw, 2*time.Second, 3*time.Second, 3*time.Second, 5*time.Second, 0),
 	}, Checks: []config.Check{service}}
+	if draw.IntN(3) == 0 {
+		cfg.Hooks = hooks
+	}
 	check := drawHostCheck(draw)
 	for i := range pick(draw, 1, 2, 2, 3, 3, 4, 6) {
 		addr := floating(draw, byte(100+i))

@@ -53,6 +53,7 @@ type process struct {
 	name     string
 	gate     *gate
 	machine  *machine
+	diary    *diary
 	stop     context.CancelCauseFunc
 	reload   chan *config.Config
 	hangup   latest.Wake
@@ -79,6 +80,7 @@ func (h *host) start() {
 		began: h.cluster.log.elapsed(),
 	}
 	p.machine = newMachine(h.kernel, p.gate)
+	p.diary = newDiary(p, uint64(h.started))
 	h.process = p
 	var ctx context.Context
 	ctx, p.stop = context.WithCancelCause(context.Background())
@@ -128,7 +130,7 @@ func (p *process) run(ctx context.Context, cfg *config.Config) {
 		Logger:   log,
 		Reload:   p.reload,
 		Priority: p.priority,
-	}, agent.Machine{Host: p.machine, OpenWire: p.machine.openWire, Now: p.now})
+	}, agent.Machine{Host: p.machine, OpenWire: p.machine.openWire, Program: p.diary.run, Now: p.now})
 	p.stop(nil)
 	close(p.done)
 	p.machine.close()

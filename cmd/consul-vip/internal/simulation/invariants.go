@@ -21,8 +21,9 @@ const (
 	// settledFor is how long it has to stay so.
 	settledFor = 1500 * time.Millisecond
 
-	// stopWithin is how long a stop may take: 4 s, and what a late timer adds.
-	stopWithin = 4*time.Second + 100*time.Millisecond
+	// stopWithin is how long a stop may take: 4 s, what a late timer adds, the hooks before the
+	// release, and twice as long for those after it.
+	stopWithin = 4*time.Second + 100*time.Millisecond + 3*hookTimeout
 )
 
 // violations are the invariants that did not hold. They are safe for concurrent use.

@@ -129,6 +129,18 @@ var mutations = []mutation{
 		"	if t.victim == nil || !t.victim.sure {\n\t\treturn false", "	if true {\n\t\treturn t.victim != nil",
 		"from which it was taken", "",
 	},
+	{
+		"two hooks of an address run at once",
+		"cmd/consul-vip/internal/hook/hook.go",
+		"			q.working = true\n", "",
+		"runs two hooks", "move|drain|pause",
+	},
+	{
+		"the hooks are not told that an address is released",
+		"cmd/consul-vip/internal/agent/release.go",
+		"	v.onLeft(o, end.Kind, reason.Error())\n", "",
+		"acquired .* twice", "move|drain|pause",
+	},
 }
 
 // TestMutationsFit notices a mutation that does not fit the program any more.
