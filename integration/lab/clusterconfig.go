@@ -44,7 +44,7 @@ func (c ClusterConfig) agent(h *Host, join []string) map[string]any {
 	ports := map[string]int{"http": ConsulPort, "dns": -1, "grpc": -1, "grpc_tls": -1, "serf_wan": -1}
 	config := map[string]any{
 		"node_name":               h.Name,
-		"data_dir":                filepath.Join(h.Dir, "consul"),
+		"data_dir":                h.dataDir,
 		"bind_addr":               h.ConsulAddr.String(),
 		"client_addr":             h.Loopback.String(),
 		"retry_join":              join,

@@ -39,6 +39,7 @@ type Host struct {
 	ConsulInterface string
 	ConsulAddr      netip.Addr
 
+	dataDir   string // for the data of the Consul agent
 	segment   *segment
 	ns        *namespace
 	nl        *netlink.Handle

@@ -38,8 +38,9 @@ const portTimeout = 30 * time.Second
 // concurrent use.
 type segment struct {
 	config  ClusterConfig
-	dir     string // for the hosts' files
-	ownsDir bool   // close removes dir
+	dir     string   // for the hosts' files
+	data    string   // for the data of Consul's agents
+	ownDirs []string // close removes them
 	wire    *namespace
 	wireNl  *netlink.Handle
 	bridge  *netlink.Bridge
@@ -56,14 +57,7 @@ type segment struct {
 // [fs.ErrPermission] if the process may not make network namespaces.
 func newSegment(dir string, c ClusterConfig) (*segment, error) {
 	s := &segment{config: c, dir: dir, names: make(map[string]string)}
-	if dir == "" {
-		var err error
-		if s.dir, err = os.MkdirTemp("", "consul-vip-lab-"); err != nil {
-			return nil, err
-		}
-		s.ownsDir = true
-	}
-	if err := s.build(); err != nil {
+	if err := errors.Join(s.makeDirs(), s.build()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -113,7 +107,7 @@ func (s *segment) addHost(name string, number byte, to attachment) (*Host, error
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Name: name, Dir: filepath.Join(s.dir, name), Loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}), segment: s, ns: ns}
+	h := &Host{Name: name, Dir: filepath.Join(s.dir, name), dataDir: filepath.Join(s.data, name), Loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}), segment: s, ns: ns}
 	s.mu.Lock()
 	s.hosts = append(s.hosts, h) // from now on, close removes it
 	s.mu.Unlock()
@@ -239,8 +233,8 @@ func (s *segment) close() error {
 	if s.wire != nil {
 		errs = append(errs, s.wire.close())
 	}
-	if s.ownsDir {
-		errs = append(errs, os.RemoveAll(s.dir))
+	for _, dir := range s.ownDirs {
+		errs = append(errs, os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }
