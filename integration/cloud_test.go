@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/consul-vip/consul-vip/integration/lab"
 	"github.com/consul-vip/consul-vip/internal/cloudapi"
@@ -38,7 +37,7 @@ func hetznerCloud(vip string) cloud {
 			return nil
 		},
 		env: func(url, machine string) []string {
-			return []string{"HCLOUD_ENDPOINT=" + url + "/v1", "HCLOUD_TOKEN=" + token, "HCLOUD_SERVER_ID=" + machine, "HCLOUD_TIMEOUT=9"}
+			return []string{"HCLOUD_ENDPOINT=" + url + "/v1", "HCLOUD_TOKEN=" + token, "HCLOUD_SERVER_ID=" + machine, "HCLOUD_CONFIRM_DELAY=3"}
 		},
 	}
 }
@@ -55,7 +54,7 @@ func exoscaleCloud(vip string) cloud {
 		env: func(url, machine string) []string {
 			return []string{
 				"EXOSCALE_API_ENDPOINT=" + url + "/v2", "EXOSCALE_API_KEY=" + key, "EXOSCALE_API_SECRET=" + secret,
-				"EXOSCALE_INSTANCE_ID=" + machine, "EXOSCALE_ZONE=ch-gva-2", "EXOSCALE_TIMEOUT=9",
+				"EXOSCALE_INSTANCE_ID=" + machine, "EXOSCALE_ZONE=ch-gva-2",
 			}
 		},
 	}
@@ -72,7 +71,7 @@ func (s *scene) hookOf(c cloud, url string, h *lab.Host) string {
 hook "cloud" {
   on      = ["acquired", "released", "lost", "conflict"]
   command = ["%s"]
-  timeout = "10s"
+  timeout = "30s"
 }
 `, strings.Join(command, `", "`))
 }
@@ -135,7 +134,8 @@ func TestCloudAddress(t *testing.T) {
 				}
 				return nil
 			}})
-			s.holds(c.attachedTo(h2))
+			s.await(logs(p2, "a hook has run", 1))
+			s.await(c.attachedTo(h2))
 			s.succeed(h1, "unpin", s.vip.String())
 
 			// The loss of the lock detaches the address before the process ends.
@@ -145,12 +145,13 @@ func TestCloudAddress(t *testing.T) {
 			s.holds(c.attachedTo())
 			s.Empty(s.observer.Owned(s.vip), "nobody answers for the address on the wire")
 			s.Empty(s.observer.Announced(s.vip))
-			s.succeed(h1, "probe", "-config="+filepath.Join(h1.Dir, s.name+".hcl")) // it leaves the address out
+			_, err = h1.Run(t.Context(), lab.Command{Args: []string{s.ConsulVIP, "probe", "-config=" + filepath.Join(h1.Dir, s.name+".hcl")}})
+			s.NoError(err, "it leaves the address out")
 
 			p1 = s.startFrom(h1, s.configure(h1, s.hookOf(c, url, h1)))
 			s.await(c.attachedTo(h1))
 			s.signal(p1, syscall.SIGTERM)
-			s.exits(p1, 0, stopTime+10*time.Second+slack)
+			s.exits(p1, 0, stopTime+soon)
 			s.holds(c.attachedTo())
 		})
 	}

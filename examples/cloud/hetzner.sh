@@ -10,6 +10,7 @@
 #   HCLOUD_SERVER_ID       the ID of this server; by default, the metadata service tells it
 #   HCLOUD_FLOATING_IP_ID  the ID of the Floating IP; by default, it is found by its IPv4 address
 #   HCLOUD_UNASSIGN_DELAY  seconds to wait before unassigning, see unassign below (2)
+#   HCLOUD_CONFIRM_DELAY   seconds to wait before looking once more, see assign below (5)
 #   HCLOUD_TIMEOUT         seconds until the script gives up; less than the hook's timeout (25)
 #   HCLOUD_ENDPOINT        the API (https://api.hetzner.cloud/v1)
 #   HCLOUD_METADATA        the metadata service (http://169.254.169.254/hetzner/v1/metadata)
@@ -134,7 +135,10 @@ find_floating_ip() {
 	owner=$(json '.server // empty')
 }
 
-# assign moves the address to this server, also if it is assigned to another one.
+# assign moves the address to this server, also if it is assigned to another one. If another
+# node had it, that one may unassign it at the same time: it reads that the address is its own
+# and acts on that a moment later. So this script looks once more when that must be over. The
+# agent runs a hook that fails again.
 # https://docs.hetzner.cloud/reference/cloud#tag/floating-ip-actions/assign_floating_ip
 assign() {
 	find_floating_ip
@@ -151,6 +155,11 @@ assign() {
 		request POST "/floating_ips/$id/actions/assign" "{\"server\":$server}" || fail "$what: $problem"
 	fi
 	finish "$what"
+	if [ -n "${CONSUL_VIP_HOOK_PREVIOUS_NODE-}" ]; then
+		sleep "${HCLOUD_CONFIRM_DELAY:-5}"
+		find_floating_ip
+		[ "$owner" = "$server" ] || fail "$what: it was assigned to ${owner:-no server} afterwards"
+	fi
 	echo "assigned Floating IP $id ($address) to server $server"
 }
 

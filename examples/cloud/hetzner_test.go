@@ -42,6 +42,7 @@ func hetzner(t *testing.T, owner int64, change func(*cloudapi.HetznerConfig)) (*
 		"HCLOUD_ENDPOINT":       serve(t, project) + "/v1",
 		"HCLOUD_METADATA":       serve(t, cloudapi.Metadata(map[string]string{"instance-id": "42\n"})) + "/hetzner/v1/metadata",
 		"HCLOUD_UNASSIGN_DELAY": "0",
+		"HCLOUD_CONFIRM_DELAY":  "0",
 		"HCLOUD_TIMEOUT":        processTime,
 	}}
 }
@@ -228,6 +229,24 @@ func TestHetznerUnassignDelay(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(started), 2*time.Second)
 	require.Empty(t, project.Changes())
 	require.Len(t, project.Requests(), 1)
+}
+
+// The owner before may unassign the address although another one has it by now.
+func TestHetznerConfirm(t *testing.T) {
+	project, hook := hetzner(t, there, nil)
+	hook = hook.with("CONSUL_VIP_HOOK_PREVIOUS_NODE", "h2")
+	hook.succeeds(t, "acquired", assigned)
+
+	project.SetServer(floating, there)
+	output := make(chan string, 1)
+	go func() {
+		out, _ := hook.with("HCLOUD_CONFIRM_DELAY", "3").command(t.Context(), "acquired").CombinedOutput()
+		output <- string(out)
+	}()
+	require.Eventually(t, func() bool { return project.Server(floating) == here }, 20*time.Second, 10*time.Millisecond)
+	project.SetServer(floating, 0)
+	require.Equal(t, "assigning Floating IP 4711 (203.0.113.10) to server 42: it was assigned to no server afterwards\n", <-output)
+	hook.succeeds(t, "acquired", assigned)
 }
 
 func TestHetznerSecrets(t *testing.T) {
