@@ -65,7 +65,7 @@ unit: deps ## run the tests outside integration
 	go test -count=1 $(UNIT)
 
 integration: deps consul nomad build ## run the tests with Consul and Nomad in network namespaces; takes several minutes
-	INTEGRATION=1 INTEGRATION_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -parallel 4 -v -timeout 30m ./integration/...
+	INTEGRATION=1 INTEGRATION_BIN=$(CURDIR)/$(BIN) go test -count=1 -p 1 -parallel 3 -v -timeout 30m ./integration/...
 
 demo: deps consul build ## show three hosts, a Consul, and an address that moves
 	@go run ./integration/demo -bin $(BIN)

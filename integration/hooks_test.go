@@ -41,9 +41,10 @@ func (s *scene) withHook(h *lab.Host) (*lab.Process, hooked) {
 node_name = %q
 check "file" {
   command  = ["test", "-e", "%s/fit"]
-  interval = "200ms"
+  interval = "2s"
+  timeout  = "1900ms"
   rise     = 1
-  fall     = 1
+  fall     = 2
 }
 hook "diary" {
   on      = ["acquired", "pre_release", "released", "lost", "conflict", "unfit", "fit"]
@@ -222,7 +223,7 @@ func TestReloadOfChecksAndHooks(t *testing.T) {
 		s.await(logs(p, "configuration reloaded", reloads))
 	}
 	check := func(command string) string {
-		return fmt.Sprintf("check \"file\" {\n  command = [%s]\n  interval = \"200ms\"\n  rise = 1\n  fall = 1\n}\n", command)
+		return fmt.Sprintf("check \"file\" {\n  command = [%s]\n  interval = \"2s\"\n  timeout = \"1900ms\"\n  rise = 1\n  fall = 2\n}\n", command)
 	}
 	hook := fmt.Sprintf("hook \"diary\" {\n  on = [\"acquired\", \"fit\", \"unfit\"]\n  command = [\"sh\", \"-c\", \"echo $CONSUL_VIP_HOOK_EVENT >>%s\"]\n}\n", diary)
 

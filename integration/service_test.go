@@ -40,8 +40,8 @@ const (
 	checkWeb = `
 check "web" {
   http     = "http://127.0.0.1:8080/"
-  interval = "200ms"
-  timeout  = "100ms"
+  interval = "500ms"
+  timeout  = "450ms"
   rise     = 2
   fall     = 2
 }
@@ -106,7 +106,7 @@ func TestServiceDies(t *testing.T) {
 		reason string
 	}{
 		"killed":  {func(s *scene, web *lab.Process) { s.NoError(web.Kill()) }, "connect: connection refused"},
-		"stopped": {func(s *scene, web *lab.Process) { s.signal(web, syscall.SIGSTOP) }, "timed out after 100ms"},
+		"stopped": {func(s *scene, web *lab.Process) { s.signal(web, syscall.SIGSTOP) }, "timed out after 450ms"},
 		"status 500": {func(s *scene, web *lab.Process) {
 			s.NoError(web.Kill())
 			s.web(web.Host, 500)
@@ -114,7 +114,7 @@ func TestServiceDies(t *testing.T) {
 		"black-holed": {func(s *scene, web *lab.Process) {
 			s.NoError(web.Host.Filter(s.t.Context(), fmt.Sprintf("table inet hole {\n chain in {\n type filter hook input priority 0; iif lo tcp dport %d drop\n }\n}\n", webPort)))
 			s.t.Cleanup(func() { s.NoError(web.Host.Filter(context.Background(), "delete table inet hole\n")) })
-		}, "timed out after 100ms"},
+		}, "timed out after 450ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)
