@@ -49,11 +49,9 @@ func (c *checker) hooks(raw []rawHook, cfg *Config) {
 	at := map[string]hcl.Range{}
 	for _, r := range raw {
 		hook := c.hook(r, cfg.VIPs)
-		if before, twice := at[r.Name]; twice {
-			c.report("Name given twice", r.NameRange, fmt.Sprintf("There is a hook %q already, at %s.", r.Name, position(before)))
+		if c.again("hook", r.Name, r.NameRange, at) {
 			continue
 		}
-		at[r.Name] = r.NameRange
 		cfg.Hooks = append(cfg.Hooks, hook)
 	}
 }

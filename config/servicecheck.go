@@ -99,6 +99,17 @@ func (c *checker) name(name string, at hcl.Range) {
 	}
 }
 
+// again reports a block with the name of an earlier one of its kind, and notes the first.
+func (c *checker) again(kind, name string, at hcl.Range, seen map[string]hcl.Range) bool {
+	before, again := seen[name]
+	if again {
+		c.report("Name given twice", at, fmt.Sprintf("There is a %s %q already, at %s.", kind, name, position(before)))
+	} else {
+		seen[name] = at
+	}
+	return again
+}
+
 // oneTarget reports a check that has none of the four targets, or several.
 func (c *checker) oneTarget(raw rawCheck) {
 	var given []*hcl.Attribute
@@ -130,13 +141,10 @@ func (c *checker) needless(why string, attributes ...*hcl.Attribute) {
 func (c *checker) checks(raw []rawCheck, vips []rawVIP, cfg *Config) {
 	at := map[string]hcl.Range{}
 	for _, r := range raw {
-		if before, twice := at[r.Name]; twice {
-			c.report("Name given twice", r.NameRange, fmt.Sprintf("There is a check %q already, at %s.", r.Name, position(before)))
-			c.check(r)
+		check := c.check(r)
+		if c.again("check", r.Name, r.NameRange, at) {
 			continue
 		}
-		at[r.Name] = r.NameRange
-		check := c.check(r)
 		c.notThroughVIP(r, check, cfg.VIPs)
 		cfg.Checks = append(cfg.Checks, check)
 	}
