@@ -86,7 +86,7 @@ func (a *agent) startServiceCheck(cfg config.Check) *serviceCheck {
 func (a *agent) onServiceStates() {
 	for name, c := range a.services {
 		state, _ := c.state.Get()
-		if state.Fit != c.logged.Fit || state.Known != c.logged.Known || state.Flapping != c.logged.Flapping {
+		if !state.Same(c.logged) {
 			c.logged, c.since = state, time.Now()
 			a.logService(name, state)
 		}

@@ -30,6 +30,12 @@ type State struct {
 	Reason string
 }
 
+// Same reports whether two states differ in their reasons at most.
+func (s State) Same(o State) bool {
+	s.Reason, o.Reason = "", ""
+	return s == o
+}
+
 // reasonPause is how often another reason is reported while nothing else changes: each
 // report becomes a write to Consul, and a program may print the time.
 const reasonPause = 10 * time.Second
@@ -61,8 +67,7 @@ func Check(ctx context.Context, c config.Check, s Services, report func(State)) 
 		}
 		t.add(err == nil, time.Now())
 		now := stateOf(t, err, last)
-		same := now.Fit == last.Fit && now.Known == last.Known && now.Flapping == last.Flapping
-		if now == last || same && time.Since(reported) < reasonPause {
+		if now == last || now.Same(last) && time.Since(reported) < reasonPause {
 			continue
 		}
 		last, reported = now, time.Now()
