@@ -82,23 +82,38 @@ func (d *display) writeTable(b *bytes.Buffer, rows []operator.Status) {
 		fmt.Fprintf(b, "No addresses below %s/ in Consul's KV store.\n", d.prefix)
 		return
 	}
+	var all [][]string
+	for _, r := range rows {
+		owner := agent.DecodeOwner(r.Owner)
+		all = append(all, []string{
+			r.VIP, r.State, r.Node, owner.Interface, owner.MAC, timeText(r.Since), r.Session, members(r.Members), r.Note,
+		})
+	}
+	d.writeLines(b, tableText("VIP\tSTATE\tNODE\tINTERFACE\tMAC\tSINCE\tSESSION\tMEMBERS\tNOTE", all), rows)
+}
+
+// tableText aligns rows below a head, whose cells are separated by tabs. The last cell of a row
+// is a note, which may be empty.
+func tableText(head string, rows [][]string) string {
 	var text bytes.Buffer
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "VIP\tSTATE\tNODE\tINTERFACE\tMAC\tSINCE\tSESSION\tMEMBERS\tNOTE")
-	for _, r := range rows {
-		since := ""
-		if r.Since != nil {
-			since = r.Since.Format(time.RFC3339)
+	fmt.Fprintln(t, head)
+	for _, row := range rows {
+		last := len(row) - 1
+		for _, cell := range row[:last] {
+			fmt.Fprint(t, cmp.Or(printable(cell), "-"), "\t")
 		}
-		owner := agent.DecodeOwner(r.Owner)
-		cells := []string{r.VIP, r.State, r.Node, owner.Interface, owner.MAC, since, r.Session, members(r.Members)}
-		for _, c := range cells {
-			fmt.Fprint(t, cmp.Or(printable(c), "-"), "\t")
-		}
-		fmt.Fprintln(t, printable(r.Note))
+		fmt.Fprintln(t, printable(row[last]))
 	}
 	_ = t.Flush() // cannot fail: text is a buffer
-	d.writeLines(b, text.String(), rows)
+	return text.String()
+}
+
+func timeText(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.Format(time.RFC3339)
 }
 
 // writeLines copies the table and colours the states. Colours come after the

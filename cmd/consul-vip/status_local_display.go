@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/consul-vip/consul-vip/cmd/consul-vip/internal/localstatus"
@@ -57,19 +56,8 @@ func writeRows(b *bytes.Buffer, head string, rows [][]string) {
 	if len(rows) == 0 {
 		return
 	}
-	var text bytes.Buffer
-	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, head)
-	for _, row := range rows {
-		last := len(row) - 1
-		for _, cell := range row[:last] {
-			fmt.Fprint(t, cmp.Or(printable(cell), "-"), "\t")
-		}
-		fmt.Fprintln(t, printable(row[last]))
-	}
-	_ = t.Flush() // cannot fail: text is a buffer
 	b.WriteString("\n")
-	for line := range strings.Lines(text.String()) {
+	for line := range strings.Lines(tableText(head, rows)) {
 		b.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
 }
@@ -107,13 +95,6 @@ func leftText(m *localstatus.Milliseconds) string {
 	return tenths(m.Duration())
 }
 
-func timeText(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return t.Format(time.RFC3339)
-}
-
 // ownerText is the node that holds the lock, as far as this host knows.
 func ownerText(a localstatus.Address) string {
 	switch {
@@ -135,7 +116,8 @@ func fitText(fitness string) string {
 	return fitness
 }
 
-// noteText is what does not work, why this host cannot serve an address, and what else there is to say of it.
+// noteText is what does not work, why this host cannot serve an address, and what else there
+// is to say of it.
 func noteText(a localstatus.Address) string {
 	var texts []string
 	if a.Failing != "" {
