@@ -14,8 +14,8 @@ import (
 // the instances' own order.
 //
 // Nothing is written where the address is not known, or where the node does not
-// contend for it, is drained, holds it already or is not fit although another is. The error is ErrPending if ctx
-// ended before the node served the address; the pin stays.
+// contend for it, is drained, holds it already or is not fit although another is. The
+// error is ErrPending if ctx ended before the node served the address; the pin stays.
 func (o *Operator) Move(ctx context.Context, vip, to string) (Outcome, error) {
 	s, err := o.readKnown(ctx, vip)
 	if err != nil {

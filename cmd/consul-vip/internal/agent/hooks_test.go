@@ -134,7 +134,7 @@ func TestPreviousNode(t *testing.T) {
 	}
 }
 
-// What is not bound is served by hooks, which must succeed.
+// An address that is not bound is served by hooks, which must succeed.
 func TestUnboundAddress(t *testing.T) {
 	cfg := configured(t, `hook "attach" {
 		on = ["acquired"]

@@ -123,7 +123,7 @@ func TestLocalStatusOfTheOwner(t *testing.T) {
 	})
 }
 
-// What is left to an owner becomes less, and is gone with the address.
+// The time that is left to an owner becomes less, and is gone with the address.
 func TestLocalStatusOfAnOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeVIP(nil)

@@ -174,7 +174,7 @@ func TestHookHangs(t *testing.T) {
 	}
 }
 
-// What must succeed is tried again, later and later, until it does or something else comes.
+// A hook that must succeed is tried again, later and later, until it does or something else comes.
 func TestInsist(t *testing.T) {
 	for name, end := range map[string]func(r *run){
 		"succeeds": func(r *run) { r.set(0, nil) },
@@ -206,7 +206,7 @@ func TestInsist(t *testing.T) {
 	}
 }
 
-// What runs for a tenure that has ended is killed, and only that.
+// A program that must succeed for a tenure is killed when that ends; no other is.
 func TestInsistEndsWithTheTenure(t *testing.T) {
 	for insist, want := range map[bool]time.Duration{true: time.Second, false: 5 * time.Second} {
 		bubble(t, hooks(5*time.Second, "a"), func(r *run) {

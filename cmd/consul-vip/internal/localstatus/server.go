@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/netutil"
 )
 
-// What a client may cost. A request and its answer fit in one packet each, or some.
+// A client may cost this. A request and its answer fit in one packet each, or some.
 const (
 	connections   = 4 // at once; others wait
 	maxHeader     = 4 << 10
